@@ -1,0 +1,30 @@
+"""purerl: deep reinforcement learning as pure functions in JAX."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "purerl.config": ("Config", "ConfigError"),
+    "purerl.evaluate": ("Policy", "evaluate"),
+    "purerl.experiment.run": ("run",),
+    "purerl.train": ("make_algorithm", "make_config", "make_driver", "make_env", "make_policy", "make_train"),
+    "purerl.types": ("Algorithm", "Env", "EnvFunctions", "EnvSpec", "Network", "TrainOutput", "TrainState", "Transition"),
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562), so that `import purerl` stays light."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'purerl' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

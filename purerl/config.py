@@ -1,0 +1,288 @@
+"""Configurations: frozen dataclasses whose every field says what it allows.
+
+A field made by `real` is a *leaf*: a number that may be a traced value, so that one compiled program
+serves many learning rates. Every other field is *static*: a shape, a switch or a name, hashable, and
+part of the program. `None` in an optional real field switches the feature off, which is static.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from flax.core import FrozenDict
+
+INT32_STEPS = 2_000_000_000
+"""The largest step count: steps are int32 inside the program, and a chunk must not wrap them."""
+
+
+class ConfigError(ValueError):
+    """A value that cannot work. The message names the field, the value and what is allowed."""
+
+    def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
+        self.field, self.value = field, value
+        super().__init__(f"{field} = {value!r} is not allowed: {allowed}." + (hint and f" {hint}"))
+
+
+class Rule(NamedTuple):
+    """What one field allows."""
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    options: tuple[str, ...] = ()
+    optional: bool = False
+
+
+def _field(default: Any, rule: Rule) -> Any:
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+def real(
+    default: float | None,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> Any:
+    """A vmappable real number in `[low, high]`, or beyond `above` or under `below`, exclusive."""
+    return _field(
+        default,
+        Rule(
+            "real",
+            low if above is None else above,
+            high if below is None else below,
+            low_open=above is not None,
+            high_open=below is not None,
+            optional=optional,
+        ),
+    )
+
+
+def count(default: int, *, low: int = 1, high: int = INT32_STEPS) -> Any:
+    """A static whole number in `[low, high]`."""
+    return _field(default, Rule("count", low, high))
+
+
+def switch(default: bool) -> Any:
+    """A static True or False."""
+    return _field(default, Rule("switch"))
+
+
+def choice(default: str, options: Iterable[str]) -> Any:
+    """A static name out of a few."""
+    return _field(default, Rule("choice", options=tuple(options)))
+
+
+def text(default: str) -> Any:
+    """A static string."""
+    return _field(default, Rule("text"))
+
+
+def sizes(default: tuple[int, ...]) -> Any:
+    """A static tuple of positive whole numbers, such as the widths of hidden layers."""
+    return _field(default, Rule("sizes", low=1, high=65_536))
+
+
+def mapping() -> Any:
+    """A static mapping from names to plain values, empty by default."""
+    return _field(FrozenDict(), Rule("mapping"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The fields every algorithm has; each algorithm's own Config adds its hyperparameters."""
+
+    algo: ClassVar[str]
+    """The algorithm's registry id."""
+
+    env: str = text("cartpole")
+    """Environment id, as `purerl.make_env` takes it."""
+    engine: str = choice("auto", ("auto", "mujoco", "mjx"))
+    """Physics engine of a MuJoCo task; auto picks C MuJoCo on a CPU. Other tasks take only auto."""
+    env_kwargs: Mapping[str, Any] = mapping()
+    """Keyword arguments of the environment, e.g. reward weights."""
+    seed: int = count(0, low=0, high=2**32 - 1)
+    """Root seed; seed i of a run uses fold_in(key(seed), i)."""
+    total_timesteps: int = count(1_000_000)
+    """Environment steps per seed, warm-up included, summed over num_envs; rounded up to whole rows."""
+    num_envs: int = count(1, high=2**20)
+    """Environments that each seed steps side by side."""
+    log_interval: int = count(1_000)
+    """Environment steps between two rows of metrics; rounded up to whole updates."""
+    eval_interval: int = count(10_000, low=0)
+    """Environment steps between two evaluations of the deterministic policy; 0 switches them off."""
+    eval_episodes: int = count(10, high=2**16)
+    """Whole episodes per evaluation."""
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def leaves(cfg: Config) -> dict[str, Any]:
+    """The vmappable fields of `cfg` that are switched on, by name."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(cfg)
+        if field.metadata["rule"].kind == "real" and (value := getattr(cfg, field.name)) is not None
+    }
+
+
+def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
+    """`cfg` with the leaves of `hyper` in place; the values may be traced.
+
+    Raises ConfigError for a name that is not a leaf of `cfg`.
+    """
+    allowed = leaves(cfg)
+    for name, value in hyper.items():
+        if name not in allowed:
+            what = f"hyper takes the real-valued fields {', '.join(sorted(allowed))}"
+            raise ConfigError(name, value, what, did_you_mean(name, allowed))
+    return dataclasses.replace(cfg, **hyper)
+
+
+def freeze(value: Any) -> Any:
+    """`value` with lists turned into tuples and mappings into hashable ones."""
+    if isinstance(value, Mapping):
+        return FrozenDict({str(key): freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+def check(cfg: Config) -> None:
+    """Check every field of `cfg` against its own rule. Raises ConfigError for the first that fails."""
+    for field in dataclasses.fields(cfg):
+        validate_value(field.name, getattr(cfg, field.name), field)
+
+
+def validate_value(name: str, value: Any, field: dataclasses.Field) -> None:
+    """Raises ConfigError unless `value` is what `field`, made by `real`, `count` ..., allows."""
+    rule = field.metadata["rule"]
+    if not _allows(rule, value):
+        hint = did_you_mean(value, rule.options) if isinstance(value, str) else ""
+        raise ConfigError(name, value, describe(rule), hint)
+
+
+def _allows(rule: Rule, value: Any) -> bool:
+    if value is None:
+        return rule.optional
+    if rule.kind == "real":
+        return isinstance(value, jax.core.Tracer) or (_is_real(value) and _within(rule, float(value)))
+    if rule.kind == "count":
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(rule, value)
+    if rule.kind == "switch":
+        return isinstance(value, bool | np.bool_)
+    if rule.kind == "choice":
+        return value in rule.options if isinstance(value, str) else False
+    if rule.kind == "text":
+        return isinstance(value, str) and bool(value)
+    if rule.kind == "sizes":
+        one = Rule("count", rule.low, rule.high)
+        return isinstance(value, tuple) and all(_allows(one, size) for size in value)
+    return isinstance(value, FrozenDict)
+
+
+def _is_real(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_ | str):
+        return False
+    array = np.asarray(value)
+    return array.shape == () and array.dtype.kind in "fiu" and bool(np.isfinite(array))
+
+
+def _within(rule: Rule, value: Any) -> bool:
+    above = value > rule.low if rule.low_open else value >= rule.low
+    below = value < rule.high if rule.high_open else value <= rule.high
+    return above and below
+
+
+def describe(rule: Rule) -> str:
+    """What `rule` allows, in words."""
+    if rule.kind == "choice":
+        return "one of " + ", ".join(rule.options)
+    words = {
+        "real": "a finite number",
+        "count": "a whole number",
+        "switch": "True or False",
+        "text": "a non-empty string",
+        "sizes": "a tuple of whole numbers",
+        "mapping": "a mapping from names to values",
+    }[rule.kind]
+    if math.isfinite(rule.low):
+        words += f", {'above' if rule.low_open else 'at least'} {rule.low:,}"
+    if math.isfinite(rule.high):
+        words += f", {'below' if rule.high_open else 'at most'} {rule.high:,}"
+    return words + (", or None to switch it off" if rule.optional else "")
+
+
+ALIASES = {
+    "lr": "learning_rate",
+    "alpha": "ent_coef",
+    "discount": "gamma",
+    "steps": "total_timesteps",
+    "timesteps": "total_timesteps",
+    "total_steps": "total_timesteps",
+    "polyak": "tau",
+    "lam": "gae_lambda",
+    "clip_ratio": "clip_eps",
+    "clip_range": "clip_eps",
+    "clip_coef": "clip_eps",
+    "n_envs": "num_envs",
+    "n_steps": "num_steps",
+    "epochs": "num_epochs",
+    "update_epochs": "num_epochs",
+    "minibatches": "num_minibatches",
+    "entropy_coef": "ent_coef",
+    "value_coef": "vf_coef",
+    "start_steps": "learning_starts",
+    "replay_size": "buffer_size",
+    "train_freq": "updates_per_step",
+    "gradient_steps": "updates_per_step",
+}
+"""What other libraries call a field of ours; used in error messages only."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """A sentence that names the nearest of `allowed`, or nothing if none is near."""
+    allowed = list(allowed)
+    plain = name.replace("-", "_").lower()
+    near = [ALIASES[plain]] if ALIASES.get(plain) in allowed else difflib.get_close_matches(plain, allowed, 1)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def to_dict(cfg: Config) -> dict[str, Any]:
+    """`cfg` as plain JSON-ready values; `purerl.make_config(**to_dict(cfg)) == cfg`."""
+    values = {field.name: _plain(getattr(cfg, field.name)) for field in dataclasses.fields(cfg)}
+    return {"algo": cfg.algo} | values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return value.item()
+    return value
+
+
+def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """A checked `cls` from plain values. Raises ConfigError for an unknown field or a bad value."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    for name, value in values.items():
+        if name not in names:
+            what = f"{cls.__name__} has no such field; its fields are {', '.join(names)}"
+            raise ConfigError(name, value, what, did_you_mean(name, names))
+    cfg = cls(**{name: freeze(value) for name, value in values.items()})
+    check(cfg)
+    return cfg

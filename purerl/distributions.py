@@ -1,0 +1,47 @@
+"""Policies' distributions over actions; the only file that imports distrax."""
+
+from __future__ import annotations
+
+import distrax
+import jax.numpy as jnp
+from gymnasium import spaces
+
+from purerl.types import Array, PyTree, Key
+
+
+def categorical(logits: Array) -> distrax.Categorical:
+    """Over the indices `0..K-1`; `logits [..., K]`."""
+    return distrax.Categorical(logits=logits)
+
+
+def diagonal_normal(mean: Array, log_std: Array) -> distrax.MultivariateNormalDiag:
+    """Independent normals over the last axis; `mean`, `log_std` `[..., A]`."""
+    return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
+
+
+def of_outputs(action_space: spaces.Space, outputs: PyTree) -> distrax.Distribution:
+    """The distribution that a policy network's `outputs` mean for `action_space`.
+
+    Logits `[..., K]` for a Discrete space, `(mean [..., A], log_std [..., A])` for a Box.
+    """
+    if isinstance(action_space, spaces.Discrete):
+        return categorical(outputs)
+    return diagonal_normal(*outputs)
+
+
+def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple[Array, Array]:
+    """An action `tanh(u)`, `u ~ N(mean, exp(log_std))`, and its log-density.
+
+    Haarnoja et al. 2018, arXiv:1812.05905, appendix C, eq. 26. The two come together because the
+    density of a stored action cannot be recovered: float32 `tanh` reaches 1 at u = 9.
+
+    Args:
+        mean: `[..., A]`.
+        log_std: `[..., A]`.
+        key: consumed.
+
+    Returns:
+        `(action [..., A] in [-1, 1], log_prob [...])`.
+    """
+    squash = distrax.Block(distrax.Tanh(), 1)
+    return distrax.Transformed(diagonal_normal(mean, log_std), squash).sample_and_log_prob(seed=key)

@@ -1,0 +1,1 @@
+"""Environments: tasks as pure functions."""

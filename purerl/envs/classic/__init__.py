@@ -1,0 +1,1 @@
+"""Classic control in pure JAX, step for step as Gymnasium's."""

@@ -1,0 +1,73 @@
+"""Pendulum-v1, the torque-limited swing-up, as Gymnasium computes it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from purerl.envs.functional import functional_env, no_physics_engine, params_from
+from purerl.types import Array, EnvFunctions, Key
+
+MAX_SPEED = 8.0
+MAX_TORQUE = 2.0
+
+
+class Params(NamedTuple):
+    """The pendulum, in SI units."""
+
+    g: float = 10.0
+    mass: float = 1.0
+    length: float = 1.0
+    dt: float = 0.05
+    """Seconds between two states."""
+
+
+class State(NamedTuple):
+    """The angle from upright, in radians and never wrapped, its speed, and the steps taken."""
+
+    theta: Array
+    theta_dot: Array
+    time: Array
+
+
+def observe(state: State) -> Array:
+    """`[cos theta, sin theta, theta_dot]`, `[3]` float32."""
+    return jnp.stack([jnp.cos(state.theta), jnp.sin(state.theta), state.theta_dot])
+
+
+def reset(key: Key, params: Params) -> tuple[Array, State]:
+    """Any angle, and a speed uniform in [-1, 1]."""
+    high = jnp.array([jnp.pi, 1.0])
+    state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), jnp.int32(0))
+    return observe(state), state
+
+
+def step(key: Key, state: State, action: Array, params: Params):
+    """One step under the torque `action [1]`; the cost is that of the state before it."""
+    p = params
+    torque = jnp.clip(action[0], -MAX_TORQUE, MAX_TORQUE)
+    angle = (state.theta + jnp.pi) % (2 * jnp.pi) - jnp.pi
+    cost = angle**2 + 0.1 * state.theta_dot**2 + 0.001 * torque**2
+    acceleration = 3 * p.g / (2 * p.length) * jnp.sin(state.theta) + 3 / (p.mass * p.length**2) * torque
+    theta_dot = jnp.clip(state.theta_dot + acceleration * p.dt, -MAX_SPEED, MAX_SPEED)
+    state = State(state.theta + theta_dot * p.dt, theta_dot, state.time + 1)
+    return observe(state), state, -cost, jnp.bool(False), {}
+
+
+def make(engine: str = "auto", max_episode_steps: int = 200, **params: float) -> EnvFunctions:
+    """Pendulum; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one."""
+    no_physics_engine("pendulum", engine)
+    high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
+    return functional_env(
+        "pendulum",
+        reset=reset,
+        step=step,
+        observation_space=spaces.Box(-high, high),
+        action_space=spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,)),
+        max_episode_steps=max_episode_steps,
+        default_params=params_from(Params, "pendulum", params),
+    )

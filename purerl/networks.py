@@ -1,0 +1,102 @@
+"""Small flax.linen networks, and how several of one kind become a single batched one.
+
+Every network takes inputs with one batch axis, `obs [B, *O]`, and flattens what follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.initializers import lecun_normal, zeros_init
+
+from purerl.config import ConfigError, did_you_mean
+from purerl.types import Array, Network
+
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
+Initializer = Callable[..., Array]
+
+
+class MLP(nn.Module):
+    """Fully connected layers over the concatenated inputs: `[B, ...], ... -> [B, out]`."""
+
+    hidden_sizes: tuple[int, ...]
+    out: int
+    activation: str
+    hidden_init: Initializer = lecun_normal()
+    out_init: Initializer = lecun_normal()
+
+    @nn.compact
+    def __call__(self, *inputs: Array) -> Array:
+        """Apply the layers."""
+        x = jnp.concatenate([part.reshape(part.shape[0], -1) for part in inputs], axis=-1)
+        for size in self.hidden_sizes:
+            x = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=self.hidden_init)(x))
+        return nn.Dense(self.out, kernel_init=self.out_init)(x)
+
+
+class Scalar(nn.Module):
+    """A value or action value: `[B, ...], ... -> [B]`."""
+
+    torso: MLP
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Drop the torso's last axis, of size 1."""
+        return self.torso(*inputs)[:, 0]
+
+
+class Gaussian(nn.Module):
+    """A normal policy whose spread depends on the state: `obs [B, O] -> (mean, log_std), [B, A]`."""
+
+    torso: MLP
+    log_std_range: tuple[float, float]
+
+    def __call__(self, obs: Array) -> tuple[Array, Array]:
+        """Split the torso's `2 A` outputs; clip the second half."""
+        mean, log_std = jnp.split(self.torso(obs), 2, axis=-1)
+        return mean, jnp.clip(log_std, *self.log_std_range)
+
+
+class FixedSpreadGaussian(nn.Module):
+    """A normal policy with one learned spread for all states: `obs [B, O] -> (mean, log_std), [B, A]`."""
+
+    torso: MLP
+
+    @nn.compact
+    def __call__(self, obs: Array) -> tuple[Array, Array]:
+        """The torso's `A` outputs are the mean; the spread starts at 1."""
+        mean = self.torso(obs)
+        log_std = self.param("log_std", zeros_init(), (mean.shape[-1],))
+        return mean, jnp.broadcast_to(log_std, mean.shape)
+
+
+def network(module: nn.Module) -> Network:
+    """A flax.linen module as a pair of functions."""
+    return Network(module.init, module.apply)
+
+
+def ensemble(member: Network, size: int) -> Network:
+    """`size` independent copies of `member`, evaluated in one batch: outputs gain a leading axis."""
+
+    def init(key, *inputs):
+        return jax.vmap(lambda key: member.init(key, *inputs))(jax.random.split(key, size))
+
+    def apply(params, *inputs):
+        return jax.vmap(lambda params: member.apply(params, *inputs))(params)
+
+    return Network(init, apply)
+
+
+def choose(defaults: Mapping[str, Network], networks: Mapping[str, Any] | None) -> dict[str, Network]:
+    """`defaults` with the user's `(init, apply)` pairs in place.
+
+    Raises ConfigError for a name the algorithm does not have.
+    """
+    for name in networks or {}:
+        if name not in defaults:
+            what = f"this algorithm's networks are {', '.join(defaults)}"
+            raise ConfigError("networks", name, what, did_you_mean(name, defaults))
+    return {name: Network(*(networks or {}).get(name, default)) for name, default in defaults.items()}

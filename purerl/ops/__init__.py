@@ -1,0 +1,1 @@
+"""Pure mathematics: one equation a function, time first, any trailing batch axes."""

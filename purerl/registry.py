@@ -1,0 +1,49 @@
+"""What can be named: ids of algorithms and environments, and where each one lives.
+
+Modules are imported when they are first asked for, so a name costs nothing until it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from purerl.config import Config, ConfigError, did_you_mean
+
+ALGORITHMS = {
+    "ppo": "purerl.algos.ppo:PPOConfig",
+    "sac": "purerl.algos.sac:SACConfig",
+}
+"""id -> "module:Config class"; the module also holds `make` and `validate`."""
+
+ENVIRONMENTS = {
+    "ant": "purerl.envs.mujoco.ant:make",
+    "cartpole": "purerl.envs.classic.cartpole:make",
+    "half_cheetah": "purerl.envs.mujoco.half_cheetah:make",
+    "pendulum": "purerl.envs.classic.pendulum:make",
+}
+"""id -> "module:factory"; the factory takes `engine` and the task's own keyword arguments."""
+
+
+def _find(table: dict[str, str], field: str, name: Any) -> Any:
+    if name not in table:
+        hint = did_you_mean(name, table) if isinstance(name, str) else ""
+        raise ConfigError(field, name, f"known are {', '.join(sorted(table))}", hint)
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def config_class(algo: str) -> type[Config]:
+    """The Config class of algorithm `algo`. Raises ConfigError for an unknown id."""
+    return _find(ALGORITHMS, "algo", algo)
+
+
+def algorithm_module(cfg: Config) -> ModuleType:
+    """The module that makes the algorithm which `cfg` configures."""
+    return importlib.import_module(type(cfg).__module__)
+
+
+def env_factory(env: str) -> Any:
+    """The factory of environment `env`. Raises ConfigError for an unknown id."""
+    return _find(ENVIRONMENTS, "env", env)

@@ -1,0 +1,1 @@
+"""Replay memories: a State and the pure functions init, add, sample."""

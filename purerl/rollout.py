@@ -1,0 +1,130 @@
+"""Many copies of an environment stepped by a policy, each reset where its episode ended.
+
+The one place where actions leave the policy's units, where episodes restart, and where returns are
+counted. `next_obs` is always what the step led to; the observation after a reset is the next `obs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from purerl.types import Array, Env, Key, PyTree, Transition
+
+
+class Rollout(NamedTuple):
+    """The state of N environments between two rollouts; every leaf is `[N, ...]`."""
+
+    state: PyTree
+    obs: Array
+    episode_return: Array
+    """Undiscounted reward since the last reset, float32."""
+    episode_length: Array
+    """Steps since the last reset, int32."""
+
+
+class Episodes(NamedTuple):
+    """What the rollout learned of episodes, each `[T, N]`; valid where `ended`."""
+
+    ended: Array
+    returns: Array
+    lengths: Array
+    diverged: Array
+    """Where the physics broke down and the engine ended the episode (float32 0 or 1)."""
+
+
+def env_action(space: spaces.Space, action: Array) -> Array:
+    """A policy's action `[..., A]` in the units of `space`.
+
+    Policies act in units where [-1, 1] spans a bounded Box: what lies outside is clipped, then the
+    interval is stretched to `[low, high]`. Indices and unbounded boxes pass unchanged.
+    """
+    if not is_bounded(space):
+        return action
+    low, high = np.asarray(space.low), np.asarray(space.high)
+    return (high + low) / 2 + (high - low) / 2 * jnp.clip(action, -1.0, 1.0)
+
+
+def is_bounded(space: spaces.Space) -> bool:
+    """Whether `space` is a Box with finite bounds on every side."""
+    return isinstance(space, spaces.Box) and bool(space.is_bounded())
+
+
+def uniform_action(space: spaces.Space, key: Key, num_envs: int) -> Array:
+    """Actions `[N, A]` drawn uniformly, in the policy's units (see `env_action`)."""
+    if isinstance(space, spaces.Discrete):
+        return jax.random.randint(key, (num_envs,), 0, int(space.n))
+    return jax.random.uniform(key, (num_envs, *space.shape), minval=-1.0, maxval=1.0)
+
+
+def start(env: Env, key: Key, num_envs: int) -> Rollout:
+    """N freshly reset environments."""
+    obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))
+    return Rollout(state, obs, jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32))
+
+
+def unroll(
+    env: Env,
+    policy: Callable[[PyTree, Array, Key], tuple[Array, PyTree, PyTree]],
+    rollout: Rollout,
+    carry: PyTree,
+    key: Key,
+    num_steps: int,
+) -> tuple[Rollout, PyTree, Transition, Episodes]:
+    """Step all environments `num_steps` times.
+
+    Args:
+        env: the task.
+        policy: `(carry, obs [N, O], key) -> (action [N, A], carry, extras)`.
+        rollout: where the environments stand.
+        carry: the policy's memory, each leaf `[N, ...]`; rows whose episode ended become zero.
+        key: consumed.
+        num_steps: T.
+
+    Returns:
+        `(rollout, carry, Transition [T, N, ...], Episodes [T, N])`.
+    """
+
+    def step(loop, key):
+        rollout, carry = loop
+        key_act, key_step, key_reset = jax.random.split(key, 3)
+        action, carry, extras = policy(carry, rollout.obs, key_act)
+        rollout, transition, episodes = _step(env, rollout, action, key_step, key_reset)
+        carry = jax.tree.map(lambda leaf: _where(episodes.ended, jnp.zeros_like(leaf), leaf), carry)
+        return (rollout, carry), (transition._replace(extras=extras), episodes)
+
+    keys = jax.random.split(key, num_steps)
+    (rollout, carry), (transitions, episodes) = jax.lax.scan(step, (rollout, carry), keys)
+    return rollout, carry, transitions, episodes
+
+
+def _step(env: Env, rollout: Rollout, action: Array, key_step: Key, key_reset: Key):
+    """One step of every environment, and a fresh start where that ended the episode."""
+    num_envs = rollout.episode_length.shape[0]
+    next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(
+        jax.random.split(key_step, num_envs), rollout.state, env_action(env.action_space, action)
+    )
+    ended = terminated | truncated
+    fresh_obs, fresh_state = jax.vmap(env.reset, in_axes=(0, None, 0))(
+        jax.random.split(key_reset, num_envs), None, ended
+    )
+    returns, lengths = rollout.episode_return + reward, rollout.episode_length + 1
+    transition = Transition(rollout.obs, action, reward, next_obs, terminated, truncated)
+    episodes = Episodes(ended, returns, lengths, info.get("diverged", jnp.zeros(num_envs)))
+    rollout = Rollout(
+        jax.tree.map(lambda new, old: _where(ended, new, old), fresh_state, state),
+        _where(ended, fresh_obs, next_obs),
+        jnp.where(ended, 0.0, returns),
+        jnp.where(ended, 0, lengths),
+    )
+    return rollout, transition, episodes
+
+
+def _where(rows: Array, new: Array, old: Array) -> Array:
+    """`new` in the `rows [N]` that hold, `old` elsewhere; leaves are `[N, ...]`."""
+    return jnp.where(rows.reshape(rows.shape + (1,) * (old.ndim - rows.ndim)), new, old)
