@@ -12,7 +12,16 @@ _PUBLIC = {
     "purerl.evaluate": ("Policy", "evaluate"),
     "purerl.experiment.run": ("run",),
     "purerl.train": ("make_algorithm", "make_config", "make_driver", "make_env", "make_policy", "make_train"),
-    "purerl.types": ("Algorithm", "Env", "EnvFunctions", "EnvSpec", "Network", "TrainOutput", "TrainState", "Transition"),
+    "purerl.types": (
+        "Algorithm",
+        "Env",
+        "EnvFunctions",
+        "EnvSpec",
+        "Network",
+        "TrainOutput",
+        "TrainState",
+        "Transition",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 

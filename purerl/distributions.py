@@ -6,7 +6,7 @@ import distrax
 import jax.numpy as jnp
 from gymnasium import spaces
 
-from purerl.types import Array, PyTree, Key
+from purerl.types import Array, Key, PyTree
 
 
 def categorical(logits: Array) -> distrax.Categorical:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from purerl import evaluate as evaluation
 from purerl import registry, rollout
-from purerl.config import Config, ConfigError, check, freeze, from_dict, leaves, replace
+from purerl.config import Config, check, from_dict, replace
 from purerl.ops import statistics
 from purerl.types import Algorithm, Array, Env, EnvSpec, Key, Metrics, TrainOutput, TrainState
 
@@ -58,7 +58,9 @@ def spec_of(env: Env) -> EnvSpec:
     return EnvSpec(env.name, env.observation_space, env.action_space)
 
 
-def make_algorithm(cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None) -> Algorithm:
+def make_algorithm(
+    cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None
+) -> Algorithm:
     """The algorithm that `cfg` configures, for a training loop of your own.
 
     Args:
@@ -169,7 +171,9 @@ def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any]
 
     def init(key: Key, hyper: Hyper) -> TrainState:
         keys, algo = streams(key), algorithm(hyper)
-        return TrainState(algo.init(keys.init), rollout.start(env, keys.env, num_envs), algo.init_carry(num_envs), key)
+        return TrainState(
+            algo.init(keys.init), rollout.start(env, keys.env, num_envs), algo.init_carry(num_envs), key
+        )
 
     def warmup(state: TrainState, hyper: Hyper) -> tuple[TrainState, Tallies]:
         algo, root = algorithm(hyper), streams(state.key).warmup
@@ -264,28 +268,32 @@ def make_train(
 
     def train(key: Key, hyper: Hyper | None = None) -> TrainOutput:
         hyper = dict(hyper or {})
-        state, warm = driver.warmup(driver.init(key, hyper), hyper) if schedule.warmup_steps else (driver.init(key, hyper), None)
+        state, first = driver.init(key, hyper), {}
+        if schedule.warmup_steps:
+            state, tallies = driver.warmup(state, hyper)
+            first = {"step": jnp.int32(schedule.warmup_steps)} | summarise(tallies)
 
         def row(state: TrainState, i: Array):
             start = schedule.warmup_steps + i * schedule.row_steps
             end = start + schedule.row_steps
             state, tallies = driver.chunk(state, start, hyper, schedule.iterations)
             if cfg.eval_interval:
-                due = schedule.evaluates_at(cfg, end)
-                tallies |= jax.lax.cond(due, driver.evaluate, _no_evaluation, state, end, hyper)
+                # Closures, not operands: so the branch sees the policy and never the replay memory.
+                run = partial(driver.evaluate, state, end, hyper)
+                skip = partial(_empty_like, jax.eval_shape(run))
+                tallies |= jax.lax.cond(schedule.evaluates_at(cfg, end), run, skip)
             return state, {"step": end} | summarise(tallies)
 
-        def _no_evaluation(*_):
-            shapes = jax.eval_shape(driver.evaluate, state, jnp.int32(0), hyper)
-            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-        state, metrics = jax.lax.scan(row, state, jnp.arange(schedule.rows))
-        if warm is not None:
-            first = {"step": jnp.int32(schedule.warmup_steps)} | summarise(warm)
-            metrics = {name: jnp.append(first.get(name, jnp.nan), values) for name, values in metrics.items()}
-        return TrainOutput(state, metrics)
+        state, rows = jax.lax.scan(row, state, jnp.arange(schedule.rows))
+        if first:
+            rows = {name: jnp.append(first.get(name, jnp.nan), values) for name, values in rows.items()}
+        return TrainOutput(state, rows)
 
     return train
+
+
+def _empty_like(tallies: Tallies) -> Tallies:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tallies)
 
 
 def rounding_note(cfg: Config, schedule: Schedule) -> str:
@@ -296,7 +304,9 @@ def rounding_note(cfg: Config, schedule: Schedule) -> str:
     )
 
 
-def make_policy(cfg: Config, state: TrainState, seed: int | None = None, env: Env | None = None, networks=None):
+def make_policy(
+    cfg: Config, state: TrainState, seed: int | None = None, env: Env | None = None, networks=None
+):
     """The deterministic policy of a trained state, as `Policy(init, act)`.
 
     Args:

@@ -89,12 +89,14 @@ class Env(Protocol):
 class EnvFunctions(NamedTuple):
     """An `Env` as a tuple of functions.
 
-    | call                                              | returns                                                |
-    |---------------------------------------------------|--------------------------------------------------------|
-    | `reset(key, params=None, needed=True)`            | `(obs, state)`; unspecified (and free, where the engine can skip the work) where `needed` is False |
-    | `step(key, state, action, params=None)`           | `(obs, state, reward, terminated, truncated, info)`; never resets itself |
+    | call                                    | returns                                             |
+    |-----------------------------------------|-----------------------------------------------------|
+    | `reset(key, params=None, needed=True)`  | `(obs, state)`                                      |
+    | `step(key, state, action, params=None)` | `(obs, state, reward, terminated, truncated, info)` |
 
-    `action` is in the units of `action_space`. `params=None` means `default_params`.
+    `reset` is unspecified where `needed` is False, and free where the engine can skip the work.
+    `step` never resets itself. `action` is in the units of `action_space`. `params=None` means
+    `default_params`.
     """
 
     name: str

@@ -100,7 +100,9 @@ class Batch(NamedTuple):
 def validate(cfg: PPOConfig, spec: EnvSpec) -> None:
     """Raises ConfigError where `cfg` does not fit `spec`."""
     space = spec.action_space
-    if not isinstance(space, spaces.Discrete) and not (isinstance(space, spaces.Box) and len(space.shape) == 1):
+    if not isinstance(space, spaces.Discrete) and not (
+        isinstance(space, spaces.Box) and len(space.shape) == 1
+    ):
         what = f"ppo needs a Discrete or a flat Box action space, and {spec.name} has {space}"
         raise ConfigError("env", cfg.env, what)
     rows = cfg.num_envs * cfg.num_steps
@@ -201,7 +203,9 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             num_minibatches=cfg.num_minibatches,
         )
         metrics = jax.tree.map(jnp.mean, metrics)
-        metrics["v/explained_variance"] = losses.explained_variance(batch.target - batch.advantage, batch.target)
+        metrics["v/explained_variance"] = losses.explained_variance(
+            batch.target - batch.advantage, batch.target
+        )
         return observe(state._replace(learner=learner), transition), metrics
 
     return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, cfg.num_steps, 0)

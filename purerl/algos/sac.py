@@ -135,9 +135,13 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def gradient_step(learner: Learner, batch: off_policy.Row, key, index):
         key_critic, key_actor = jax.random.split(key)
-        gradient, q_metrics = jax.grad(critic_loss, has_aux=True)(learner.params["q"], learner, batch, key_critic)
+        gradient, q_metrics = jax.grad(critic_loss, has_aux=True)(
+            learner.params["q"], learner, batch, key_critic
+        )
         learner = descend(learner, "q", gradient)
-        gradient, pi_metrics = jax.grad(actor_loss, has_aux=True)(learner.params["pi"], learner, batch, key_actor)
+        gradient, pi_metrics = jax.grad(actor_loss, has_aux=True)(
+            learner.params["pi"], learner, batch, key_actor
+        )
         learner = descend(learner, "pi", gradient)
         metrics = q_metrics | pi_metrics | {"alpha": alpha_of(learner.params)}
         if cfg.ent_coef is None:

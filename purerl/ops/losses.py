@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from purerl.types import Array
 
 
-def clipped_surrogate(log_prob: Array, old_log_prob: Array, advantage: Array, clip_eps: float | Array) -> Array:
+def clipped_surrogate(
+    log_prob: Array, old_log_prob: Array, advantage: Array, clip_eps: float | Array
+) -> Array:
     """PPO's clipped policy loss (Schulman et al. 2017, arXiv:1707.06347, eq. 7, negated).
 
     `-mean(min(ratio A, clip(ratio, 1 - eps, 1 + eps) A))` with `ratio = exp(log_prob - old_log_prob)`.

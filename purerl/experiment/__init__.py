@@ -1,0 +1,1 @@
+"""The only package with doors to disk, terminal and clock."""

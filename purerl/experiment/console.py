@@ -1,0 +1,104 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import timedelta
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal, a line at least this often."""
+PACE_SECONDS = 60.0
+"""The rate shown is that of the last minute."""
+
+
+class Display(AbstractContextManager):
+    """Shows one run. All step counts are per seed; rates are summed over seeds.
+
+    Args:
+        title: what runs.
+        total_steps: environment steps per seed.
+        num_seeds: seeds trained side by side.
+        enabled: False shows nothing at all.
+    """
+
+    def __init__(self, title: str, total_steps: int, num_seeds: int, enabled: bool = True):
+        self._title, self._total, self._seeds, self._enabled = title, total_steps, num_seeds, enabled
+        self._console = Console(file=sys.stderr if enabled else None, quiet=not enabled, highlight=False)
+        self._live = self._console.is_terminal and enabled
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            expand=True,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task(title, total=total_steps, facts="")
+        self._recent: deque[tuple[float, int]] = deque()
+        self._printed = -np.inf
+        self._returns = ""
+
+    def __enter__(self) -> Display:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away, whatever happened."""
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, soft_wrap=True)
+
+    def phase(self, text: str) -> None:
+        """What is going on before the first step."""
+        self._bar.update(self._task, facts=text)
+        if not self._live:
+            self.say(f"{self._title}: {text}")
+
+    def step(self, step: int) -> None:
+        """The run has reached `step` environment steps per seed; the first call starts the clock."""
+        now = time.monotonic()
+        self._recent.append((now, step))
+        while now - self._recent[0][0] > PACE_SECONDS and len(self._recent) > 2:
+            self._recent.popleft()
+        facts = self._facts()
+        self._bar.update(self._task, completed=step, facts=facts)
+        if not self._live and now - self._printed >= PLAIN_SECONDS:
+            self.say(f"{step:,} of {self._total:,} steps  {facts}")
+            self._printed = now
+
+    def row(self, step: int, latest: Mapping[str, np.ndarray]) -> None:
+        """A row of metrics is finished; `latest` holds the last known value of each, `[S]`."""
+        shown = {"return": "episode/return", "evaluation": "eval/return"}
+        known = {label: latest[name] for label, name in shown.items() if name in latest}
+        self._returns = "  ".join(f"{label} {spread(value)}" for label, value in known.items())
+        self._printed = -np.inf
+        self.step(step)
+
+    def _facts(self) -> str:
+        (then, first), (now, last) = self._recent[0], self._recent[-1]
+        if last == first:
+            return self._returns
+        pace = (last - first) / (now - then)
+        left = timedelta(seconds=round((self._total - last) / pace))
+        return "  ".join(filter(None, (f"{pace * self._seeds:,.0f} steps/s", self._returns, f"ETA {left}")))
+
+
+def spread(values: np.ndarray) -> str:
+    """Mean and standard deviation over the seeds that have a value."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "-"
+    return f"{known.mean():,.1f}" + (f" ± {known.std():,.1f}" if known.size > 1 else "")
