@@ -34,6 +34,8 @@ class Run(NamedTuple):
     """The final state of all seeds, each leaf `[S, ...]`."""
     metrics: dict[str, np.ndarray]
     """Each `[S, rows]`, NaN where an interval has none."""
+    steps: np.ndarray
+    """`[rows]`: environment steps per seed at the end of each row."""
     logdir: Path | None
     compile_seconds: float
     run_seconds: float
@@ -79,10 +81,12 @@ def run(
         display.say(f"compiled in {program.seconds:.1f} s")
         began = time.monotonic()
         rows: list[dict[str, np.ndarray]] = []
+        steps: list[int] = []
         latest: dict[str, np.ndarray] = {}
         for step, state, metrics in _rows(program, cfg, schedule, display):  # noqa: B007 - state is returned
             elapsed = time.monotonic() - began
             rows.append(metrics)
+            steps.append(step)
             latest = {
                 name: np.where(np.isfinite(new), new, latest.get(name, new)) for name, new in metrics.items()
             }
@@ -100,7 +104,7 @@ def run(
             + (f"; logs in {logdir}" if logs else "")
         )
     table = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
-    return Run(state, table, Path(logdir) if logdir else None, program.seconds, elapsed)
+    return Run(state, table, np.array(steps), Path(logdir) if logdir else None, program.seconds, elapsed)
 
 
 class _Program(NamedTuple):
