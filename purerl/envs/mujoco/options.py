@@ -1,0 +1,104 @@
+"""A task's keyword arguments, checked before anything is compiled."""
+
+# The names of the mujoco package come from compiled modules, which pyright cannot see into.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import math
+import numbers
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from purerl.config import ConfigError, did_you_mean
+
+ASSETS = Path(__file__).with_name("assets")
+
+OptionsT = TypeVar("OptionsT", bound=NamedTuple)
+ParamsT = TypeVar("ParamsT", bound=NamedTuple)
+
+
+def read_kwargs(
+    options: OptionsT, params: ParamsT, kwargs: dict[str, Any]
+) -> tuple[OptionsT, ParamsT]:
+    """`kwargs` sorted into a task's static options and its real-valued parameters.
+
+    Args:
+        options: the defaults of what shapes the program: files, counts and switches.
+        params: the defaults of what is a number to it: floats, and pairs of floats for ranges.
+        kwargs: what the user gave.
+
+    Returns:
+        `(options, params)`, the leaves of `params` as float32 scalars.
+
+    Raises ConfigError for an unknown name or a value of the wrong kind.
+    """
+    defaults = {**options._asdict(), **params._asdict()}
+    for name, value in kwargs.items():
+        if name not in defaults:
+            what = f"the task's arguments are {', '.join(defaults)}"
+            raise ConfigError(name, value, what, did_you_mean(name, defaults))
+        _check(name, value, defaults[name])
+    values = {**defaults, **kwargs}
+    leaves = {name: _float32(values[name]) for name in params._fields}
+    return options._replace(**{name: values[name] for name in options._fields}), params._replace(
+        **leaves
+    )
+
+
+def _float32(value: Any) -> Any:
+    return tuple(map(np.float32, value)) if np.ndim(value) else np.float32(value)
+
+
+def _check(name: str, value: Any, default: Any) -> None:
+    """Raise ConfigError unless `value` is of the kind of `default`."""
+    if isinstance(default, bool):
+        ok, what = isinstance(value, bool | np.bool_), "it must be True or False"
+    elif name == "frame_skip":
+        ok, what = _is_integer(value) and value > 0, "it must be a positive integer"
+    elif name == "main_body":
+        ok, what = (
+            isinstance(value, str) or _is_integer(value),
+            "it must be a body's name or number",
+        )
+    elif isinstance(default, str):
+        ok, what = isinstance(value, str | Path), "it must be a path"
+    elif isinstance(default, tuple):
+        ok, what = _is_range(value), "it must be a pair (low, high) of numbers with low <= high"
+    elif name == "reset_noise_scale":
+        ok, what = _is_number(value) and 0 <= value < math.inf, "it must be a number, at least 0"
+    else:
+        ok, what = _is_number(value) and math.isfinite(value), "it must be a finite number"
+    if not ok:
+        raise ConfigError(name, value, what)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+
+
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(map(_is_number, value)):
+        return False
+    return value[0] <= value[1]
+
+
+def load_model(xml_file: str | Path) -> Any:
+    """The `mujoco.MjModel` of one of our assets, or of any other file.
+
+    Raises ConfigError if there is no such file.
+    """
+    import mujoco
+
+    for path in (ASSETS / xml_file, Path(xml_file).expanduser()):
+        if path.is_file():
+            return mujoco.MjModel.from_xml_path(str(path.resolve()))
+    ours = sorted(asset.name for asset in ASSETS.glob("*.xml"))
+    what = f"there is no such file; it can be a path, or one of {', '.join(ours)}"
+    raise ConfigError("xml_file", str(xml_file), what, did_you_mean(str(xml_file), ours))

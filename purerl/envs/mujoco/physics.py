@@ -1,0 +1,57 @@
+"""What a task sees of the physics, whichever engine computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from purerl.types import Array
+
+
+class Physics(NamedTuple):
+    """The state of one simulation after a step or a reset; SI units, MuJoCo's own layout.
+
+    Every float is finite: what diverged is replaced by zeros or by the model's initial state, and
+    `diverged` says so.
+    """
+
+    qpos: Array
+    """`[nq]` float32: generalized positions (m, rad, quaternions)."""
+    qvel: Array
+    """`[nv]` float32: generalized velocities (m/s, rad/s)."""
+    fields: dict[str, Array]
+    """The mjData fields that the task names, float32 in mjData's shape: `cfrc_ext [nbody, 6]`.
+
+    As in Gymnasium, those that follow from positions alone are one substep old.
+    """
+    change: dict[str, Array]
+    """What each tracked field gained over the last environment step, float32 in mjData's shape.
+
+    Subtracted before rounding, so `change / dt` is a good velocity far from the origin too. Zero
+    after a reset.
+    """
+    row: Any
+    """`[2 * size]` uint32: the bits of the float64 mjSTATE_INTEGRATION. `()` on other engines."""
+    tracked: Any
+    """`[2 * size]` uint32: the bits of the tracked fields in float64. `()` on other engines."""
+    diverged: Array
+    """`[]` bool: the simulation broke down during this step."""
+
+
+class Engine(NamedTuple):
+    """Physics of one model at one number of substeps, as pure functions that vmap.
+
+    Static options of the model (solver, gravity, masses) are the engine's; no task sees them.
+    """
+
+    step: Callable[[Physics, Array], Physics]
+    """`(physics, ctrl [nu] float32) -> Physics`, one environment step later."""
+    reset: Callable[[Array, Array, Array], Physics]
+    """`(needed [] bool, qpos [nq], qvel [nv]) -> Physics` there, at time 0.
+
+    Unspecified where `needed` is False, and there nothing is computed if the engine can help it.
+    """
+
+
+class EngineError(RuntimeError):
+    """The physics engine cannot be used on this machine; the message says what to do."""
