@@ -143,9 +143,7 @@ def main() -> None:
     report = {
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": {"before": load_before, "after": os.getloadavg()},
         "repeats": args.repeats,
         "results": results,

@@ -45,7 +45,9 @@ PROTOCOLS = {
 
 def main() -> None:
     """Run the protocol named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=PROTOCOLS)
     parser.add_argument("--logdir", help="keep the run's logs here")
     arguments = parser.parse_args()

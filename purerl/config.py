@@ -141,22 +141,26 @@ def leaves(cfg: Config) -> dict[str, Any]:
 def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
     """`cfg` with the leaves of `hyper` in place; the values may be traced.
 
-    Raises ConfigError for a name that is not a leaf of `cfg`.
+    Raises ConfigError for a name that is not a leaf of `cfg`, or a concrete value it does not allow.
     """
     allowed = leaves(cfg)
+    fields = {field.name: field for field in dataclasses.fields(cfg)}
     for name, value in hyper.items():
         if name not in allowed:
             what = f"hyper takes the real-valued fields {', '.join(sorted(allowed))}"
             raise ConfigError(name, value, what, did_you_mean(name, allowed))
+        validate_value(name, value, fields[name])
     return dataclasses.replace(cfg, **hyper)
 
 
 def freeze(value: Any) -> Any:
-    """`value` with lists turned into tuples and mappings into hashable ones."""
+    """`value` with lists and arrays turned into tuples, and mappings into hashable ones."""
     if isinstance(value, Mapping):
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        return freeze(value.tolist())
     return value
 
 
@@ -178,7 +182,7 @@ def _allows(rule: Rule, value: Any) -> bool:
     if value is None:
         return rule.optional
     if rule.kind == "real":
-        return isinstance(value, jax.core.Tracer) or (_is_real(value) and _within(rule, float(value)))
+        return isinstance(value, jax.core.Tracer) or (_is_real(value) and _within(rule, np.float32(value)))
     if rule.kind == "count":
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(rule, value)
     if rule.kind == "switch":
@@ -194,10 +198,11 @@ def _allows(rule: Rule, value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_ | str):
+    if isinstance(value, bool | np.bool_ | str | tuple):
         return False
     array = np.asarray(value)
-    return array.shape == () and array.dtype.kind in "fiu" and bool(np.isfinite(array))
+    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite to the program
+        return array.shape == () and array.dtype.kind in "fiu" and bool(np.isfinite(np.float32(array)))
 
 
 def _within(rule: Rule, value: Any) -> bool:

@@ -79,13 +79,17 @@ def network(module: nn.Module) -> Network:
 
 
 def ensemble(member: Network, size: int) -> Network:
-    """`size` independent copies of `member`, evaluated in one batch: outputs gain a leading axis."""
+    """`size` independent copies of `member`: a tuple of parameters, outputs with a new leading axis.
+
+    Evaluated one after the other: on a CPU that is faster than one batched product, more so under a
+    `vmap` over seeds (about 20% of a SAC update with 8 seeds).
+    """
 
     def init(key, *inputs):
-        return jax.vmap(lambda key: member.init(key, *inputs))(jax.random.split(key, size))
+        return tuple(member.init(key, *inputs) for key in jax.random.split(key, size))
 
     def apply(params, *inputs):
-        return jax.vmap(lambda params: member.apply(params, *inputs))(params)
+        return jnp.stack([member.apply(one, *inputs) for one in params])
 
     return Network(init, apply)
 

@@ -27,7 +27,7 @@ ENVIRONMENTS = {
 
 
 def _find(table: dict[str, str], field: str, name: Any) -> Any:
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         hint = did_you_mean(name, table) if isinstance(name, str) else ""
         raise ConfigError(field, name, f"known are {', '.join(sorted(table))}", hint)
     module, attribute = table[name].split(":")

@@ -47,7 +47,7 @@ def env_action(space: spaces.Space, action: Array) -> Array:
     if not is_bounded(space):
         return action
     low, high = np.asarray(space.low), np.asarray(space.high)
-    return (high + low) / 2 + (high - low) / 2 * jnp.clip(action, -1.0, 1.0)
+    return jnp.clip((high + low) / 2 + (high - low) / 2 * action, low, high)
 
 
 def is_bounded(space: spaces.Space) -> bool:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from purerl import evaluate as evaluation
 from purerl import registry, rollout
-from purerl.config import Config, check, from_dict, replace
+from purerl.config import Config, ConfigError, check, from_dict, replace
 from purerl.ops import statistics
 from purerl.types import Algorithm, Array, Env, EnvSpec, Key, Metrics, TrainOutput, TrainState
 
@@ -77,6 +77,9 @@ def make_algorithm(
 
 
 def _env_of(cfg: Config) -> Env:
+    for name in ("env", "engine"):
+        if name in cfg.env_kwargs:
+            raise ConfigError("env_kwargs", dict(cfg.env_kwargs), f"{name} is a field of its own")
     return make_env(cfg.env, cfg.engine, **cfg.env_kwargs)
 
 

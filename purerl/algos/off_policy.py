@@ -33,8 +33,11 @@ def rows(transition: Transition) -> Row:
 
 def init_memory(spec: EnvSpec, capacity: int) -> ring.State:
     """An empty memory for the transitions of `spec`."""
-    obs = jax.ShapeDtypeStruct(spec.observation_space.shape, spec.observation_space.dtype)
-    action = jax.ShapeDtypeStruct(spec.action_space.shape, spec.action_space.dtype)
+
+    def like(space):  # a Discrete space is int64 and a Box may be float64: as JAX has them
+        return jax.ShapeDtypeStruct(space.shape, jax.dtypes.canonicalize_dtype(space.dtype))
+
+    obs, action = like(spec.observation_space), like(spec.action_space)
     scalar, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool)
     return ring.init(Row(obs, action, scalar, obs, flag), capacity)
 

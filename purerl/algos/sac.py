@@ -63,7 +63,7 @@ class Learner(NamedTuple):
     """What a gradient step changes."""
 
     params: dict[str, PyTree]
-    """Of `pi`, `q` (both critics stacked) and `log_alpha`."""
+    """Of `pi`, `q` (a pair of critics) and `log_alpha`."""
     target_q: PyTree
     opt_state: dict[str, optax.OptState]
 

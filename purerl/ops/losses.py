@@ -26,7 +26,8 @@ def clipped_surrogate(
         Scalar.
     """
     chex.assert_equal_shape([log_prob, old_log_prob, advantage])
-    ratio = jnp.exp(log_prob - old_log_prob)
+    log_ratio = jnp.clip(log_prob - old_log_prob, -20.0, 20.0)  # exp overflows at 88: NaN gradients
+    ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
 
@@ -54,8 +55,12 @@ def approximate_kl(log_prob: Array, old_log_prob: Array) -> Array:
 
 
 def standardize(x: Array, eps: float = 1e-8) -> Array:
-    """`x` to mean 0 and (population) standard deviation 1; a constant or single value gives 0."""
+    """`x` to mean 0 and (population) standard deviation 1; a constant or single value gives 0.
+
+    `[...]` to the same shape. `eps` is added to the variance.
+    """
     centred = x - x.mean()
+    centred = centred - centred.mean()  # the first mean of a large constant is off by a rounding
     return centred * jax.lax.rsqrt(jnp.square(centred).mean() + eps)
 
 

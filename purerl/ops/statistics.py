@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from purerl.types import Array
 
-COUNT_LIMIT = 2**31
-"""Counts stop here (as uint32, no wrap): from then on the oldest data slowly fades."""
+COUNT_LIMIT = 2**31 - 1
+"""Counts stop here, so that two of them fit into uint32; from then on the oldest data slowly fades."""
 
 
 class RunningMoments(NamedTuple):
@@ -65,7 +65,7 @@ def normalize(moments: RunningMoments, x: Array, clip: float = 10.0, eps: float 
 
 
 class Tally(NamedTuple):
-    """What a stream of scalars amounts to; NaN where it was empty."""
+    """What a stream of scalars amounts to; means nothing where the count is 0."""
 
     count: Array
     mean: Array

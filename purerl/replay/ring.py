@@ -49,6 +49,17 @@ def add(state: State, rows: PyTree) -> State:
 
 
 def sample(state: State, key: Key, batch_size: int) -> PyTree:
-    """`batch_size` rows drawn uniformly with replacement: each leaf `[batch_size, ...]`."""
-    index = jax.random.randint(key, (batch_size,), 0, state.size)
-    return jax.tree.map(lambda data: data[index], state.data)
+    """`batch_size` rows drawn uniformly with replacement: each leaf `[batch_size, ...]`.
+
+    Zeros from an empty memory. That branch also keeps XLA:CPU from fusing the write before it into
+    this gather, for which it would copy the whole memory at every step.
+    """
+
+    def draw():
+        index = jax.random.randint(key, (batch_size,), 0, state.size)
+        return jax.tree.map(lambda data: data[index], state.data)
+
+    def blank():
+        return jax.tree.map(lambda data: jnp.zeros((batch_size, *data.shape[1:]), data.dtype), state.data)
+
+    return jax.lax.cond(state.size > 0, draw, blank)

@@ -412,9 +412,7 @@ print(hashlib.sha256(text.encode()).hexdigest())
 def run_python(code, **environment):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_program_is_the_same_in_every_process():
@@ -426,9 +424,7 @@ def test_the_program_is_the_same_in_every_process():
 
 def test_without_a_compiler_the_error_says_what_to_install(tmp_path):
     pytest.importorskip("mujoco")
-    code = (
-        "import sys; sys.modules['ziglang'] = None\nfrom purerl.envs.mujoco import ant; ant.make()"
-    )
+    code = "import sys; sys.modules['ziglang'] = None\nfrom purerl.envs.mujoco import ant; ant.make()"
     done = run_python(code, PATH="", CXX="", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
     assert done.returncode != 0 and "EngineError" in done.stderr
     for advice in ("apt-get install g++", "xcode-select", "cxx-compiler", "pip install ziglang"):

@@ -110,9 +110,7 @@ def _build(path: Path) -> Path:
     os.close(handle)
     includes = (Path(mujoco.__file__).parent / "include", jax.ffi.include_dir())
     command = [*compiler, *_flags(), *(f"-I{include}" for include in includes)]
-    logging.getLogger(__name__).warning(
-        "compiling the native MuJoCo engine (once, some seconds) ..."
-    )
+    logging.getLogger(__name__).warning("compiling the native MuJoCo engine (once, some seconds) ...")
     try:
         _compile([*command, str(SOURCE), "-o", temporary])
         os.replace(temporary, folder / path.name)

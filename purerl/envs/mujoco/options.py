@@ -20,9 +20,7 @@ OptionsT = TypeVar("OptionsT", bound=NamedTuple)
 ParamsT = TypeVar("ParamsT", bound=NamedTuple)
 
 
-def read_kwargs(
-    options: OptionsT, params: ParamsT, kwargs: dict[str, Any]
-) -> tuple[OptionsT, ParamsT]:
+def read_kwargs(options: OptionsT, params: ParamsT, kwargs: dict[str, Any]) -> tuple[OptionsT, ParamsT]:
     """`kwargs` sorted into a task's static options and its real-valued parameters.
 
     Args:
@@ -43,9 +41,7 @@ def read_kwargs(
         _check(name, value, defaults[name])
     values = {**defaults, **kwargs}
     leaves = {name: _float32(values[name]) for name in params._fields}
-    return options._replace(**{name: values[name] for name in options._fields}), params._replace(
-        **leaves
-    )
+    return options._replace(**{name: values[name] for name in options._fields}), params._replace(**leaves)
 
 
 def _float32(value: Any) -> Any:

@@ -1,0 +1,282 @@
+"""Configurations: what cannot work is refused before anything is compiled, in words that help."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import registry
+from purerl.config import ALIASES, ConfigError, Rule, freeze, from_dict, leaves, replace, to_dict
+from purerl.train import make_algorithm, make_config, make_driver, make_env
+
+CLASSES = [registry.config_class(algo) for algo in registry.ALGORITHMS]
+nan, inf = float("nan"), float("inf")
+
+# (algorithm, field, value, words of the message beside the field's name and the value)
+BAD_VALUES = [
+    ("ppo", "learning_rate", nan, "a finite number, above 0"),
+    ("ppo", "learning_rate", inf, "a finite number"),
+    ("ppo", "learning_rate", 0, "above 0"),
+    ("ppo", "learning_rate", -3e-4, "above 0"),
+    ("ppo", "learning_rate", "1e-3", "a finite number"),
+    ("ppo", "learning_rate", True, "a finite number"),
+    ("ppo", "learning_rate", None, "a finite number"),
+    ("ppo", "learning_rate", [1e-3], "a finite number"),
+    ("ppo", "learning_rate", 10**400, "a finite number"),
+    ("ppo", "learning_rate", 1j, "a finite number"),
+    ("ppo", "gamma", 1.01, "at least 0, at most 1"),
+    ("ppo", "gamma", -0.1, "at least 0, at most 1"),
+    ("ppo", "gae_lambda", np.float32(nan), "at most 1"),
+    ("ppo", "clip_eps", 0.0, "above 0"),
+    ("ppo", "ent_coef", -0.01, "at least 0"),
+    ("ppo", "max_grad_norm", -1, "or None to switch it off"),
+    ("ppo", "num_epochs", 2.0, "a whole number, at least 1"),
+    ("ppo", "num_epochs", True, "a whole number"),
+    ("ppo", "num_envs", 0, "at least 1"),
+    ("ppo", "num_steps", -8, "at least 1"),
+    ("ppo", "num_minibatches", "4", "a whole number"),
+    ("ppo", "total_timesteps", 10**30, "at most 2,000,000,000"),
+    ("ppo", "total_timesteps", 1e6, "a whole number"),
+    ("ppo", "seed", -1, "at least 0"),
+    ("ppo", "seed", None, "a whole number"),
+    ("ppo", "anneal_lr", 1, "True or False"),
+    ("ppo", "anneal_lr", "yes", "True or False"),
+    ("ppo", "activation", "tanhh", "one of relu, tanh, silu, gelu. Did you mean tanh?"),
+    ("ppo", "activation", 3, "one of relu"),
+    ("ppo", "hidden_sizes", [64.0, 64.0], "a tuple of whole numbers, at least 1"),
+    ("ppo", "hidden_sizes", 64, "a tuple of whole numbers"),
+    ("ppo", "hidden_sizes", [64, 0], "at least 1"),
+    ("ppo", "hidden_sizes", "64", "a tuple of whole numbers"),
+    ("ppo", "env", "", "a non-empty string"),
+    ("ppo", "env", 3, "a non-empty string"),
+    ("ppo", "engine", "mujco", "one of auto, mujoco, mjx. Did you mean mujoco?"),
+    ("ppo", "env_kwargs", 3, "a mapping from names to values"),
+    ("sac", "tau", 0.0, "above 0, at most 1"),
+    ("sac", "tau", 1.5, "above 0, at most 1"),
+    ("sac", "ent_coef", "auto", "or None to switch it off"),
+    ("sac", "batch_size", 0, "at least 1"),
+]
+
+
+def refused(field, value, *words):
+    """A context that expects a ConfigError about `field`, with its value and these words."""
+    parts = [re.escape(part) for part in (f"{field} = {value!r} is not allowed: ", *words)]
+    return pytest.raises(ConfigError, match="(?s)" + ".*".join(parts))
+
+
+@pytest.mark.parametrize(("algo", "field", "value", "words"), BAD_VALUES)
+def test_a_bad_value_is_refused(algo, field, value, words):
+    """With the field, the value as given and what is allowed, instead of an error from XLA."""
+    with refused(field, freeze(value), words) as caught:
+        make_config(algo, **{field: value})
+    assert (caught.value.field, isinstance(caught.value, ValueError)) == (field, True)
+
+
+@pytest.mark.parametrize(
+    ("algo", "field", "hint"),
+    [
+        ("ppo", "lr", "learning_rate"),
+        ("ppo", "clip_ratio", "clip_eps"),
+        ("ppo", "n_envs", "num_envs"),
+        ("ppo", "learning_rat", "learning_rate"),
+        ("ppo", "Learning-Rate", "learning_rate"),
+        ("ppo", "hiden_sizes", "hidden_sizes"),
+        ("sac", "polyak", "tau"),
+        ("sac", "replay_size", "buffer_size"),
+    ],
+)
+def test_an_unknown_field_names_the_nearest(algo, field, hint):
+    """Also where another library calls it something else."""
+    with refused(field, 1, "no such field", f"Did you mean {hint}?"):
+        make_config(algo, **{field: 1})
+
+
+@pytest.mark.parametrize(
+    ("algo", "field"),
+    [("sac", "clip_eps"), ("sac", "num_minibatches"), ("ppo", "buffer_size"), ("ppo", "zzz")],
+)
+def test_another_algorithms_field_is_refused(algo, field):
+    """An option that does nothing here is not swallowed, and the fields there are get listed."""
+    with refused(field, 1, "its fields are env, engine, env_kwargs"):
+        make_config(algo, **{field: 1})
+
+
+@pytest.mark.parametrize(("algo", "hint"), [("poo", "ppo"), ("SAC", "sac"), ("os:system", None), (3, None)])
+def test_an_unknown_algorithm_is_refused(algo, hint):
+    """And nothing is imported for a name that looks like a module."""
+    with refused("algo", algo, "known are ppo, sac", f"Did you mean {hint}?" if hint else ""):
+        make_config(algo)
+
+
+@pytest.mark.parametrize(("env", "hint"), [("cartpol", "cartpole"), ("os:system", None), (3, None)])
+def test_an_unknown_environment_is_refused(env, hint):
+    """With the list of those there are."""
+    with refused("env", env, "known are ant, cartpole", f"Did you mean {hint}?" if hint else ""):
+        make_env(env)
+
+
+@pytest.mark.parametrize(
+    ("env", "kwargs", "field", "words"),
+    [
+        ("cartpole", {"gravty": 9.8}, "gravty", "Did you mean gravity?"),
+        ("cartpole", {"gravity": "9.8"}, "gravity", "a finite number"),
+        ("cartpole", {"gravity": nan}, "gravity", "a finite number"),
+        ("cartpole", {"gravity": inf}, "gravity", "a finite number"),
+        ("pendulum", {"length": True}, "length", "a finite number"),
+        ("pendulum", {"gravity": 9.8}, "gravity", "the options of pendulum are g, mass"),
+        ("cartpole", {"max_episode_steps": 0}, "max_episode_steps", "at least 1"),
+        ("pendulum", {"max_episode_steps": 20.0}, "max_episode_steps", "a whole number"),
+        ("cartpole", {"engine": "mjx"}, "engine", "takes only auto"),
+        ("pendulum", {"engine": "mujoco"}, "engine", "takes only auto"),
+    ],
+)
+def test_environment_options_are_checked(env, kwargs, field, words):
+    """A misspelt reward weight must not leave the default in place."""
+    with refused(field, kwargs[field], words):
+        make_env(env, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("algo", "fields", "field", "words"),
+    [
+        ("ppo", {"env": "cartpol"}, "env", "Did you mean cartpole?"),
+        ("ppo", {"env": "cartpole", "engine": "mjx"}, "engine", "takes only auto"),
+        ("ppo", {"env_kwargs": {"gravty": 1.0}}, "gravty", "Did you mean gravity?"),
+        ("ppo", {"num_envs": 3, "num_steps": 5, "num_minibatches": 4}, "num_minibatches", "3 * 5 = 15"),
+        ("sac", {"env": "cartpole"}, "env", "continuous actions"),
+        (
+            "sac",
+            {"env": "pendulum", "learning_starts": 500, "total_timesteps": 500},
+            "learning_starts",
+            "= 500",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(algo, fields, field, words):
+    """Fields that are fine alone, before anything is traced."""
+    cfg = make_config(algo, **fields)
+    for build in (make_algorithm, make_driver, purerl.make_train):
+        with refused(field, fields.get("env_kwargs", fields).get(field), words):
+            build(cfg)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: make_config(["ppo"]),
+        lambda: make_env(["ant"]),
+        lambda: make_config("ppo", learning_rate=[1e-3, [1e-4]]),
+        lambda: make_algorithm(make_config("ppo", env_kwargs={"engine": "mjx"})),
+        lambda: make_algorithm(make_config("ppo", env_kwargs={"env": "ant"})),
+    ],
+    ids=["list for algo", "list for env", "ragged list", "engine in env_kwargs", "env in env_kwargs"],
+)
+def test_what_python_itself_would_refuse(build):
+    """Unhashable names, ragged lists and doubled arguments get our message, not Python's."""
+    with pytest.raises(ConfigError):
+        build()
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_checks_run_on_a_config_made_by_hand(cls):
+    """The constructor checks nothing, so the entry points do."""
+    with refused("gamma", 2.0, "at most 1"):
+        make_algorithm(cls(env="pendulum", gamma=2.0))
+
+
+@pytest.mark.parametrize(
+    "value", [1e-3, 1, np.float32(1e-3), np.float64(1e-3), np.array(1e-3), jnp.float32(1e-3)], ids=repr
+)
+def test_a_real_number_of_any_make_is_allowed(value):
+    """And leaves a config that can still be hashed, written and read."""
+    cfg = make_config("ppo", learning_rate=value)
+    assert cfg.learning_rate == value
+    assert isinstance(hash(cfg), int)
+    assert make_config(**json.loads(json.dumps(to_dict(cfg)))) == cfg
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_json_round_trip(cls):
+    """Through text and back nothing changes, also tuples, None, and nested options."""
+    fields = dict(
+        env="ant",
+        env_kwargs={"weight": 0.1, "range": [0.2, 1.0], "deep": {"flag": True}},
+        seed=np.int64(7),
+        learning_rate=0.1 + 0.2,
+        hidden_sizes=[32, 16],
+    )
+    for cfg in (from_dict(cls, {}), from_dict(cls, fields)):
+        text = json.dumps(to_dict(cfg), allow_nan=False)
+        assert json.loads(text)["algo"] == cls.algo
+        assert make_config(**json.loads(text)) == cfg
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_configs_are_frozen_and_hashable(cls):
+    """A config is a static argument of jit, so equal ones are equal keys, and nobody edits one."""
+    make = lambda: from_dict(cls, {"env_kwargs": {"a": [1, {"b": 2}]}, "hidden_sizes": [8, 8]})
+    assert make() == make() and hash(make()) == hash(make())
+    assert hash(make()) != hash(from_dict(cls, {}))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make().seed = 1
+    with pytest.raises((TypeError, ValueError)):
+        make().env_kwargs["a"] = 3
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_field_has_a_rule_and_says_what_it_is(cls):
+    """Each field states what it allows and, in one docstring, what it means; its default is legal."""
+    documented = set()
+    for base in cls.__mro__:
+        if dataclasses.is_dataclass(base):
+            body = ast.parse(inspect.getsource(base)).body[0].body
+            for field, text in itertools.pairwise(body):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    assert text.value.value.endswith(".")
+                    documented.add(field.target.id)
+    for field in dataclasses.fields(cls):
+        assert field.name in documented, field.name
+        assert isinstance(field.metadata["rule"], Rule), field.name
+    assert cls.__doc__ and from_dict(cls, {}) == cls()
+    assert set(ALIASES.values()) >= {"learning_rate", "gamma"}
+
+
+def test_leaves_are_the_numbers_that_are_switched_on():
+    """What may be vmapped: no shape, no switch, and no number that is None."""
+    cfg = make_config("ppo", gamma=0.5, max_grad_norm=None)
+    names = {"learning_rate", "gamma", "gae_lambda", "clip_eps", "ent_coef", "vf_coef"}
+    assert set(leaves(cfg)) == names and leaves(cfg)["gamma"] == 0.5
+    assert set(leaves(make_config("ppo"))) == names | {"max_grad_norm"}
+    assert {"ent_coef", "target_entropy"}.isdisjoint(leaves(make_config("sac")))
+    assert "ent_coef" in leaves(make_config("sac", ent_coef=0.0))
+
+
+@pytest.mark.parametrize(
+    ("algo", "name", "value", "hint"),
+    [
+        ("ppo", "num_envs", 4, ""),
+        ("ppo", "hidden_sizes", (8,), ""),
+        ("ppo", "anneal_lr", False, ""),
+        ("ppo", "lr", 1e-3, "Did you mean learning_rate?"),
+        ("sac", "ent_coef", 0.1, ""),
+    ],
+)
+def test_hyper_takes_only_leaves(algo, name, value, hint):
+    """A static field, or one that is switched off, cannot be swept within one program."""
+    with refused(name, value, "hyper takes the real-valued fields", hint):
+        replace(make_config(algo), {name: value})
+
+
+def test_hyper_may_be_traced():
+    """One program for many values of a leaf."""
+    cfg = make_config("ppo")
+    f = jax.jit(lambda gamma: replace(cfg, {"gamma": gamma}).gamma * 2)
+    assert [f(x).item() for x in (0.5, 0.25)] == [1.0, 0.5] and f._cache_size() == 1

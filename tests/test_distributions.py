@@ -1,0 +1,131 @@
+"""Densities against closed forms in float64, also where tanh has long reached 1 in float32."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium import spaces
+from scipy import stats
+
+from purerl import distributions
+
+squashed = jax.jit(distributions.squashed_sample_and_log_prob)
+
+
+def noise_of(mean, key):
+    """The standard normal draw behind a sample: mean and spread only shift and stretch it."""
+    zeros = jnp.zeros_like(mean)
+    return np.asarray(distributions.diagonal_normal(zeros, zeros).sample(seed=key), np.float64)
+
+
+def log_slope(u):
+    """log d tanh(u) / du in float64, without the cancellation of log(1 - tanh(u)**2)."""
+    return 2 * (np.log(2) - u - np.logaddexp(0, -2 * u))
+
+
+@pytest.mark.parametrize("log_std", [-20.0, -5.0, 0.0, 2.0])
+def test_squashed_log_prob_however_far_out(log_std):
+    """log(1 - tanh(u)**2 + 1e-6), or atanh of the action, is wrong from u = 7 and NaN at 9."""
+    mean, key = jnp.linspace(-20.0, 20.0, 161)[:, None], jax.random.key(0)
+    action, log_prob = squashed(mean, jnp.full_like(mean, log_std), key)
+    noise = noise_of(mean, key)
+    u = np.asarray(mean) + np.exp(log_std) * noise
+    assert jnp.abs(action).max() <= 1.0
+    np.testing.assert_allclose(action, np.tanh(u), atol=1e-6)
+    expected = stats.norm.logpdf(noise) - log_std - log_slope(u)
+    np.testing.assert_allclose(log_prob, expected[:, 0], rtol=1e-6, atol=2e-5)
+
+
+def test_squashed_log_prob_by_hand():
+    """At u = 8 the slope's logarithm is -14.613706; an added 1e-6 makes it -13.815511."""
+    mean, key = jnp.array([8.0]), jax.random.key(0)
+    _, log_prob = squashed(mean, jnp.array([-20.0]), key)
+    slope = stats.norm.logpdf(noise_of(mean, key)).item() + 20 - float(log_prob)
+    assert slope == pytest.approx(-14.613706, abs=1e-4)
+
+
+@pytest.mark.parametrize("mean", [-12.0, -1.0, 0.0, 0.3, 20.0])
+def test_squashed_gradient_is_finite_and_right(mean):
+    """d log_prob = 2 tanh(u) du - d log_std: the density of the draw itself does not move."""
+    key = jax.random.key(1)
+    log_prob = lambda m, s: squashed(m[None], s[None], key)[1]
+    got = jax.grad(log_prob, argnums=(0, 1))(jnp.float32(mean), jnp.float32(-0.5))
+    noise = noise_of(jnp.zeros(1), key).item()
+    slope = 2 * np.tanh(mean + np.exp(-0.5) * noise)
+    expected = slope, slope * np.exp(-0.5) * noise - 1
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.0), (0.7, 0.0), (-0.5, -0.3)])
+def test_squashed_density_integrates_to_1(mean, log_std):
+    """Over the action, the exponential of the log-probability is a density: no term is missing."""
+    draws = jnp.full((40_000, 1), mean), jnp.full((40_000, 1), log_std)
+    action, log_prob = squashed(*draws, jax.random.key(2))
+    order = np.argsort(action[:, 0])
+    x, density = np.float64(action[order, 0]), np.exp(np.float64(log_prob[order]))
+    assert np.trapezoid(density, x) == pytest.approx(1.0, abs=0.01)
+    # Importance weights say the same without a grid: E[1 / density] is the length of (-1, 1).
+    inside = np.abs(x) < 0.9
+    assert (inside / density).mean() == pytest.approx(1.8, rel=0.05)
+
+
+def test_squashed_log_prob_sums_over_the_action():
+    """One log-density per row, the sum over its dimensions: not their mean, and not one each."""
+    mean = jnp.array([[0.5, -1.0, 3.0], [0.0, 0.1, 0.2]])
+    log_std, key = jnp.array([[0.0, -1.0, 0.5], [-2.0, 0.0, 1.0]]), jax.random.key(4)
+    action, log_prob = squashed(mean, log_std, key)
+    assert action.shape == (2, 3) and log_prob.shape == (2,)
+    noise = noise_of(mean, key)
+    u = np.asarray(mean) + np.exp(log_std) * noise
+    each = stats.norm.logpdf(noise) - log_std - log_slope(u)
+    np.testing.assert_allclose(log_prob, each.sum(-1), rtol=1e-5)
+
+
+def test_squashed_samples_are_independent():
+    """Rows and dimensions get noise of their own, and keys decide it."""
+    zeros = jnp.zeros((50, 4))
+    action, again, other = (squashed(zeros, zeros, jax.random.key(k))[0] for k in (0, 0, 1))
+    assert len(np.unique(action)) == action.size
+    assert (action == again).all() and (action != other).all()
+
+
+def test_normal_log_prob_entropy_and_mode():
+    """Sums over the action's dimensions, with log_std and not std as the parameter."""
+    mean, log_std = jnp.array([[0.5, -2.0], [1.0, 0.0]]), jnp.array([[-1.0, 0.7], [0.0, 2.0]])
+    x = jnp.array([[0.0, 1.0], [-1.0, 3.0]])
+    got = distributions.diagonal_normal(mean, log_std)
+    exact = stats.norm(np.asarray(mean), np.exp(log_std))
+    np.testing.assert_allclose(got.log_prob(x), exact.logpdf(x).sum(-1), rtol=1e-5)
+    entropy = (np.asarray(log_std) + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
+    np.testing.assert_allclose(got.entropy(), entropy, rtol=1e-5)
+    np.testing.assert_array_equal(got.mode(), mean)
+
+
+def test_normal_samples_match_their_density():
+    """Minus the mean log-probability of its own samples is the entropy."""
+    mean, log_std = jnp.full((50_000, 2), 3.0), jnp.tile(jnp.array([-1.0, 1.0]), (50_000, 1))
+    normal = distributions.diagonal_normal(mean, log_std)
+    sample, log_prob = normal.sample_and_log_prob(seed=jax.random.key(0))
+    np.testing.assert_allclose(sample.std(0), np.exp([-1, 1]), rtol=0.02)
+    assert -log_prob.mean() == pytest.approx(float(normal.entropy()[0]), abs=0.02)
+
+
+def test_categorical_log_prob_entropy_and_mode():
+    """Logits need not be normalised, and the entropy is the sum of -p log p."""
+    logits = jnp.array([[1.0, 2.0, 3.0], [105.0, 100.0, 100.0]])
+    p = np.exp(np.float64(logits) - np.max(logits, -1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    got = distributions.categorical(logits)
+    np.testing.assert_allclose(got.log_prob(jnp.array([0, 2])), np.log(p[[0, 1], [0, 2]]), rtol=1e-5)
+    np.testing.assert_allclose(got.entropy(), -(p * np.log(p)).sum(-1), rtol=1e-5)
+    assert got.mode().tolist() == [2, 0]
+
+
+def test_outputs_mean_what_the_space_says():
+    """Logits for a Discrete space, mean and log_std for a Box."""
+    key, zeros = jax.random.key(0), jnp.zeros((5, 3))
+    index = distributions.of_outputs(spaces.Discrete(3), zeros).sample(seed=key)
+    assert index.shape == (5,) and jnp.issubdtype(index.dtype, jnp.integer)
+    normal = distributions.of_outputs(spaces.Box(-1, 1, (3,)), (zeros, zeros))
+    assert normal.sample(seed=key).shape == (5, 3)
+    assert normal.log_prob(zeros).shape == (5,)

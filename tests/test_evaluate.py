@@ -1,0 +1,82 @@
+"""Evaluation on episodes whose returns and lengths are known in advance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from environments import LIMIT, clock
+
+from purerl.evaluate import Policy, deterministic_policy, evaluate
+from purerl.types import Algorithm
+
+STILL = Policy(lambda num_envs: (), lambda carry, obs, key: (jnp.zeros((len(obs), 2)), carry))
+
+
+def play(env, policy, seed, num_episodes):
+    return jax.jit(lambda key: evaluate(env, policy, key, num_episodes))(jax.random.key(seed))
+
+
+@pytest.mark.parametrize("length", [1, 3, LIMIT, LIMIT + 3], ids=["1", "death", "both", "time limit"])
+def test_returns_and_lengths_of_known_episodes(length):
+    """Rewards 1, 2, 3 ... up to the end, whichever flag it has, and nothing beyond."""
+    returns, lengths = play(clock(length, length)._replace(max_episode_steps=50), STILL, 0, 4)
+    steps = min(length, LIMIT)  # the task's own limit comes before the evaluator's
+    np.testing.assert_array_equal(returns, np.full(4, steps * (steps + 1) / 2))
+    np.testing.assert_array_equal(lengths, np.full(4, steps))
+    assert (returns.dtype, lengths.dtype) == (jnp.float32, jnp.int32)
+
+
+def test_episodes_end_one_by_one():
+    """One that ended early takes nothing from those that go on: no reward, no step, no NaN."""
+    returns, lengths = play(clock(), STILL, 1, 50)
+    assert set(lengths.tolist()) == set(range(2, LIMIT + 1))
+    np.testing.assert_array_equal(returns, lengths * (lengths + 1) / 2)
+
+
+def test_the_key_decides_and_the_number_of_episodes_does_not():
+    """Equal keys give equal episodes, other keys others, and more episodes leave the first as they are."""
+    few = jax.jit(lambda key: evaluate(clock(), STILL, key, 12)[1])
+    first, again, other = (few(jax.random.key(seed)).tolist() for seed in (0, 0, 1))
+    assert first == again != other
+    assert first == play(clock(), STILL, 0, 20)[1].tolist()[:12]
+
+
+def test_it_stops_when_all_have_ended():
+    """A policy that falls at once costs no time up to the limit."""
+    calls = []
+
+    def act(carry, obs, key):
+        jax.debug.callback(lambda: calls.append(1))
+        return jnp.zeros((len(obs), 2)), carry
+
+    play(clock(3, 3, max_episode_steps=50), STILL._replace(act=act), 0, 2)
+    jax.effects_barrier()
+    assert len(calls) == 3
+
+
+def test_the_policy_keeps_its_memory_and_gets_a_new_key_each_step():
+    """The carry of one step is there at the next; noise is not the same at every step."""
+
+    def act(carry, obs, key):
+        noise = jax.random.uniform(key, (len(obs),))
+        return jnp.stack([10.0 * carry + noise, noise], -1), carry + 1
+
+    returns, _ = play(clock(4, 4), Policy(jnp.zeros, act), 0, 3)
+    noise = returns - (1 + 2 + 3 + 4) - 10 * (0 + 1 + 2 + 3)
+    assert ((noise > 0) & (noise < 4)).all() and len(np.unique(noise)) == 3
+    one, _ = play(clock(1, 1), Policy(jnp.zeros, act), 0, 3)
+    assert (np.abs(noise - 4 * (one - 1)) > 1e-3).all()
+
+
+def test_the_deterministic_policy_does_not_explore_and_acts_in_the_tasks_range():
+    """Exploration noise in evaluation, or an action still in [-1, 1] units, shows at once."""
+
+    def act(state, carry, obs, key, *, explore):
+        assert explore is False
+        return jnp.full((len(obs), 2), state), carry + 1, {"log_prob": 0}
+
+    algo = Algorithm(None, jnp.zeros, act, None, None, 1, 1, 0)
+    policy = deterministic_policy(algo, jnp.float32(9.0), clock())
+    action, carry = policy.act(policy.init(3), jnp.zeros((3, 3)), jax.random.key(0))
+    np.testing.assert_array_equal(action, np.tile([4.0, 1.0], (3, 1)))
+    np.testing.assert_array_equal(carry, np.ones(3))

@@ -1,0 +1,190 @@
+"""The rollout against a plain loop over the same episodes, step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from environments import BOUNDS, LIMIT, clock
+from gymnasium import spaces
+
+from purerl import rollout
+
+N, T = 5, 30
+TIME, LENGTH, DRAW = range(3)
+
+
+def policy(carry, obs, key):
+    """Acts far outside [-1, 1], and counts its steps in each row of its memory."""
+    action = 2 * jax.random.normal(key, (len(obs), 2))
+    seen = {"carry": carry, "action": action, "obs": obs}
+    return action, {"steps": carry["steps"] + 1, "sum": carry["sum"] + 0.5}, seen
+
+
+@pytest.fixture(scope="module")
+def played():
+    """Two rollouts of T steps, the second from where the first stopped, joined in time."""
+    env, key = clock(), jax.random.key(0)
+    carry = {"steps": jnp.zeros(N, jnp.int32), "sum": jnp.zeros((N, 3))}
+    state = rollout.start(env, jax.random.fold_in(key, 0), N)
+    unroll = jax.jit(lambda *rest: rollout.unroll(env, policy, *rest, T))
+    state, carry, *first = unroll(state, carry, jax.random.fold_in(key, 1))
+    state, carry, *second = unroll(state, carry, jax.random.fold_in(key, 2))
+    assert unroll._cache_size() == 1  # what comes out can go in again
+    joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second)
+    return state, carry, *joined
+
+
+def after(array, last):
+    """What the next step saw: the rows from 1 on, and the state that was handed back."""
+    return np.concatenate([array[1:], np.asarray(last)[None]])
+
+
+def test_next_obs_is_that_of_the_step_and_obs_that_of_the_reset(played):
+    """A value must be bootstrapped from the last state of the episode, not from the next start."""
+    state, _, steps, episodes = played
+    assert episodes.ended.sum() > 4 * N
+    assert (steps.next_obs[..., TIME] < 1000).all()
+    obs_after = after(steps.obs, state.obs)
+    goes_on = ~episodes.ended
+    np.testing.assert_array_equal(obs_after[goes_on], steps.next_obs[goes_on])
+    assert (obs_after[episodes.ended][:, TIME] == 1000).all()
+    assert (obs_after[goes_on][:, TIME] < 1000).all()
+
+
+def test_flags_are_the_environments(played):
+    """Death, time limit, both and neither all arrive as they left, and either one ends."""
+    _, _, steps, episodes = played
+    time, length = steps.next_obs[..., TIME], steps.next_obs[..., LENGTH]
+    np.testing.assert_array_equal(steps.terminated, time >= length)
+    np.testing.assert_array_equal(steps.truncated, time >= LIMIT)
+    np.testing.assert_array_equal(episodes.ended, steps.terminated | steps.truncated)
+    kinds = {(bool(d), bool(t)) for d, t in zip(steps.terminated.flat, steps.truncated.flat, strict=True)}
+    assert len(kinds) == 4
+
+
+def test_every_reset_is_a_fresh_draw(played):
+    """A cached first state, or one key for all environments, would repeat its number."""
+    state, _, steps, episodes = played
+    starts = after(steps.obs, state.obs)[episodes.ended][:, DRAW]
+    first = steps.obs[0, :, DRAW]
+    assert len(np.unique(np.concatenate([first, starts]))) == N + episodes.ended.sum()
+
+
+def test_returns_and_lengths_equal_a_plain_loop(played):
+    """Tallies go on from one rollout to the next, and start again after each episode."""
+    state, _, steps, episodes = played
+    for n in range(N):
+        total, length = 0.0, 0
+        for t in range(2 * T):
+            total, length = total + steps.reward[t, n], length + 1
+            if episodes.ended[t, n]:
+                assert episodes.returns[t, n] == pytest.approx(total, rel=1e-5)
+                assert episodes.lengths[t, n] == length == steps.next_obs[t, n, TIME]
+                total, length = 0.0, 0
+        assert state.episode_return[n] == pytest.approx(total, rel=1e-5)
+        assert state.episode_length[n] == length
+
+
+def test_memory_is_zeroed_where_an_episode_ended_and_only_there(played):
+    """The actor neither remembers a former life nor forgets its own, whatever the leaf's shape."""
+    _, carry, steps, episodes = played
+    before = steps.extras["carry"]
+    assert before["steps"].dtype == np.int32
+    expected = np.where(episodes.ended, 0, before["steps"] + 1)
+    np.testing.assert_array_equal(after(before["steps"], carry["steps"]), expected)
+    np.testing.assert_array_equal(after(before["sum"], carry["sum"]), 0.5 * expected[..., None].repeat(3, -1))
+
+
+def test_the_action_is_stored_as_the_policy_gave_it_and_applied_in_range(played):
+    """Log-probabilities refer to the policy's own output; the task gets it clipped and stretched."""
+    _, _, steps, _ = played
+    assert (np.abs(steps.action) > 1).any()
+    np.testing.assert_array_equal(steps.action, steps.extras["action"])
+    np.testing.assert_array_equal(steps.obs, steps.extras["obs"])
+    applied = steps.reward - steps.next_obs[..., TIME]
+    np.testing.assert_allclose(applied, 1 + 3 * np.clip(steps.action[..., 0], -1, 1), atol=1e-5)
+
+
+def test_every_step_and_row_has_its_own_noise(played):
+    """One key for all steps of a rollout, or for both rollouts, would repeat the actions."""
+    actions = played[2].action[..., 0]
+    assert len(np.unique(actions)) == actions.size
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_divergence_is_what_the_engine_reports(reports):
+    """And nothing where it reports nothing."""
+    env = clock()
+    if reports:
+        step = env.step
+        env = env._replace(step=lambda *a: (*step(*a)[:5], {"diverged": jnp.float32(1)}))
+    go = lambda carry, obs, key: (jnp.zeros((2, 2)), carry, ())
+    run = lambda key: rollout.unroll(env, go, rollout.start(env, key, 2), (), key, 3)[-1]
+    episodes = jax.jit(run)(jax.random.key(1))
+    np.testing.assert_array_equal(episodes.diverged, np.full((3, 2), float(reports)))
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ([-1.0, -1.0], [-2.0, 0.0]),
+        ([0.0, 0.0], [1.0, 0.5]),
+        ([1.0, 1.0], [4.0, 1.0]),
+        ([0.5, -0.5], [2.5, 0.25]),
+        ([-7.0, 7.0], [-2.0, 1.0]),
+        ([np.inf, -np.inf], [4.0, 0.0]),
+    ],
+)
+def test_env_action_clips_then_stretches(action, expected):
+    """Each dimension to its own bounds, which need not lie around 0."""
+    np.testing.assert_array_equal(rollout.env_action(BOUNDS, jnp.array(action)), expected)
+
+
+def test_env_action_is_the_identity_on_the_unit_box():
+    """Not one bit of an action that needs no change is changed."""
+    action = jax.random.uniform(jax.random.key(0), (1000, 3), minval=-1, maxval=1)
+    got = rollout.env_action(spaces.Box(-1, 1, (3,)), action)
+    np.testing.assert_array_equal(got, action)
+
+
+def test_env_action_never_leaves_the_box():
+    """Rounding at the ends must not carry an action past a bound, where Gymnasium refuses it."""
+    rng = np.random.default_rng(0)
+    low = rng.uniform(-3, 1, 200).astype(np.float32)
+    box = spaces.Box(low, low + rng.uniform(0.1, 4, 200).astype(np.float32))
+    for end in (-1.0, 1.0):
+        assert box.contains(np.asarray(rollout.env_action(box, jnp.full(200, end))))
+
+
+@pytest.mark.parametrize(
+    ("space", "action"),
+    [
+        (spaces.Discrete(4), jnp.array([0, 3])),
+        (spaces.Box(-np.inf, np.inf, (2,)), jnp.array([-30.0, 0.3])),
+        (spaces.Box(np.float32([-1, 0]), np.float32([1, np.inf])), jnp.array([-30.0, 0.3])),
+    ],
+    ids=["discrete", "unbounded", "half bounded"],
+)
+def test_env_action_leaves_indices_and_unbounded_boxes_alone(space, action):
+    """There is nothing to clip to."""
+    got = rollout.env_action(space, action)
+    assert got.dtype == action.dtype and (got == action).all()
+
+
+def test_uniform_action_fills_the_policys_range():
+    """Every index of a Discrete space, and [-1, 1] of any Box, whatever its own bounds."""
+    key = jax.random.key(0)
+    index = rollout.uniform_action(spaces.Discrete(3), key, 400)
+    assert index.shape == (400,) and set(index.tolist()) == {0, 1, 2}
+    assert np.bincount(index).min() > 100
+    action = rollout.uniform_action(BOUNDS, key, 400)
+    assert action.shape == (400, 2)
+    np.testing.assert_allclose(action.min(0), -1, atol=0.05)
+    np.testing.assert_allclose(action.max(0), 1, atol=0.05)
+
+
+def test_all_environments_start_differently():
+    """N environments are N draws, with empty tallies."""
+    state = jax.jit(lambda key: rollout.start(clock(), key, 40))(jax.random.key(0))
+    assert len(np.unique(state.obs[:, DRAW])) == 40
+    assert not state.episode_return.any() and not state.episode_length.any()
