@@ -3,7 +3,7 @@
 Both learn with 1 environment, 1 gradient step a step, batch 256 and two layers of 256 units. They take
 turns, so that a change in the machine's load meets both; what counts is the median of the ratios.
 
-    python benchmarks/sac_speed.py --sbx-python PATH_TO_A_PYTHON_WITH_SBX --out benchmarks/results/sac_speed.json
+    python benchmarks/sac_speed.py --sbx-python PYTHON_WITH_SBX --out benchmarks/results/sac_speed.json
 
 Without `--sbx-python` only the rates of one and of eight seeds are measured.
 """

@@ -72,7 +72,9 @@ def test_every_seed_has_its_files(finished, cfg, seed):
     assert table["AverageTestEpRet"][0] == "" and table["LossQ"][0] == ""
     assert float(table["LossQ"][-1]) == pytest.approx(finished.metrics["q/loss"][seed, -1], rel=1e-4)
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == finished.steps.tolist() and {row["seed"] for row in rows} == {seed}
+    assert [row["step"] for row in rows] == finished.steps.tolist() and {row["seed"] for row in rows} == {
+        seed
+    }
     assert rows[0]["q/loss"] is None
     assert rows[-1]["q/loss"] == pytest.approx(float(finished.metrics["q/loss"][seed, -1]))
 

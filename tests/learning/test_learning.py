@@ -1,0 +1,43 @@
+"""Whole runs against thresholds that a broken implementation fails; every seed must pass.
+
+Keys, settings and bars were fixed before the first run. `benchmarks/learning.py` holds the longer ones.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+import purerl
+from purerl.experiment.run import seed_keys
+
+pytestmark = pytest.mark.learning
+
+
+def evaluations(seeds: int, algo: str, **fields) -> np.ndarray:
+    """Mean returns of the deterministic policy, `[seeds, evaluations]`."""
+    cfg = purerl.make_config(algo, seed=2026, eval_episodes=20, **fields)
+    out = jax.jit(jax.vmap(purerl.make_train(cfg)))(seed_keys(cfg, seeds))
+    returns = np.asarray(out.metrics["eval/return"])
+    return returns[:, np.isfinite(returns[0])]
+
+
+def test_sac_swings_the_pendulum_up():
+    """Above -200 within 20,000 steps on each of 3 seeds."""
+    returns = evaluations(
+        3,
+        "sac",
+        env="pendulum",
+        total_timesteps=12_000,
+        eval_interval=2_000,
+        learning_rate=1e-3,
+        hidden_sizes=(64, 64),
+        batch_size=128,
+    )
+    assert (returns[:, -1] > -200).all(), returns.round(0)
+
+
+def test_ppo_balances_the_pole():
+    """475 within 150,000 steps on each of 5 seeds, and still there at the end."""
+    returns = evaluations(5, "ppo", env="cartpole", total_timesteps=100_000, eval_interval=20_000)
+    assert (returns.max(axis=1) >= 475).all(), returns.round(0)
+    assert (returns[:, -1] >= 400).all(), returns.round(0)
