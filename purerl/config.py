@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import jax
 import numpy as np
 from flax.core import FrozenDict
+from jax.core import Tracer
 
 INT32_STEPS = 2_000_000_000
 """The largest step count: steps are int32 inside the program, and a chunk must not wrap them."""
@@ -159,7 +160,7 @@ def freeze(value: Any) -> Any:
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
-    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
         return freeze(value.tolist())
     return value
 
@@ -182,7 +183,7 @@ def _allows(rule: Rule, value: Any) -> bool:
     if value is None:
         return rule.optional
     if rule.kind == "real":
-        return isinstance(value, jax.core.Tracer) or (_is_real(value) and _within(rule, np.float32(value)))
+        return isinstance(value, Tracer) or (_is_real(value) and _within(rule, np.float32(value)))
     if rule.kind == "count":
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(rule, value)
     if rule.kind == "switch":

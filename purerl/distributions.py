@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, cast
+
 import distrax
 import jax.numpy as jnp
 from gymnasium import spaces
@@ -9,9 +11,18 @@ from gymnasium import spaces
 from purerl.types import Array, Key, PyTree
 
 
-def categorical(logits: Array) -> distrax.Categorical:
+class Distribution(Protocol):
+    """What an algorithm asks of a distribution over actions `[..., A]`; the rest are `[...]`."""
+
+    def sample_and_log_prob(self, *, seed: Key) -> tuple[Array, Array]: ...
+    def log_prob(self, value: Array) -> Array: ...
+    def entropy(self) -> Array: ...
+    def mode(self) -> Array: ...
+
+
+def categorical(logits: Array) -> Distribution:
     """Over the indices `0..K-1`; `logits [..., K]`."""
-    return distrax.Categorical(logits=logits)
+    return cast(Distribution, distrax.Categorical(logits=logits))
 
 
 def diagonal_normal(mean: Array, log_std: Array) -> distrax.MultivariateNormalDiag:
@@ -19,14 +30,14 @@ def diagonal_normal(mean: Array, log_std: Array) -> distrax.MultivariateNormalDi
     return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
 
 
-def of_outputs(action_space: spaces.Space, outputs: PyTree) -> distrax.Distribution:
+def of_outputs(action_space: spaces.Space, outputs: PyTree) -> Distribution:
     """The distribution that a policy network's `outputs` mean for `action_space`.
 
     Logits `[..., K]` for a Discrete space, `(mean [..., A], log_std [..., A])` for a Box.
     """
     if isinstance(action_space, spaces.Discrete):
         return categorical(outputs)
-    return diagonal_normal(*outputs)
+    return cast(Distribution, diagonal_normal(*outputs))
 
 
 def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple[Array, Array]:
@@ -44,4 +55,5 @@ def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple
         `(action [..., A] in [-1, 1], log_prob [...])`.
     """
     squash = distrax.Block(distrax.Tanh(), 1)
-    return distrax.Transformed(diagonal_normal(mean, log_std), squash).sample_and_log_prob(seed=key)
+    squashed = distrax.Transformed(diagonal_normal(mean, log_std), squash)
+    return cast(Distribution, squashed).sample_and_log_prob(seed=key)

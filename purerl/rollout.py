@@ -7,7 +7,7 @@ counted. `next_obs` is always what the step led to; the observation after a rese
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def env_action(space: spaces.Space, action: Array) -> Array:
     return jnp.clip((high + low) / 2 + (high - low) / 2 * action, low, high)
 
 
-def is_bounded(space: spaces.Space) -> bool:
+def is_bounded(space: spaces.Space) -> TypeGuard[spaces.Box]:
     """Whether `space` is a Box with finite bounds on every side."""
     return isinstance(space, spaces.Box) and bool(space.is_bounded())
 
@@ -59,7 +59,7 @@ def uniform_action(space: spaces.Space, key: Key, num_envs: int) -> Array:
     """Actions `[N, A]` drawn uniformly, in the policy's units (see `env_action`)."""
     if isinstance(space, spaces.Discrete):
         return jax.random.randint(key, (num_envs,), 0, int(space.n))
-    return jax.random.uniform(key, (num_envs, *space.shape), minval=-1.0, maxval=1.0)
+    return jax.random.uniform(key, (num_envs, *(space.shape or ())), minval=-1.0, maxval=1.0)
 
 
 def start(env: Env, key: Key, num_envs: int) -> Rollout:

@@ -28,7 +28,7 @@ TIME_LIMIT = 600
 
 
 class Mutant(NamedTuple):
-    """`old` occurs once in `purerl/{file}.py`; with `new` in its place `tests/{test}` fails."""
+    """`old` occurs once in `purerl/{file}`; with `new` in its place `tests/{test}` fails."""
 
     name: str
     file: str
@@ -42,8 +42,9 @@ STATISTICS, INITIALIZERS = "ops/test_statistics.py::test_", "ops/test_initialize
 RING, DISTRIBUTIONS = "replay/test_ring.py::test_", "test_distributions.py::test_"
 ROLLOUT, EVALUATE = "test_rollout.py::test_", "test_evaluate.py::test_"
 CONFIG, CLASSIC = "test_config.py::test_", "envs/test_classic.py::test_"
+NATIVE = "envs/test_mujoco_native.py::test_"
 
-SQUASH = "return distrax.Transformed(diagonal_normal(mean, log_std), squash).sample_and_log_prob(seed=key)"
+SQUASH = "return cast(Distribution, squashed).sample_and_log_prob(seed=key)"
 NORMAL = "(*diagonal_normal(mean, log_std).sample_and_log_prob(seed=key))"
 SLOPE = "2 * (jnp.log(2.0) - u + jnp.log(1 / (1 + jnp.exp(-2 * u))))"
 CUT = "jnp.where(terminated | truncated, 0.0, 1.0)"
@@ -177,6 +178,33 @@ MUTANTS = [
     Mutant("time limit: one step late", "envs/functional", "state.time >= max_episode_steps", "state.time > max_episode_steps", CLASSIC + "the_time_limit_is_exact"),
     Mutant("time limit: hides a death", "envs/functional", "reward, jnp.float32), terminated, truncated", "reward, jnp.float32), terminated & ~truncated, truncated", CLASSIC + "the_time_limit_is_exact"),
     Mutant("parameters: always the defaults", "envs/functional", "params = default_params if params is None else params\n", "params = default_params\n", CLASSIC + "parameters_vmap"),
+    # MuJoCo
+    Mutant('engine: no contact forces', 'envs/mujoco/native.cc', '  mj_rnePostConstraint(m, d);  //', '  //', NATIVE + 'a_thousand_steps_are_gymnasiums'),
+    Mutant('engine: velocity in float32', 'envs/mujoco/native.cc', 'Checked(values[i] - *previous++, &diverged)', 'Checked((float)values[i] - (float)*previous++, &diverged)', NATIVE + 'velocity_is_exact_far_from_the_origin'),
+    Mutant('engine: warnings are not seen', 'envs/mujoco/native.cc', 'diverged |= d->warning[w].number > 0;', '(void)w;', NATIVE + 'a_diverging_simulation_is_masked_and_alone'),
+    Mutant('engine: infinities leave it', 'envs/mujoco/native.cc', 'if (!mju_isBad(value)) return', 'if (true) return', NATIVE + 'a_diverging_simulation_is_masked_and_alone'),
+    Mutant('engine: litters the folder', 'envs/mujoco/native.cc', 'if (in_engine) return;', '', NATIVE + 'a_diverging_simulation_is_masked_and_alone'),
+    Mutant('engine: silences everybody', 'envs/mujoco/native.cc', 'mju_writeLog("WARNING", message);', '', NATIVE + 'warnings_of_other_simulations_still_go_where_they_went'),
+    Mutant('engine: reset on old data', 'envs/mujoco/native.cc', '  mj_resetData(m, d);\n', '', NATIVE + 'reset_is_gymnasiums'),
+    Mutant('engine: buffers of any size', 'envs/mujoco/native.cc', 'if (buffer.element_count() != n * size) {', 'if (false) {', NATIVE + 'wrong_buffers_raise'),
+    Mutant('engine: errors are no divergence', 'envs/mujoco/native.cc', '- 1] = diverged;', '- 1] = false;', NATIVE + 'an_error_inside_mujoco_is_a_diverged_simulation'),
+    Mutant('engine: resets all', 'envs/mujoco/native.cc', 'if (needed.typed_data()[sim]) {', 'if (true) {', NATIVE + 'reset_only_where_needed'),
+    Mutant('engine: forgets the warm start', 'envs/mujoco/native.cc', 'plan.row_size, mjSTATE_INTEGRATION);\n  const float* ctrl', 'plan.row_size, mjSTATE_FULLPHYSICS);\n  const float* ctrl', NATIVE + 'batches_are_gymnasiums'),
+    Mutant('engine: calls share a batch', 'envs/mujoco/native.cc', '      idle.erase(std::next(it).base());\n', '', NATIVE + 'concurrent_calls_do_not_mix'),
+    Mutant('engine: address in the program', 'envs/mujoco/native.py', 'plan = np.frombuffer(digest[:8], np.int64)[0]', 'plan = np.int64(model._address)', NATIVE + 'the_program_is_the_same_in_every_process'),
+    Mutant('engine: frame skip not in the hash', 'envs/mujoco/native.py', 'spec = repr((int(frame_skip), ', 'spec = repr((', NATIVE + 'a_thousand_steps_are_gymnasiums'),
+    Mutant('task: time limit one late', 'envs/mujoco/task.py', 'time >= task.max_episode_steps', 'time > task.max_episode_steps', NATIVE + 'time_limit'),
+    Mutant('task: divergence goes on', 'envs/mujoco/task.py', 'terminated | diverged,', 'terminated,', NATIVE + 'a_diverging_simulation_is_masked_and_alone'),
+    Mutant('task: diverged reward', 'envs/mujoco/task.py', 'jnp.where(diverged, 0.0, reward)', 'reward', NATIVE + 'actions_that_are_no_numbers_end_the_episode'),
+    Mutant('task: NaN actions go on', 'envs/mujoco/task.py', ' | ~jnp.isfinite(reward)', '', NATIVE + 'actions_that_are_no_numbers_end_the_episode'),
+    Mutant('task: every step pays for a reset', 'envs/mujoco/task.py', '_where_needed(batched)(*args)', 'batched(*args)', NATIVE + 'reset_only_where_needed'),
+    Mutant('task: one key twice', 'envs/mujoco/task.py', 'jax.random.normal(key_qvel', 'jax.random.normal(key_qpos', NATIVE + 'reset_draws_from_gymnasiums_distribution'),
+    Mutant('task: noise on one side', 'envs/mujoco/task.py', 'minval=-1.0)', 'minval=0.0)', NATIVE + 'reset_draws_from_gymnasiums_distribution'),
+    Mutant('ant: may jump', 'envs/mujoco/ant.py', ' & (physics.qpos[2] <= high)', '', NATIVE + 'a_thousand_steps_are_gymnasiums'),
+    Mutant('ant: always body 1', 'envs/mujoco/ant.py', 'change["xpos"][body, :2]', 'change["xpos"][1, :2]', NATIVE + 'a_thousand_steps_are_gymnasiums'),
+    Mutant('half_cheetah: cost of the clipped action', 'envs/mujoco/half_cheetah.py', 'jnp.sum(jnp.square(action))', 'jnp.sum(jnp.square(jnp.clip(action, -1, 1)))', NATIVE + 'actions_beyond_their_range_cost_what_they_are'),
+    Mutant('build: stale', 'envs/mujoco/build.py', '        SOURCE.read_text(),\n', '', NATIVE + 'a_changed_source_is_built_anew'),
+    Mutant('half_cheetah: heavier', 'envs/mujoco/assets/half_cheetah.xml', 'mass="6.', 'mass="7.', NATIVE + 'our_model_is_gymnasiums_to_the_last_byte'),
 ]
 # fmt: on
 
@@ -208,7 +236,8 @@ def run(repository: Path, *nodes: str) -> tuple[int, str]:
 def outcome(mutant: Mutant) -> str:
     """ "killed", "SURVIVED", or what is wrong with the mutant itself."""
     with copy_of_the_repository() as repository:
-        path = repository / "purerl" / f"{mutant.file}.py"
+        name = mutant.file if Path(mutant.file).suffix else f"{mutant.file}.py"
+        path = repository / "purerl" / name
         source = path.read_text()
         if (times := source.count(mutant.old)) != 1:
             return f"BROKEN: its line occurs {times} times in {mutant.file}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,12 +34,12 @@ def rows(transition: Transition) -> Row:
 def init_memory(spec: EnvSpec, capacity: int) -> ring.State:
     """An empty memory for the transitions of `spec`."""
 
-    def like(space):  # a Discrete space is int64 and a Box may be float64: as JAX has them
-        return jax.ShapeDtypeStruct(space.shape, jax.dtypes.canonicalize_dtype(space.dtype))
+    def like(shape, dtype) -> Any:  # a Discrete space is int64 and a Box may be float64: as JAX has them
+        return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
 
-    obs, action = like(spec.observation_space), like(spec.action_space)
-    scalar, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool)
-    return ring.init(Row(obs, action, scalar, obs, flag), capacity)
+    obs = like(spec.observation_space.shape, spec.observation_space.dtype)
+    action = like(spec.action_space.shape, spec.action_space.dtype)
+    return ring.init(Row(obs, action, like((), jnp.float32), obs, like((), bool)), capacity)
 
 
 def capacity(cfg: Config, buffer_size: int) -> int:

@@ -111,7 +111,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def critic_loss(q_params, learner: Learner, batch: off_policy.Row, key):
         next_action, next_log_prob = squashed_sample_and_log_prob(
-            *pi.apply(learner.params["pi"], batch.next_obs), key
+            *pi.apply(learner.params["pi"], batch.next_obs), key=key
         )
         next_q = q.apply(learner.target_q, batch.next_obs, next_action).min(0)
         alpha = alpha_of(learner.params)
@@ -121,7 +121,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return loss, {"q/loss": loss, "q/mean": value.mean()}
 
     def actor_loss(pi_params, learner: Learner, batch: off_policy.Row, key):
-        action, log_prob = squashed_sample_and_log_prob(*pi.apply(pi_params, batch.obs), key)
+        action, log_prob = squashed_sample_and_log_prob(*pi.apply(pi_params, batch.obs), key=key)
         value = q.apply(learner.params["q"], batch.obs, action).min(0)
         loss = (jax.lax.stop_gradient(alpha_of(learner.params)) * log_prob - value).mean()
         return loss, {"pi/loss": loss, "pi/entropy": -log_prob.mean()}

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +81,7 @@ def run(
         began = time.monotonic()
         rows: list[dict[str, np.ndarray]] = []
         steps: list[int] = []
-        latest: dict[str, np.ndarray] = {}
+        latest: dict[str, Any] = {}
         for step, state, metrics in _rows(program, cfg, schedule, display):  # noqa: B007 - state is returned
             elapsed = time.monotonic() - began
             rows.append(metrics)
@@ -138,7 +137,9 @@ def _compile(driver: Driver, cfg: Config, seeds: int, display: Display) -> _Prog
 
     init = jax.vmap(driver.init, in_axes=(0, None))
     warmup = jax.vmap(driver.warmup, in_axes=(0, None))
-    chunk = jax.vmap(partial(driver.chunk, iterations=length), in_axes=(0, None, None))
+    chunk = jax.vmap(
+        lambda state, step, hyper: driver.chunk(state, step, hyper, length), in_axes=(0, None, None)
+    )
     evaluate = jax.vmap(driver.evaluate, in_axes=(0, None, None))
 
     state = jax.jit(init)(seed_keys(cfg, seeds), hyper)

@@ -22,18 +22,19 @@ def evaluations(seeds: int, algo: str, **fields) -> np.ndarray:
 
 
 def test_sac_swings_the_pendulum_up():
-    """Above -200 within 20,000 steps on each of 3 seeds."""
+    """Above -200 within 20,000 steps on each of 3 seeds, and not lost again by the end."""
     returns = evaluations(
         3,
         "sac",
         env="pendulum",
-        total_timesteps=12_000,
+        total_timesteps=20_000,
         eval_interval=2_000,
         learning_rate=1e-3,
         hidden_sizes=(64, 64),
         batch_size=128,
     )
-    assert (returns[:, -1] > -200).all(), returns.round(0)
+    assert (returns.max(axis=1) > -200).all(), returns.round(0)
+    assert (returns[:, -1] > -300).all(), returns.round(0)
 
 
 def test_ppo_balances_the_pole():

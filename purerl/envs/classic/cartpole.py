@@ -47,7 +47,7 @@ def observe(state: State) -> Array:
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """All four numbers uniform in [-0.05, 0.05]."""
     values = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
-    state = State(*values, jnp.int32(0))
+    state = State(*values, time=jnp.int32(0))
     return observe(state), state
 
 

@@ -42,7 +42,7 @@ def observe(state: State) -> Array:
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """Any angle, and a speed uniform in [-1, 1]."""
     high = jnp.array([jnp.pi, 1.0])
-    state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), jnp.int32(0))
+    state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), time=jnp.int32(0))
     return observe(state), state
 
 
