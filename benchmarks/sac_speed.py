@@ -14,7 +14,6 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -115,7 +114,8 @@ def main() -> None:
         return round(statistics.median(x / y for x, y in zip(rates[a], rates[b], strict=True)), 3)
 
     result = {
-        "command": "python " + " ".join(["benchmarks/sac_speed.py", *sys.argv[1:]]),
+        "command": f"python benchmarks/sac_speed.py --steps {arguments.steps} --turns {arguments.turns}"
+        + " --sbx-python PYTHON_WITH_SBX" * bool(arguments.sbx_python),
         "date": time.strftime("%Y-%m-%d"),
         "steps_per_second": {name: round(statistics.median(rate), 1) for name, rate in rates.items()},
         "all_turns": {name: [round(rate, 1) for rate in row] for name, row in rates.items()},

@@ -23,7 +23,7 @@ def train(key, iterations=20):
         policy = lambda carry, obs, key: algo.act(state, carry, obs, key, explore=True)
         rollout, carry, transitions, episodes = unroll(env, policy, rollout, carry, key_act, algo.num_steps)
         step = i * algo.num_envs * algo.num_steps  # environment steps so far: schedules follow it
-        state, metrics = algo.update(state, transitions, key_update, step)
+        state, _ = algo.update(state, transitions, key_update, step)
         ended = jnp.maximum(episodes.ended.sum(), 1)
         return (state, rollout, carry), jnp.where(episodes.ended, episodes.returns, 0).sum() / ended
 

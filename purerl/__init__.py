@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "purerl.config": ("Config", "ConfigError"),
-    "purerl.evaluate": ("Policy", "evaluate"),
+    "purerl.evaluate": ("Policy",),
     "purerl.experiment.run": ("run",),
     "purerl.train": ("make_algorithm", "make_config", "make_driver", "make_env", "make_policy", "make_train"),
     "purerl.types": (

@@ -1,14 +1,19 @@
-"""Policies' distributions over actions; the only file that imports distrax."""
+"""Policies' distributions over actions; the only file that imports distrax.
+
+It does so when a distribution is made: the import takes seconds, and a configuration needs none.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-import distrax
 import jax.numpy as jnp
 from gymnasium import spaces
 
 from purerl.types import Array, Key, PyTree
+
+if TYPE_CHECKING:
+    import distrax
 
 
 class Distribution(Protocol):
@@ -22,11 +27,15 @@ class Distribution(Protocol):
 
 def categorical(logits: Array) -> Distribution:
     """Over the indices `0..K-1`; `logits [..., K]`."""
+    import distrax
+
     return cast(Distribution, distrax.Categorical(logits=logits))
 
 
 def diagonal_normal(mean: Array, log_std: Array) -> distrax.MultivariateNormalDiag:
     """Independent normals over the last axis; `mean`, `log_std` `[..., A]`."""
+    import distrax
+
     return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
 
 
@@ -54,6 +63,8 @@ def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple
     Returns:
         `(action [..., A] in [-1, 1], log_prob [...])`.
     """
+    import distrax
+
     squash = distrax.Block(distrax.Tanh(), 1)
     squashed = distrax.Transformed(diagonal_normal(mean, log_std), squash)
     return cast(Distribution, squashed).sample_and_log_prob(seed=key)

@@ -155,7 +155,7 @@ class Streams(NamedTuple):
 
 def streams(root: Key) -> Streams:
     """The keys of the seed with this root."""
-    return Streams(*jax.random.split(root, len(Streams._fields)))
+    return Streams(*(jax.random.fold_in(root, i) for i in range(len(Streams._fields))))
 
 
 def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None) -> Driver:

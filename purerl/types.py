@@ -50,7 +50,10 @@ class Transition(NamedTuple):
     truncated: Array
     """`[...]` bool: the clock ended the episode; the future still has value. Both can be true."""
     extras: PyTree = ()
-    """What the algorithm's `act` wants to see again in `update`, e.g. `{"log_prob": [...]}`."""
+    """What `act` with `explore=True` wants to see again in `update`, e.g. `{"log_prob": [...]}`.
+
+    `()` in warm-up, where nobody acted: `observe` may not read it.
+    """
 
 
 class EnvSpec(NamedTuple):

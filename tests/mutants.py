@@ -43,6 +43,9 @@ RING, DISTRIBUTIONS = "replay/test_ring.py::test_", "test_distributions.py::test
 ROLLOUT, EVALUATE = "test_rollout.py::test_", "test_evaluate.py::test_"
 CONFIG, CLASSIC = "test_config.py::test_", "envs/test_classic.py::test_"
 NATIVE = "envs/test_mujoco_native.py::test_"
+BATTERY, PROBES = "contracts/test_algorithms.py::test_", "contracts/test_probes.py::test_"
+STRUCTURE = "contracts/test_structure.py::test_"
+KNOWN, BEST = PROBES + "the_value_is_the_known_one", PROBES + "the_action_is_the_rewarded_one"
 
 SQUASH = "return cast(Distribution, squashed).sample_and_log_prob(seed=key)"
 NORMAL = "(*diagonal_normal(mean, log_std).sample_and_log_prob(seed=key))"
@@ -50,6 +53,12 @@ SLOPE = "2 * (jnp.log(2.0) - u + jnp.log(1 / (1 + jnp.exp(-2 * u))))"
 CUT = "jnp.where(terminated | truncated, 0.0, 1.0)"
 FUTURE = "jnp.where(terminated, 0.0, next_value)"
 SOFT = "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)"
+NEXT = "Transition(rollout.obs, action, reward, next_obs, terminated, truncated)"
+RESET = NEXT.replace("next_obs", "_where(ended, fresh_obs, next_obs)")
+KEPT = "kept = Row(*(getattr(transition, name) for name in Row._fields))"
+ERASED = (
+    "jax.tree.map(lambda leaf: jnp.where(metrics['q/loss'] < 1e9, leaf, jnp.zeros_like(leaf)), state.memory)"
+)
 
 # fmt: off
 MUTANTS = [
@@ -96,7 +105,7 @@ MUTANTS = [
     Mutant("normalize: before any data", "ops/statistics", "moments.count > 0, jnp.clip", "moments.count >= 0, jnp.clip", STATISTICS + "normalize"),
     Mutant("normalize: 0 / 0", "ops/statistics", "moments.variance + eps", "moments.variance", STATISTICS + "normalize_a_feature_that_never_varies"),
     Mutant("tally: counts what is not marked", "ops/statistics", "jnp.where(where, values, 0.0).sum()", "values.sum()", STATISTICS + "tally_of_the_marked_values"),
-    Mutant("tally: lowest of all", "ops/statistics", "jnp.where(where, values, jnp.inf).min()", "jnp.where(where, values, 0.0).min()", STATISTICS + "tally_of_the_marked_values"),
+    Mutant("tally: lowest of all", "ops/statistics", "jnp.where(where, values, jnp.inf).min(", "jnp.where(where, values, 0.0).min(", STATISTICS + "tally_of_the_marked_values"),
     Mutant("tally: empty is 0 / 0", "ops/statistics", "jnp.maximum(where.sum(), 1)", "where.sum()", STATISTICS + "an_empty_tally_has_count_0_and_finite_moments"),
     Mutant("tally: highest is lost in merging", "ops/statistics", "jnp.maximum(a.high, b.high)", "a.high", STATISTICS + "tallies_merge_like_one_stream"),
     # Initialisers
@@ -205,6 +214,47 @@ MUTANTS = [
     Mutant('half_cheetah: cost of the clipped action', 'envs/mujoco/half_cheetah.py', 'jnp.sum(jnp.square(action))', 'jnp.sum(jnp.square(jnp.clip(action, -1, 1)))', NATIVE + 'actions_beyond_their_range_cost_what_they_are'),
     Mutant('build: stale', 'envs/mujoco/build.py', '        SOURCE.read_text(),\n', '', NATIVE + 'a_changed_source_is_built_anew'),
     Mutant('half_cheetah: heavier', 'envs/mujoco/assets/half_cheetah.xml', 'mass="6.', 'mass="7.', NATIVE + 'our_model_is_gymnasiums_to_the_last_byte'),
+    # What is learned, and the contract
+    Mutant("rollout: next obs is the next episode's (shown)", "rollout", NEXT, RESET, PROBES + "a_rollout_never_shows_the_next_episode_as_the_next_observation"),
+    Mutant("rollout: next obs is the next episode's (learned)", "rollout", NEXT, RESET, KNOWN + "[0-ppo_discrete-far]"),
+    Mutant("gae: a time limit is a death (learned)", "ops/returns", FUTURE, "jnp.where(terminated | truncated, 0.0, next_value)", KNOWN + "[0-ppo_discrete-ring]"),
+    Mutant("gae: a death at the time limit is none (learned)", "ops/returns", FUTURE, "jnp.where(terminated & ~truncated, 0.0, next_value)", KNOWN + "[0-ppo_discrete-ring_both]"),
+    Mutant("gae: bootstraps from the value before (learned)", "ops/returns", FUTURE, "jnp.where(terminated, 0.0, value)", KNOWN + "[0-ppo_discrete-far]"),
+    Mutant("gae: no discount (learned)", "ops/returns", "delta = reward + gamma *", "delta = reward +", KNOWN + "[0-ppo-delay]"),
+    Mutant("sac: a time limit is a death (learned)", "algos/off_policy", KEPT, KEPT + "._replace(terminated=transition.terminated | transition.truncated)", KNOWN + "[0-sac-ring]"),
+    Mutant("sac: a death at the time limit is none (learned)", "algos/off_policy", KEPT, KEPT + "._replace(terminated=transition.terminated & ~transition.truncated)", KNOWN + "[0-sac-ring_both]"),
+    Mutant("sac: death is ignored (learned)", "ops/losses", SOFT, "(next_q - alpha * next_log_prob)", KNOWN + "[0-sac-constant]"),
+    Mutant("ppo: the surrogate's sign (learned)", "ops/losses", "return -jnp.minimum(ratio", "return jnp.minimum(ratio", BEST + "[0-ppo_discrete]"),
+    Mutant("sac: the actor descends the value (learned)", "algos/sac", "* log_prob - value).mean()", "* log_prob + value).mean()", BEST + "[0-sac]"),
+    Mutant("ppo: all seeds start alike", "algos/ppo", "key_pi, key_v = jax.random.split(key)", "key_pi, key_v = jax.random.split(jax.random.key(0))", BATTERY + "different_keys_give_different_parameters_actions_and_returns[ppo-cartpole]"),
+    Mutant("sac: one key used twice", "algos/sac", "key_critic, key_actor = jax.random.split(key)", "key_critic = key_actor = key", BATTERY + "no_key_is_used_twice[sac-pendulum]"),
+    Mutant("train: every chunk meets the same noise", "train", "jax.random.split(jax.random.fold_in(root, now))", "jax.random.split(jax.random.fold_in(root, i))", BATTERY + "the_same_state_meets_other_noise_at_another_step[ppo-cartpole]"),
+    Mutant("ppo: explores in evaluation", "algos/ppo", "return distribution.mode(), carry, {}", "return distribution.sample_and_log_prob(seed=key)[0], carry, {}", BATTERY + "the_deterministic_policy_ignores_the_key[ppo-cartpole]"),
+    Mutant("sac: target aliases the critic", "algos/sac", 'target_q = jax.tree.map(jnp.copy, params["q"])', 'target_q = params["q"]', BATTERY + "a_fresh_state_names_no_array_twice[sac-pendulum]"),
+    Mutant("sac: a weakly typed parameter", "algos/sac", 'params["log_alpha"] = jnp.zeros(())', 'params["log_alpha"] = jnp.asarray(0.0)', BATTERY + "observe_and_update_keep_the_state_as_it_is[sac-pendulum]"),
+    Mutant("rollout: a weakly typed tally traces twice", "rollout", "return Rollout(state, obs, jnp.zeros(num_envs), ", "return Rollout(state, obs, jnp.full(num_envs, 0.0), ", BATTERY + "other_values_do_not_trace_again[ppo-cartpole]"),
+    Mutant("ppo: a leaf without effect", "algos/ppo", "cfg.vf_coef * v_loss", "0.5 * v_loss", BATTERY + "every_leaf_has_an_effect[ppo-cartpole]"),
+    Mutant("sac: a variant's leaf without effect", "algos/sac", "jnp.asarray(cfg.ent_coef)", "jnp.float32(0.2)", BATTERY + "every_leaf_of_a_variant_has_an_effect[sac-fixed_temperature]"),
+    Mutant("train: step is batched", "train", "now = step + i * schedule.iteration_steps", "now = step + i * schedule.iteration_steps + 0 * state.env.episode_length[0]", BATTERY + "the_delayed_update_stays_a_branch[td3-pendulum]"),
+    Mutant("ring: write fused into the sample", "replay/ring", "return jax.lax.cond(state.size > 0, draw, blank)", "return draw()", BATTERY + "only_the_write_touches_the_whole_memory[sac-pendulum-alone]"),
+    Mutant("sac: a select over the memory", "algos/sac", "        return State(learner, state.memory), metrics", f"        return State(learner, {ERASED}), metrics", BATTERY + "only_the_write_touches_the_whole_memory[sac-pendulum-side by side]"),
+    Mutant("ppo: orthogonal by LAPACK", "algos/ppo", "from purerl.ops.initializers import orthogonal", "from flax.linen.initializers import orthogonal", BATTERY + "no_lapack_and_no_fft_in_any_program[ppo-cartpole]"),
+    Mutant("sac: an unbounded spread overflows", "algos/sac", "log_std_range=(-20.0, 2.0)", "log_std_range=(-200.0, 200.0)", BATTERY + "saturated_networks_give_finite_losses[sac-pendulum]"),
+    Mutant("train: evaluations share their starts", "train", "jax.random.fold_in(streams(state.key).evaluate, step)", "jax.random.fold_in(streams(state.key).evaluate, 0)", BATTERY + "evaluation_depends_on_nothing_but_its_arguments[sac-pendulum]"),
+    Mutant("train: rows are rounded down", "train", "rows = -(-wanted // (iterations * iteration_steps))", "rows = wanted // (iterations * iteration_steps)", BATTERY + "steps_are_counted_as_they_are_made[ppo-cartpole]"),
+    Mutant("train: warm-up not counted in one program", "train", "start = schedule.warmup_steps + i * schedule.row_steps", "start = i * schedule.row_steps", BATTERY + "a_seed_alone_in_one_program_agrees_with_the_chunks_of_many[sac-pendulum]"),
+    Mutant("rollout: episode length is always 1", "rollout", "rollout.episode_length + 1", "jnp.ones_like(rollout.episode_length)", BATTERY + "steps_are_counted_as_they_are_made[ppo-cartpole]"),
+    Mutant("ops import upwards", "ops/returns", "from purerl.types import Array", "from purerl.rollout import Array", STRUCTURE + "imports_go_one_way[purerl/ops/returns.py]"),
+    Mutant("a pickle comes in", "ops/returns", "import chex", "import pickle\nimport chex", STRUCTURE + "nothing_runs_code_from_files[purerl/ops/returns.py]"),
+    Mutant("networks import distrax", "networks", "import flax.linen as nn", "import flax.linen as nn\nimport distrax", STRUCTURE + "only_distributions_imports_distrax[purerl/networks.py]"),
+    Mutant("import purerl is heavy", "__init__", "import importlib", "import importlib\nimport distrax", STRUCTURE + "heavy_packages_wait_until_they_are_needed[import]"),
+    # The rim
+    Mutant("run: overwrites", "experiment/run", "if directory.exists() and any(directory.iterdir()):", "if False:", "experiment/test_run.py::test_nothing_is_overwritten"),
+    Mutant("run: never stops early", "experiment/run", "if stop_at_return is not None and", "if stop_at_return is None and", "experiment/test_run.py::test_stops_at_a_return_that_every_seed_has_reached"),
+    Mutant("run: evaluates too late", "train", "passed = step // cfg.eval_interval > (step", "passed = step // cfg.eval_interval > (self.row_steps + step", "experiment/test_run.py::test_evaluates_when_due_and_at_the_end"),
+    Mutant("logger: NaN in the table", "experiment/logger", "    if not math.isfinite(value):\n        return \"\"\n", "", "experiment/test_logger.py::test_rows_are_on_disk_as_soon_as_they_are_written"),
+    Mutant("logger: rows wait", "experiment/logger", "        self._progress.flush()\n", "", "experiment/test_logger.py::test_rows_are_on_disk_as_soon_as_they_are_written"),
+    Mutant("cli: the file wins", "experiment/cli", "base = from_dict(cls, _cast(cls, values))", "base = from_dict(cls, {})", "experiment/test_cli.py::test_command_line_wins_over_file_wins_over_defaults"),
 ]
 # fmt: on
 

@@ -62,8 +62,8 @@ def replay_updates(
     The memory is read, never carried, so that nothing can make XLA copy it.
 
     Args:
-        gradient_step: `(learner, batch [B, ...], key, index) -> (learner, metrics)`; `index` counts
-            gradient steps since the start and is never batched, so `lax.cond` on it stays a branch.
+        gradient_step: `(learner, batch [B, ...], key, index) -> (learner, metrics)`; `index` numbers the
+            gradient steps and is never batched, so `lax.cond` on it stays a branch.
         learner: what the gradient steps change.
         memory: at least one row.
         key: consumed.
@@ -72,7 +72,8 @@ def replay_updates(
         batch_size: B.
 
     Returns:
-        `(learner, metrics)`, each metric `[num_updates]`.
+        `(learner, metrics)`, each metric the mean over those gradient steps that have one: NaN says
+        that a step has none.
     """
 
     def step(learner, count):
@@ -80,4 +81,5 @@ def replay_updates(
         batch = ring.sample(memory, key_sample, batch_size)
         return gradient_step(learner, batch, key_step, first + count)
 
-    return jax.lax.scan(step, learner, jnp.arange(num_updates))
+    learner, metrics = jax.lax.scan(step, learner, jnp.arange(num_updates))
+    return learner, jax.tree.map(jnp.nanmean, metrics)

@@ -39,7 +39,7 @@ def minibatch_epochs(
         num_minibatches: gradient steps per pass; must divide B.
 
     Returns:
-        `(learner, metrics)`, each metric `[num_epochs, num_minibatches]`.
+        `(learner, metrics)`, each metric the mean over all gradient steps.
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
     chex.assert_is_divisible(rows, num_minibatches)
@@ -52,4 +52,5 @@ def minibatch_epochs(
 
         return jax.lax.scan(step, learner, order)
 
-    return jax.lax.scan(epoch, learner, jax.random.split(key, num_epochs))
+    learner, metrics = jax.lax.scan(epoch, learner, jax.random.split(key, num_epochs))
+    return learner, jax.tree.map(jnp.mean, metrics)

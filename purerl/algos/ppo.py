@@ -50,7 +50,7 @@ class PPOConfig(Config):
     learning_rate: float = real(3e-4, above=0)
     """Adam step size."""
     anneal_lr: bool = switch(True)
-    """Let the step size fall linearly to 0 over total_timesteps."""
+    """Let the step size fall linearly to 0 over total_timesteps; it is 0 in what they round up by."""
     gamma: float = real(0.99, low=0, high=1)
     """Discount."""
     gae_lambda: float = real(0.95, low=0, high=1)
@@ -202,7 +202,6 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             num_epochs=cfg.num_epochs,
             num_minibatches=cfg.num_minibatches,
         )
-        metrics = jax.tree.map(jnp.mean, metrics)
         metrics["v/explained_variance"] = losses.explained_variance(
             batch.target - batch.advantage, batch.target
         )

@@ -182,7 +182,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             num_updates=cfg.updates_per_step,
             batch_size=cfg.batch_size,
         )
-        return State(learner, state.memory), jax.tree.map(jnp.mean, metrics)
+        return State(learner, state.memory), metrics
 
     warmup_steps = -(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs
     return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, 1, warmup_steps)

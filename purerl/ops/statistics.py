@@ -80,8 +80,8 @@ def tally(values: Array, where: Array) -> Tally:
     kept = jnp.maximum(where.sum(), 1)
     mean = jnp.where(where, values, 0.0).sum() / kept
     variance = jnp.where(where, jnp.square(values - mean), 0.0).sum() / kept
-    low = jnp.where(where, values, jnp.inf).min()
-    high = jnp.where(where, values, -jnp.inf).max()
+    low = jnp.where(where, values, jnp.inf).min(initial=jnp.inf)
+    high = jnp.where(where, values, -jnp.inf).max(initial=-jnp.inf)
     return Tally(where.sum().astype(jnp.uint32), mean, variance, low, high)
 
 

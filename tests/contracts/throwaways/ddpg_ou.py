@@ -136,7 +136,7 @@ def make(cfg: DDPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
         learner, metrics = off_policy.replay_updates(
             gradient_step, state.learner, state.memory, key, first, **counts
         )
-        return State(learner, state.memory), jax.tree.map(jnp.mean, metrics)
+        return State(learner, state.memory), metrics
 
     warmup_steps = -(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs
     return Algorithm(init, init_carry, act, observe, update, cfg.num_envs, 1, warmup_steps)

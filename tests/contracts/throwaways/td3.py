@@ -148,7 +148,7 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         learner, metrics = off_policy.replay_updates(
             gradient_step, state.learner, state.memory, key, first, **counts
         )
-        return State(learner, state.memory), jax.tree.map(jnp.nanmean, metrics)
+        return State(learner, state.memory), metrics
 
     warmup_steps = -(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs
     return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, 1, warmup_steps)
