@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rlax
 
 from purerl.ops.returns import gae
 
@@ -48,7 +49,6 @@ def test_equals_the_plain_loop(batched_gae, ending):
 
 def test_equals_rlax_on_every_episode():
     """Our masks do what cutting the rollout into episodes by hand does."""
-    rlax = pytest.importorskip("rlax")
     gamma, gae_lambda, rng = 0.97, 0.9, np.random.default_rng(5)
     reward, value, final = rng.normal(size=(3, STEPS)).astype(np.float32)
     terminated, truncated = rng.random((2, STEPS)) < 0.12
