@@ -34,6 +34,10 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
     # Classic settings: 1 environment, 1 update a step, the defaults of SACConfig.
     "sac-half_cheetah-100k": Protocol("sac", "half_cheetah", 2, {"total_timesteps": 100_000}, 3_000),
+    # One of those two seeds stayed at 1,200; a third, from another root, before anything is changed.
+    "sac-half_cheetah-100k-another": Protocol(
+        "sac", "half_cheetah", 1, {"total_timesteps": 100_000, "seed": 1}, 3_000
+    ),
     "sac-pendulum-20k": Protocol(
         "sac", "pendulum", 3, {"total_timesteps": 20_000, "eval_interval": 2_000, "eval_episodes": 20}, -200
     ),
