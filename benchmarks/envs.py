@@ -12,10 +12,8 @@ all environments, which a busy machine disturbs less than the wall clock.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -26,12 +24,12 @@ from typing import Any
 import gymnasium
 import jax
 import jax.numpy as jnp
+import machine
 import numpy as np
 
 from purerl.registry import env_factory
 
 GYMNASIUM_IDS = {"ant": "Ant-v5", "half_cheetah": "HalfCheetah-v5"}
-PACKAGES = ("jax", "jaxlib", "mujoco", "gymnasium", "numpy")
 
 
 def purerl_case(env: Any, num_envs: int, num_steps: int) -> Callable[[], None]:
@@ -124,7 +122,7 @@ def main() -> None:
                 else:
                     run = purerl_case(env_factory(task)(engine=engine), num_envs, num_steps)
                 cases[task, engine, num_envs, num_steps] = run
-    load_before = os.getloadavg()
+    before = machine.describe()
     times = measure(cases, args.repeats)
     results = []
     for (task, engine, num_envs, num_steps), runs in times.items():
@@ -141,11 +139,11 @@ def main() -> None:
             }
         )
     report = {
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load_average": {"before": load_before, "after": os.getloadavg()},
-        "repeats": args.repeats,
+        "command": f"python benchmarks/envs.py --tasks {' '.join(args.tasks)}"
+        f" --engines {' '.join(args.engines)}"
+        f" --num-envs {' '.join(map(str, args.num_envs))} --steps {args.steps} --repeats {args.repeats}",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": before | {"load_average_after": os.getloadavg()},
         "results": results,
     }
     text = json.dumps(report, indent=2)
