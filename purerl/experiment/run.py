@@ -86,13 +86,13 @@ def run(
             elapsed = time.monotonic() - began
             rows.append(metrics)
             steps.append(step)
-            latest = {
-                name: np.where(np.isfinite(new), new, latest.get(name, new)) for name, new in metrics.items()
-            }
-            display.row(step, latest)
             for i, log in enumerate(logs):
                 values = {name: float(value[i]) for name, value in metrics.items()}
                 log.write({"epoch": len(rows), "seed": i, "step": step, "time": elapsed} | values)
+            latest = {
+                name: np.where(np.isfinite(new), new, latest.get(name, new)) for name, new in metrics.items()
+            }
+            display.row(step, latest)  # after the logs: what is shown is on disk
             if stop_at_return is not None and (latest[headline] >= stop_at_return).all():
                 display.say(f"every seed has reached a return of {stop_at_return:g} at step {step:,}")
                 break
