@@ -25,7 +25,7 @@ import machine
 
 import purerl
 from purerl.config import leaves
-from purerl.experiment.run import seed_keys
+from purerl.experiment.program import seed_keys
 
 SBX = """
 import sys, time

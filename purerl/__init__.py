@@ -10,8 +10,10 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "purerl.config": ("Config", "ConfigError"),
     "purerl.evaluate": ("Policy",),
-    "purerl.experiment.run": ("run",),
-    "purerl.train": ("make_algorithm", "make_config", "make_driver", "make_env", "make_policy", "make_train"),
+    "purerl.experiment.checkpoint": ("CheckpointError",),
+    "purerl.experiment.run": ("load", "run"),
+    "purerl.make": ("make_algorithm", "make_config", "make_env", "make_policy"),
+    "purerl.train": ("make_driver", "make_train"),
     "purerl.types": (
         "Algorithm",
         "Env",

@@ -21,14 +21,38 @@ from jax.core import Tracer
 
 INT32_STEPS = 2_000_000_000
 """The largest step count: steps are int32 inside the program, and a chunk must not wrap them."""
+MAX_INTERVAL = 100_000_000
+"""Most steps of a row of metrics: totals are rounded up by as much, and are still int32 then."""
+MAX_LAYERS = 32
+SHOWN = 80
+"""Characters of a value that a message shows."""
 
 
 class ConfigError(ValueError):
-    """A value that cannot work. The message names the field, the value and what is allowed."""
+    """A value that cannot work. The message names the field, the value and what is allowed.
+
+    It is one line, whatever was given: names and values may come from strangers, so what does not print
+    (line ends, terminal controls) is shown escaped, and what is long is cut.
+    """
 
     def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
         self.field, self.value = field, value
-        super().__init__(f"{field} = {value!r} is not allowed: {allowed}." + (hint and f" {hint}"))
+        message = f"{shorten(field)} = {shorten(_repr(value))} is not allowed: {allowed}."
+        message += hint and f" {hint}"
+        printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        super().__init__("".join(printed))
+
+
+def shorten(text: str, limit: int = SHOWN) -> str:
+    """`text`, cut to `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value.unfreeze() if isinstance(value, FrozenDict) else value)
+    except Exception:  # an integer of 5,000 digits, a list of lists of lists, a class of the user's own
+        return f"<{type(value).__name__}>"
 
 
 class Rule(NamedTuple):
@@ -85,13 +109,13 @@ def choice(default: str, options: Iterable[str]) -> Any:
     return _field(default, Rule("choice", options=tuple(options)))
 
 
-def text(default: str) -> Any:
+def text(default: str | None, *, optional: bool = False) -> Any:
     """A static string."""
-    return _field(default, Rule("text"))
+    return _field(default, Rule("text", optional=optional))
 
 
 def sizes(default: tuple[int, ...]) -> Any:
-    """A static tuple of positive whole numbers, such as the widths of hidden layers."""
+    """A static tuple of positive whole numbers, the widths of hidden layers."""
     return _field(default, Rule("sizes", low=1, high=65_536))
 
 
@@ -119,12 +143,14 @@ class Config:
     """Environment steps per seed, warm-up included, summed over num_envs; rounded up to whole rows."""
     num_envs: int = count(1, high=2**20)
     """Environments that each seed steps side by side."""
-    log_interval: int = count(1_000)
+    log_interval: int = count(1_000, high=MAX_INTERVAL)
     """Environment steps between two rows of metrics; rounded up to whole updates."""
     eval_interval: int = count(10_000, low=0)
     """Environment steps between two evaluations of the deterministic policy; 0 switches them off."""
     eval_episodes: int = count(10, high=2**16)
     """Whole episodes per evaluation."""
+    checkpoint_interval: int = count(20_000, low=0)
+    """Environment steps between two checkpoints of a run that has a directory; 0 saves at the end only."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -161,7 +187,8 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
-        return freeze(value.tolist())
+        # A key array has no values to show.
+        return value if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) else freeze(value.tolist())
     return value
 
 
@@ -176,6 +203,8 @@ def validate_value(name: str, value: Any, field: dataclasses.Field) -> None:
     rule = field.metadata["rule"]
     if not _allows(rule, value):
         hint = did_you_mean(value, rule.options) if isinstance(value, str) else ""
+        if rule.kind == "sizes" and isinstance(value, str):
+            hint = "Write 64 64 on a command line and [64, 64] in a file."
         raise ConfigError(name, value, describe(rule), hint)
 
 
@@ -194,14 +223,18 @@ def _allows(rule: Rule, value: Any) -> bool:
         return isinstance(value, str) and bool(value)
     if rule.kind == "sizes":
         one = Rule("count", rule.low, rule.high)
-        return isinstance(value, tuple) and all(_allows(one, size) for size in value)
+        fits = isinstance(value, tuple) and len(value) <= MAX_LAYERS
+        return fits and all(_allows(one, size) for size in value)
     return isinstance(value, FrozenDict)
 
 
 def _is_real(value: Any) -> bool:
     if isinstance(value, bool | np.bool_ | str | tuple):
         return False
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except TypeError:  # a key array
+        return False
     with np.errstate(over="ignore"):  # what float32 cannot hold is not finite to the program
         return array.shape == () and array.dtype.kind in "fiu" and bool(np.isfinite(np.float32(array)))
 
@@ -221,39 +254,71 @@ def describe(rule: Rule) -> str:
         "count": "a whole number",
         "switch": "True or False",
         "text": "a non-empty string",
-        "sizes": "a tuple of whole numbers",
+        "sizes": f"a tuple of at most {MAX_LAYERS} whole numbers",
         "mapping": "a mapping from names to values",
     }[rule.kind]
     if math.isfinite(rule.low):
         words += f", {'above' if rule.low_open else 'at least'} {rule.low:,}"
     if math.isfinite(rule.high):
         words += f", {'below' if rule.high_open else 'at most'} {rule.high:,}"
-    return words + (", or None to switch it off" if rule.optional else "")
+    return words + (", or None to switch it off" if rule.optional and rule.kind == "real" else "")
 
 
 ALIASES = {
+    "algorithm": "algo",
+    "agent": "algo",
+    "env_id": "env",
+    "env_name": "env",
+    "environment": "env",
+    "task": "env",
+    "backend": "engine",
+    "num_seeds": "seeds",
+    "n_seeds": "seeds",
+    "random_seed": "seed",
+    "log_dir": "logdir",
+    "output_dir": "logdir",
     "lr": "learning_rate",
+    "step_size": "learning_rate",
+    "lr_decay": "anneal_lr",
     "alpha": "ent_coef",
+    "temperature": "ent_coef",
+    "entropy_coef": "ent_coef",
+    "entropy_cost": "ent_coef",
+    "value_coef": "vf_coef",
     "discount": "gamma",
+    "discounting": "gamma",
     "steps": "total_timesteps",
     "timesteps": "total_timesteps",
     "total_steps": "total_timesteps",
+    "max_steps": "total_timesteps",
+    "num_timesteps": "total_timesteps",
+    "eval_freq": "eval_interval",
+    "n_eval_episodes": "eval_episodes",
     "polyak": "tau",
     "lam": "gae_lambda",
+    "lambda": "gae_lambda",
     "clip_ratio": "clip_eps",
     "clip_range": "clip_eps",
     "clip_coef": "clip_eps",
+    "grad_clip": "max_grad_norm",
     "n_envs": "num_envs",
     "n_steps": "num_steps",
+    "rollout_length": "num_steps",
+    "unroll_length": "num_steps",
     "epochs": "num_epochs",
     "update_epochs": "num_epochs",
     "minibatches": "num_minibatches",
-    "entropy_coef": "ent_coef",
-    "value_coef": "vf_coef",
+    "n_minibatches": "num_minibatches",
     "start_steps": "learning_starts",
+    "warmup_steps": "learning_starts",
     "replay_size": "buffer_size",
+    "memory_size": "buffer_size",
     "train_freq": "updates_per_step",
     "gradient_steps": "updates_per_step",
+    "utd_ratio": "updates_per_step",
+    "hidden_dims": "hidden_sizes",
+    "net_arch": "hidden_sizes",
+    "layers": "hidden_sizes",
 }
 """What other libraries call a field of ours; used in error messages only."""
 

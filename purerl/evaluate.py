@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.rollout import env_action
+from purerl.rollout import contain, env_action
 from purerl.types import Algorithm, Array, Env, Key, PyTree
 
 
@@ -56,9 +56,10 @@ def evaluate(env: Env, policy: Policy, key: Key, num_episodes: int) -> tuple[Arr
         time, alive, obs, state, carry, (returns, lengths) = loop
         key_act, key_step = jax.random.split(jax.random.fold_in(key_loop, time))
         action, carry = policy.act(carry, obs, key_act)
-        obs, state, reward, terminated, truncated, _ = jax.vmap(env.step)(
+        next_obs, state, reward, terminated, truncated, _ = jax.vmap(env.step)(
             jax.random.split(key_step, num_episodes), state, action
         )
+        obs, reward, terminated, _ = contain(obs, next_obs, reward, terminated)
         tallies = returns + jnp.where(alive, reward, 0.0), lengths + alive
         return time + 1, alive & ~(terminated | truncated), obs, state, carry, tallies
 

@@ -35,7 +35,7 @@ class Episodes(NamedTuple):
     returns: Array
     lengths: Array
     diverged: Array
-    """Where the physics broke down and the engine ended the episode (float32 0 or 1)."""
+    """Where the simulation broke down, which ended the episode (float32 0 or 1)."""
 
 
 def env_action(space: spaces.Space, action: Array) -> Array:
@@ -109,13 +109,15 @@ def _step(env: Env, rollout: Rollout, action: Array, key_step: Key, key_reset: K
     next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(
         jax.random.split(key_step, num_envs), rollout.state, env_action(env.action_space, action)
     )
+    next_obs, reward, terminated, broken = contain(rollout.obs, next_obs, reward, terminated)
     ended = terminated | truncated
     fresh_obs, fresh_state = jax.vmap(env.reset, in_axes=(0, None, 0))(
         jax.random.split(key_reset, num_envs), None, ended
     )
     returns, lengths = rollout.episode_return + reward, rollout.episode_length + 1
     transition = Transition(rollout.obs, action, reward, next_obs, terminated, truncated)
-    episodes = Episodes(ended, returns, lengths, info.get("diverged", jnp.zeros(num_envs)))
+    diverged = jnp.maximum(broken, info.get("diverged", jnp.zeros(num_envs)))
+    episodes = Episodes(ended, returns, lengths, diverged)
     rollout = Rollout(
         jax.tree.map(lambda new, old: _where(ended, new, old), fresh_state, state),
         _where(ended, fresh_obs, next_obs),
@@ -123,6 +125,22 @@ def _step(env: Env, rollout: Rollout, action: Array, key_step: Key, key_reset: K
         jnp.where(ended, 0, lengths),
     )
     return rollout, transition, episodes
+
+
+def contain(obs: Array, next_obs: Array, reward: Array, terminated: Array):
+    """End the episodes whose simulation broke down, so that no number of theirs reaches the learner.
+
+    A row with a reward or an observation that is not finite has reward 0, leads to `obs` again, the
+    last observation that was sound, and is terminated.
+
+    Returns:
+        `(next_obs [N, O], reward [N], terminated [N], broken [N] float32)`.
+    """
+    sound = jnp.isfinite(reward)
+    if jnp.issubdtype(next_obs.dtype, jnp.floating):
+        sound &= jnp.isfinite(next_obs).all(axis=tuple(range(1, next_obs.ndim)))
+    next_obs, reward = _where(sound, next_obs, obs), jnp.where(sound, reward, 0.0)
+    return next_obs, reward, terminated | ~sound, 1.0 - sound.astype(jnp.float32)
 
 
 def _where(rows: Array, new: Array, old: Array) -> Array:

@@ -15,77 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from purerl import evaluate as evaluation
-from purerl import registry, rollout
-from purerl.config import Config, ConfigError, check, from_dict, replace
-from purerl.ops import statistics
-from purerl.types import Algorithm, Array, Env, EnvSpec, Key, Metrics, TrainOutput, TrainState
+from purerl import metrics, registry, rollout
+from purerl.config import Config, replace
+from purerl.make import env_of, spec_of, validate
+from purerl.metrics import Tallies
+from purerl.types import Algorithm, Array, Env, Key, PyTree, TrainOutput, TrainState
 
 logger = logging.getLogger("purerl")
 Hyper = Mapping[str, Any]
 """Values for real-valued fields of the config, by name; they may be traced."""
-Tallies = dict[str, statistics.Tally]
-
-
-def make_config(algo: str, **fields: Any) -> Config:
-    """A checked configuration of algorithm `algo`.
-
-    Args:
-        algo: registry id, such as "sac".
-        **fields: any field of that algorithm's config, such as `env="ant"`.
-
-    Raises:
-        ConfigError: for an unknown algorithm or field, or a value that is not allowed.
-    """
-    return from_dict(registry.config_class(algo), fields)
-
-
-def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env:
-    """The environment with id `env`.
-
-    Args:
-        env: registry id, such as "ant".
-        engine: physics engine of a MuJoCo task: auto, mujoco or mjx.
-        **env_kwargs: the task's own options, such as reward weights.
-
-    Raises:
-        ConfigError: for an unknown id, engine or option.
-    """
-    return registry.env_factory(env)(engine=engine, **env_kwargs)
-
-
-def spec_of(env: Env) -> EnvSpec:
-    """What an algorithm may know of `env`."""
-    return EnvSpec(env.name, env.observation_space, env.action_space)
-
-
-def make_algorithm(
-    cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None
-) -> Algorithm:
-    """The algorithm that `cfg` configures, for a training loop of your own.
-
-    Args:
-        cfg: from `make_config`.
-        env: the task; made from `cfg` if None.
-        networks: `(init, apply)` pairs by name, in place of the algorithm's own.
-
-    Raises:
-        ConfigError: if `cfg` is wrong in itself or does not fit `env`.
-    """
-    spec = spec_of(_env_of(cfg) if env is None else env)
-    _validate(cfg, spec)
-    return registry.algorithm_module(cfg).make(cfg, spec, networks)
-
-
-def _env_of(cfg: Config) -> Env:
-    for name in ("env", "engine"):
-        if name in cfg.env_kwargs:
-            raise ConfigError("env_kwargs", dict(cfg.env_kwargs), f"{name} is a field of its own")
-    return make_env(cfg.env, cfg.engine, **cfg.env_kwargs)
-
-
-def _validate(cfg: Config, spec: EnvSpec) -> None:
-    check(cfg)
-    registry.algorithm_module(cfg).validate(cfg, spec)
 
 
 class Schedule(NamedTuple):
@@ -125,22 +63,12 @@ def make_schedule(cfg: Config, algo: Algorithm) -> Schedule:
     return Schedule(algo.warmup_steps, iteration_steps, iterations, rows)
 
 
-class Driver(NamedTuple):
-    """The pieces of a training run of one seed, pure and ready for `jit` and `vmap`.
-
-    `step` is the number of environment steps so far: an unbatched int32 (`in_axes=None`).
-    `hyper` holds values for real-valued fields of the config.
-    """
-
-    schedule: Schedule
-    env: Env
-    init: Callable[[Key, Hyper], TrainState]
-    warmup: Callable[[TrainState, Hyper], tuple[TrainState, Tallies]]
-    """The first `schedule.warmup_steps`: uniform actions, observed but not learned from."""
-    chunk: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
-    """A static number of iterations from `step` on."""
-    evaluate: Callable[[TrainState, Array, Hyper], Tallies]
-    """The deterministic policy on whole episodes; depends on nothing but its arguments."""
+def rounding_note(cfg: Config, schedule: Schedule) -> str:
+    """What became of `total_timesteps`, in words."""
+    return (
+        f"total_timesteps {cfg.total_timesteps:,} becomes {schedule.total_steps:,}: "
+        f"{schedule.warmup_steps:,} of warm-up and {schedule.rows:,} rows of {schedule.row_steps:,} steps"
+    )
 
 
 class Streams(NamedTuple):
@@ -158,11 +86,33 @@ def streams(root: Key) -> Streams:
     return Streams(*(jax.random.fold_in(root, i) for i in range(len(Streams._fields))))
 
 
+class Driver(NamedTuple):
+    """The pieces of a training run of one seed, pure and ready for `jit` and `vmap`.
+
+    `step` is the number of environment steps so far: an unbatched int32 (`in_axes=None`).
+    `hyper` holds values for real-valued fields of the config. `warmup` and `chunk` take a static
+    number of iterations and may be called in any division of the whole; the bits stay the same.
+    """
+
+    schedule: Schedule
+    env: Env
+    algo: Algorithm
+    """With the real-valued fields of the config as they are."""
+    init: Callable[[Key, Hyper], TrainState]
+    warmup: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
+    """Iterations of the first `schedule.warmup_steps`: uniform actions, observed, not learned from."""
+    chunk: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
+    """Iterations of rollout and update. If anything learned is no longer finite at its end, the seed
+    has diverged: it falls back to what it knew at the chunk's start, and never learns again."""
+    evaluate: Callable[[TrainState, Array, Hyper], Tallies]
+    """The deterministic policy on whole episodes; depends on nothing but its arguments."""
+
+
 def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None) -> Driver:
     """The pieces of a training run. Raises ConfigError before anything is traced."""
-    env = _env_of(cfg) if env is None else env
+    env = env_of(cfg) if env is None else env
     spec = spec_of(env)
-    _validate(cfg, spec)
+    validate(cfg, spec)
     make = registry.algorithm_module(cfg).make
 
     def algorithm(hyper: Hyper) -> Algorithm:
@@ -174,27 +124,28 @@ def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any]
 
     def init(key: Key, hyper: Hyper) -> TrainState:
         keys, algo = streams(key), algorithm(hyper)
-        return TrainState(
-            algo.init(keys.init), rollout.start(env, keys.env, num_envs), algo.init_carry(num_envs), key
-        )
+        sim = rollout.start(env, keys.env, num_envs)
+        return TrainState(algo.init(keys.init), sim, algo.init_carry(num_envs), key, jnp.int32(-1))
 
-    def warmup(state: TrainState, hyper: Hyper) -> tuple[TrainState, Tallies]:
+    def warmup(state: TrainState, step: Array, hyper: Hyper, iterations: int):
         algo, root = algorithm(hyper), streams(state.key).warmup
+        first = step // schedule.iteration_steps
 
         def uniform(carry, obs, key):
             return rollout.uniform_action(env.action_space, key, num_envs), carry, ()
 
         def iteration(state: TrainState, i: Array):
+            key = jax.random.fold_in(root, first + i)
             sim, carry, transitions, episodes = rollout.unroll(
-                env, uniform, state.env, state.carry, jax.random.fold_in(root, i), num_steps
+                env, uniform, state.env, state.carry, key, num_steps
             )
-            return TrainState(algo.observe(state.algo, transitions), sim, carry, state.key), episodes
+            observed = algo.observe(state.algo, transitions)
+            return state._replace(algo=observed, env=sim, carry=carry), episodes
 
-        iterations = schedule.warmup_steps // schedule.iteration_steps
         state, episodes = jax.lax.scan(iteration, state, jnp.arange(iterations))
-        return state, _episode_tallies(episodes)
+        return state, metrics.episode_tallies(episodes)
 
-    def chunk(state: TrainState, step: Array, hyper: Hyper, iterations: int) -> tuple[TrainState, Tallies]:
+    def chunk(state: TrainState, step: Array, hyper: Hyper, iterations: int):
         algo, root = algorithm(hyper), streams(state.key).train
 
         def iteration(state: TrainState, i: Array):
@@ -204,47 +155,51 @@ def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any]
             sim, carry, transitions, episodes = rollout.unroll(
                 env, policy, state.env, state.carry, key_rollout, num_steps
             )
-            learned, metrics = algo.update(state.algo, transitions, key_update, now)
-            return TrainState(learned, sim, carry, state.key), (episodes, metrics)
+            learned, report = algo.update(state.algo, transitions, key_update, now)
+            return state._replace(algo=learned, env=sim, carry=carry), (episodes, report)
 
-        state, (episodes, metrics) = jax.lax.scan(iteration, state, jnp.arange(iterations))
-        updates = {name: statistics.tally(value, jnp.isfinite(value)) for name, value in metrics.items()}
-        return state, _episode_tallies(episodes) | updates
+        after, (episodes, report) = jax.lax.scan(iteration, state, jnp.arange(iterations))
+        tallies = metrics.episode_tallies(episodes) | metrics.update_tallies(report)
+        after = freeze_if_diverged(state, after, step + iterations * schedule.iteration_steps)
+        return after, metrics.only_where(state.diverged_at < 0, tallies)
 
     def evaluate(state: TrainState, step: Array, hyper: Hyper) -> Tallies:
         policy = evaluation.deterministic_policy(algorithm(hyper), state.algo, env)
         key = jax.random.fold_in(streams(state.key).evaluate, step)
-        returns, lengths = evaluation.evaluate(env, policy, key, cfg.eval_episodes)
-        every = jnp.ones_like(returns, bool)
-        return {
-            "eval/return": statistics.tally(returns, every),
-            "eval/length": statistics.tally(lengths.astype(jnp.float32), every),
-        }
+        tallies = metrics.evaluation_tallies(*evaluation.evaluate(env, policy, key, cfg.eval_episodes))
+        return metrics.only_where(state.diverged_at < 0, tallies)
 
-    return Driver(schedule, env, init, warmup, chunk, evaluate)
+    return Driver(schedule, env, facts, init, warmup, chunk, evaluate)
 
 
-def _episode_tallies(episodes: rollout.Episodes) -> Tallies:
-    return {
-        "episode/return": statistics.tally(episodes.returns, episodes.ended),
-        "episode/length": statistics.tally(episodes.lengths.astype(jnp.float32), episodes.ended),
-        "episode/diverged": statistics.tally(episodes.diverged, jnp.ones_like(episodes.ended)),
-    }
+def split_memory(algo: PyTree) -> tuple[PyTree, PyTree]:
+    """An algorithm's State without its replay memory, and that memory; `()` if it has none."""
+    if not hasattr(algo, "memory"):
+        return algo, ()
+    return algo._replace(memory=()), algo.memory
 
 
-def summarise(tallies: Tallies) -> Metrics:
-    """One row of metrics: means under their own names, and the spread of returns beside them."""
-    row = {name: jnp.where(tally.count > 0, tally.mean, jnp.nan) for name, tally in tallies.items()}
-    for name in ("episode/return", "eval/return"):
-        if name in tallies:
-            tally, known = tallies[name], tallies[name].count > 0
-            row[f"{name}_std"] = jnp.where(known, jnp.sqrt(tally.variance), jnp.nan)
-            row[f"{name}_min"] = jnp.where(known, tally.low, jnp.nan)
-            row[f"{name}_max"] = jnp.where(known, tally.high, jnp.nan)
-    row["episode/count"] = tallies["episode/return"].count.astype(jnp.float32)
-    diverged = tallies["episode/diverged"]
-    row["episode/diverged"] = jnp.round(diverged.mean * diverged.count)
-    return row
+def freeze_if_diverged(before: TrainState, after: TrainState, step: Array) -> TrainState:
+    """`after`, unless something in it that is learned is not finite: then `before` goes on.
+
+    A diverged seed stays as it is for good, so that its neighbours in the same program go on. The
+    memory is neither looked at nor selected from: it is large, and a select would copy it.
+    """
+    learned, memory = split_memory(after.algo)
+    known, _ = split_memory(before.algo)
+    was_healthy = before.diverged_at < 0
+    healthy = was_healthy & all_finite(learned)
+    kept = jax.tree.map(lambda new, old: jnp.where(healthy, new, old), learned, known)
+    return after._replace(
+        algo=kept if memory == () else kept._replace(memory=memory),
+        diverged_at=jnp.where(healthy | ~was_healthy, before.diverged_at, step),
+    )
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Whether every number in the float leaves of `tree` is finite; scalar bool."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))
 
 
 def make_train(
@@ -273,8 +228,10 @@ def make_train(
         hyper = dict(hyper or {})
         state, first = driver.init(key, hyper), {}
         if schedule.warmup_steps:
-            state, tallies = driver.warmup(state, hyper)
-            first = {"step": jnp.int32(schedule.warmup_steps)} | summarise(tallies)
+            iterations = schedule.warmup_steps // schedule.iteration_steps
+            state, tallies = driver.warmup(state, jnp.int32(0), hyper, iterations)
+            first = {"step": jnp.int32(schedule.warmup_steps)}
+            first |= metrics.summarise(tallies, state.diverged_at)
 
         def row(state: TrainState, i: Array):
             start = schedule.warmup_steps + i * schedule.row_steps
@@ -283,9 +240,9 @@ def make_train(
             if cfg.eval_interval:
                 # Closures, not operands: so the branch sees the policy and never the replay memory.
                 run = partial(driver.evaluate, state, end, hyper)
-                skip = partial(_empty_like, jax.eval_shape(run))
+                skip = partial(metrics.empty, jax.eval_shape(run))
                 tallies |= jax.lax.cond(schedule.evaluates_at(cfg, end), run, skip)
-            return state, {"step": end} | summarise(tallies)
+            return state, {"step": end} | metrics.summarise(tallies, state.diverged_at)
 
         state, rows = jax.lax.scan(row, state, jnp.arange(schedule.rows))
         if first:
@@ -293,41 +250,3 @@ def make_train(
         return TrainOutput(state, rows)
 
     return train
-
-
-def _empty_like(tallies: Tallies) -> Tallies:
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tallies)
-
-
-def rounding_note(cfg: Config, schedule: Schedule) -> str:
-    """What became of `total_timesteps`, in words."""
-    return (
-        f"total_timesteps {cfg.total_timesteps:,} becomes {schedule.total_steps:,}: "
-        f"{schedule.warmup_steps:,} of warm-up and {schedule.rows:,} rows of {schedule.row_steps:,} steps"
-    )
-
-
-def make_policy(
-    cfg: Config, state: TrainState, seed: int | None = None, env: Env | None = None, networks=None
-):
-    """The deterministic policy of a trained state, as `Policy(init, act)`.
-
-    Args:
-        cfg: the run's configuration.
-        state: a `TrainState` of one seed, or of several stacked.
-        seed: which of several; None for a state of one seed.
-        env: the task; made from `cfg` if None.
-        networks: those the run was trained with.
-
-    Raises:
-        ValueError: if `seed` is missing, superfluous or out of range.
-    """
-    if state.key.ndim:
-        num_seeds = state.key.shape[0]
-        if seed is None or not 0 <= seed < num_seeds:
-            raise ValueError(f"seed = {seed} is not allowed: the state holds seeds 0 to {num_seeds - 1}")
-        state = jax.tree.map(lambda leaf: leaf[seed], state)
-    elif seed is not None:
-        raise ValueError(f"seed = {seed} is not allowed: the state holds a single seed; leave it out")
-    env = _env_of(cfg) if env is None else env
-    return evaluation.deterministic_policy(make_algorithm(cfg, env, networks), state.algo, env)

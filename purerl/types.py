@@ -133,6 +133,10 @@ class Algorithm(NamedTuple):
 
     `step` counts environment steps taken by one seed before this update; it is never batched, so
     `lax.cond` on it stays a branch under `vmap`.
+
+    A State with a replay memory has it in a field named `memory`: large, and therefore never copied,
+    selected from or looked at as a whole, and no part of a policy. Everything else in a State is
+    small, and finite as long as learning is healthy. `act` reads nothing of `memory`.
     """
 
     init: Callable[[Key], PyTree]
@@ -157,6 +161,8 @@ class TrainState(NamedTuple):
     """The actor's memory, `[N, ...]`."""
     key: Key
     """The seed's root key. It never changes: each use folds in a purpose and `step`."""
+    diverged_at: Array
+    """Scalar int32: the step by which something learned was no longer finite; -1 while healthy."""
 
 
 class TrainOutput(NamedTuple):

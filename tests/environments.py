@@ -26,7 +26,7 @@ def clock(shortest=2, longest=9, action_space=BOUNDS, max_episode_steps=LIMIT):
     """Reward time + action[0]; the observation is `[time, length, draw]`, but `[1000, ...]` at a reset.
 
     Lengths are uniform in `[shortest, longest]`, so episodes die, run out of time (beyond LIMIT), or
-    both (at LIMIT). A step beyond death has a reward of NaN.
+    both (at LIMIT). A step beyond death costs a million.
     """
 
     def observe(time, state):
@@ -40,7 +40,7 @@ def clock(shortest=2, longest=9, action_space=BOUNDS, max_episode_steps=LIMIT):
 
     def step(key, state, action, params):
         state = state._replace(time=state.time + 1)
-        reward = jnp.where(state.time > state.length, jnp.nan, state.time + action.ravel()[0])
+        reward = jnp.where(state.time > state.length, -1e6, state.time + action.ravel()[0])
         return observe(state.time, state), state, reward, state.time >= state.length, {}
 
     return functional_env(

@@ -15,7 +15,8 @@ import pytest
 import purerl
 from purerl import registry
 from purerl.config import ALIASES, ConfigError, Rule, freeze, from_dict, leaves, replace, to_dict
-from purerl.train import make_algorithm, make_config, make_driver, make_env
+from purerl.make import make_algorithm, make_config, make_env
+from purerl.train import make_driver
 
 CLASSES = [registry.config_class(algo) for algo in registry.ALGORITHMS]
 nan, inf = float("nan"), float("inf")

@@ -41,6 +41,8 @@ class PPOConfig(Config):
     """Environment steps between two rows of metrics; rounded up to whole updates."""
     eval_interval: int = count(50_000, low=0)
     """Environment steps between two evaluations of the deterministic policy; 0 switches them off."""
+    checkpoint_interval: int = count(250_000, low=0)
+    """Environment steps between two checkpoints of a run that has a directory; 0 saves at the end only."""
     num_steps: int = count(256)
     """Steps of each environment per update."""
     num_epochs: int = count(10)

@@ -7,7 +7,9 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from purerl.experiment.files import DamagedFile, write_json, write_whole
 
 SPINNING_UP = {
     "epoch": "Epoch",
@@ -40,17 +42,22 @@ class SeedLog:
     Args:
         directory: made if it is missing.
         config: what `config.json` holds.
+        rows: how many rows that are already there stay; what follows them is cut off, and new rows
+            are appended.
 
     Raises:
-        FileExistsError: if the directory already holds a run.
+        DamagedFile: if there are fewer rows than that.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]):
+    def __init__(self, directory: Path, config: Mapping[str, Any], rows: int = 0):
         directory.mkdir(parents=True, exist_ok=True)
-        self._progress: IO[str] = (directory / "progress.txt").open("x", encoding="utf-8", newline="\n")
-        self._metrics: IO[str] = (directory / "metrics.jsonl").open("x", encoding="utf-8", newline="\n")
         write_json(directory / "config.json", config)
-        self._columns: list[str] = []
+        table = _keep_lines(directory / "progress.txt", rows + 1 if rows else 0)
+        self.kept = [json.loads(line) for line in _keep_lines(directory / "metrics.jsonl", rows)]
+        """The rows that stayed, NaN as None."""
+        self._columns = _names_of(table[0].split("\t")) if table else []
+        self._progress = (directory / "progress.txt").open("a", encoding="utf-8", newline="\n")
+        self._metrics = (directory / "metrics.jsonl").open("a", encoding="utf-8", newline="\n")
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row; the first fixes the columns. NaN is blank in the table, null in the JSON."""
@@ -64,24 +71,32 @@ class SeedLog:
         self._progress.flush()
         self._metrics.flush()
 
+    def sync(self) -> None:
+        """Make every row so far last, whatever happens to the machine."""
+        os.fsync(self._progress.fileno())
+        os.fsync(self._metrics.fileno())
+
     def close(self) -> None:
         """Close both files."""
         self._progress.close()
         self._metrics.close()
 
 
+def _keep_lines(path: Path, lines: int) -> list[str]:
+    """Cut the file at `path` after its first `lines` lines, and return them."""
+    kept = path.read_text(encoding="utf-8").splitlines()[:lines] if path.exists() else []
+    if len(kept) < lines:
+        raise DamagedFile(f"{path} has {len(kept)} lines where {lines} were written")
+    write_whole(path, "".join(line + "\n" for line in kept))
+    return kept
+
+
+def _names_of(columns: list[str]) -> list[str]:
+    names = {column: name for name, column in SPINNING_UP.items()}
+    return [names.get(column, column) for column in columns]
+
+
 def _cell(value: float) -> str:
     if not math.isfinite(value):
         return ""
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write `values` to `path`, whole or not at all."""
-    temporary = path.with_suffix(f".tmp-{os.getpid()}")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -1,29 +1,38 @@
-"""`run`: the training loop driven from the host, with logs and a progress bar between its chunks."""
+"""`run`: train from the host, with logs, checkpoints and a progress bar; `load`: what a run has learned."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import purerl
-from purerl.config import Config, ConfigError, count, leaves, real, to_dict, validate_value
+from purerl.config import Config, ConfigError, count, from_dict, real, to_dict, validate_value
+from purerl.experiment.checkpoint import CheckpointError
 from purerl.experiment.console import Display, spread
-from purerl.experiment.logger import SeedLog
-from purerl.ops import statistics
-from purerl.train import Driver, Schedule, make_driver, rounding_note, summarise
-from purerl.types import Env, Key, TrainState
-
-PIECE = 100
-"""Iterations, summed over seeds, between two looks at the clock: a second or so on two cores."""
+from purerl.experiment.directory import RunDirectory, holds_a_run, load_newest, read_record
+from purerl.experiment.interrupts import Interrupts
+from purerl.experiment.loop import Loop
+from purerl.experiment.program import (
+    Pieces,
+    Program,
+    Snapshot,
+    make_functions,
+    make_hyper,
+    make_pieces,
+    shapes_of,
+)
+from purerl.registry import config_class
+from purerl.train import Driver, make_driver, rounding_note
+from purerl.types import Env, TrainState
 
 
 class Run(NamedTuple):
@@ -35,6 +44,8 @@ class Run(NamedTuple):
     """Each `[S, rows]`, NaN where an interval has none."""
     steps: np.ndarray
     """`[rows]`: environment steps per seed at the end of each row."""
+    diverged_at: np.ndarray
+    """`[S]`: the step by which a seed's learning broke down, -1 for a healthy one."""
     logdir: Path | None
     compile_seconds: float
     run_seconds: float
@@ -48,168 +59,186 @@ def run(
     env: Env | None = None,
     networks: Mapping[str, Any] | None = None,
     stop_at_return: float | None = None,
+    resume: bool = False,
+    allow_changes: bool = False,
     progress: bool = True,
 ) -> Run:
-    """Train `seeds` seeds side by side in one program, with progress and logs.
+    """Train `seeds` seeds side by side in one program, with progress, logs and checkpoints.
+
+    A run that was stopped, however it was stopped, goes on with `resume=True` and ends with the very
+    bits of one that never was, on the same machine and versions. A seed that diverges stays as it
+    was before; the others go on.
 
     Args:
         cfg: from `purerl.make_config`.
         seeds: how many; seed i starts from `fold_in(key(cfg.seed), i)`, however many there are.
-        logdir: gets one directory per seed; None writes nothing.
+        logdir: gets one directory per seed, and the checkpoints; None writes nothing.
         env: the task; made from `cfg` if None.
         networks: `(init, apply)` pairs by name, in place of the algorithm's own.
-        stop_at_return: end early once every seed's latest return is at least this: that of
-            evaluations where they are on, of training episodes otherwise.
+        stop_at_return: end early once the latest return of every healthy seed is at least this: that
+            of evaluations where they are on, of training episodes otherwise.
+        resume: go on with the run in `logdir`, from its newest sound checkpoint.
+        allow_changes: let a resumed run go on with another `cfg`, where what is saved fits it; the
+            change is recorded.
         progress: show a bar, or lines where there is no terminal.
 
     Raises:
         ConfigError: for anything wrong in the arguments, before any compilation.
+        CheckpointError: if no checkpoint can be read, or the last one cannot be written.
+        Interrupted: after Ctrl-C or SIGTERM, once the state is saved. It is a KeyboardInterrupt.
     """
     validate_value("seeds", seeds, count(1, high=2**16))
     validate_value("stop_at_return", stop_at_return, real(None, optional=True))
+    if resume and logdir is None:
+        raise ConfigError("logdir", None, "a run to resume has a directory")
     driver = make_driver(cfg, env, networks)
-    schedule = driver.schedule
-    headline = "eval/return" if cfg.eval_interval else "episode/return"
+    schedule, pieces, saved, rows = driver.schedule, make_pieces(driver.schedule, seeds), None, []
     title = f"{cfg.algo} on {driver.env.name}, {seeds} seed{'s' if seeds > 1 else ''}"
     with ExitStack() as stack:
-        logs = _open_logs(stack, cfg, driver.env, seeds, logdir)
+        directory = _open_directory(stack, logdir, resume)
+        if directory:
+            record = {"config": to_dict(cfg), "seeds": seeds, "pieces": list(pieces), "changes": []}
+            if resume:
+                record = _resumed(directory.path, record, allow_changes, env, networks)
+                pieces = Pieces(*record["pieces"])
+                saved = _load(directory, driver, cfg, seeds, pieces)
+            directory.write_record(record)
+            configs = [_config_json(cfg, driver.env, i) for i in range(seeds)]
+            rows = directory.open_logs(configs, saved.rows if saved else 0)
+        interrupts = stack.enter_context(Interrupts())
         display = stack.enter_context(Display(title, schedule.total_steps, seeds, progress))
         if schedule.total_steps != cfg.total_timesteps:
             display.say(rounding_note(cfg, schedule))
-        program = _compile(driver, cfg, seeds, display)
+        display.phase("compiling")
+        program = Program(driver, cfg, seeds, pieces, interrupts.check)
+        snapshot = saved or program.start()
         display.say(f"compiled in {program.seconds:.1f} s")
-        began = time.monotonic()
-        rows: list[dict[str, np.ndarray]] = []
-        steps: list[int] = []
-        latest: dict[str, Any] = {}
-        for step, state, metrics in _rows(program, cfg, schedule, display):  # noqa: B007 - state is returned
-            elapsed = time.monotonic() - began
-            rows.append(metrics)
-            steps.append(step)
-            for i, log in enumerate(logs):
-                values = {name: float(value[i]) for name, value in metrics.items()}
-                log.write({"epoch": len(rows), "seed": i, "step": step, "time": elapsed} | values)
-            latest = {
-                name: np.where(np.isfinite(new), new, latest.get(name, new)) for name, new in metrics.items()
-            }
-            display.row(step, latest)  # after the logs: what is shown is on disk
-            if stop_at_return is not None and (latest[headline] >= stop_at_return).all():
-                display.say(f"every seed has reached a return of {stop_at_return:g} at step {step:,}")
-                break
-        elapsed = time.monotonic() - began
-        display.say(
-            f"{title}: {step:,} steps each in {elapsed:.1f} s ({step * seeds / elapsed:,.0f} steps/s), "
-            f"compiled in {program.seconds:.1f} s; return {spread(latest[headline])}"
-            + (f"; logs in {logdir}" if logs else "")
-        )
-    table = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
-    return Run(state, table, np.array(steps), Path(logdir) if logdir else None, program.seconds, elapsed)
-
-
-class _Program(NamedTuple):
-    """The compiled pieces, for all seeds."""
-
-    state: TrainState
-    hyper: dict[str, Any]
-    warmup: Callable[..., Any] | None
-    chunk: Callable[..., Any]
-    evaluate: Callable[..., Any] | None
-    pieces: int
-    """Chunks per row."""
-    names: tuple[str, ...]
-    """The metrics of every row; NaN where a row has no such thing."""
-    seconds: float
-
-
-def seed_keys(cfg: Config, seeds: int) -> Key:
-    """The root keys of seeds 0 to `seeds - 1`."""
-    root = jax.random.key(cfg.seed)
-    return jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(seeds))
-
-
-def _compile(driver: Driver, cfg: Config, seeds: int, display: Display) -> _Program:
-    """Compile every piece before the first step, so that its time is told apart."""
-    began = time.monotonic()
-    display.phase("compiling")
-    schedule, step = driver.schedule, jnp.int32(0)
-    hyper = {name: jnp.float32(value) for name, value in leaves(cfg).items()}
-    length = _largest_divisor(schedule.iterations, max(1, PIECE // seeds))
-
-    init = jax.vmap(driver.init, in_axes=(0, None))
-    warmup = jax.vmap(driver.warmup, in_axes=(0, None))
-    chunk = jax.vmap(
-        lambda state, step, hyper: driver.chunk(state, step, hyper, length), in_axes=(0, None, None)
-    )
-    evaluate = jax.vmap(driver.evaluate, in_axes=(0, None, None))
-
-    state = jax.jit(init)(seed_keys(cfg, seeds), hyper)
-    tallies = jax.eval_shape(chunk, state, step, hyper)[1]
-    tallies |= jax.eval_shape(evaluate, state, step, hyper) if cfg.eval_interval else {}
-    return _Program(
-        state,
-        hyper,
-        jax.jit(warmup, donate_argnums=0).lower(state, hyper).compile() if schedule.warmup_steps else None,
-        jax.jit(chunk, donate_argnums=0).lower(state, step, hyper).compile(),
-        jax.jit(evaluate).lower(state, step, hyper).compile() if cfg.eval_interval else None,
-        schedule.iterations // length,
-        tuple(jax.eval_shape(jax.vmap(summarise), tallies)),
-        time.monotonic() - began,
+        if saved:
+            display.say(f"resumed at step {saved.step:,}")
+        loop = Loop(program, directory, display, interrupts, rows, stop_at_return)
+        snapshot = loop.train(snapshot)
+        display.say(_summary(title, snapshot, seeds, program.seconds, loop, logdir))
+    return Run(
+        snapshot.state,
+        {name: np.stack([row[name] for row in rows], axis=1) for name in program.metrics},
+        np.array([row["step"][0] for row in rows]),
+        np.asarray(snapshot.state.diverged_at),
+        directory.path if directory else None,
+        program.seconds,
+        snapshot.elapsed,
     )
 
 
-def _rows(program: _Program, cfg: Config, schedule: Schedule, display: Display):
-    """Run to the end; yield `(step, state, metrics)` at the end of every row, metrics `[S]` each."""
-    merge, summary = jax.jit(_merge), jax.jit(jax.vmap(summarise))
-    state, step = program.state, 0
+def load(
+    run_dir: str | os.PathLike[str],
+    *,
+    best: bool = False,
+    env: Env | None = None,
+    networks: Mapping[str, Any] | None = None,
+) -> tuple[Config, TrainState]:
+    """The configuration and the newest sound state of the run in `run_dir`, for `purerl.make_policy`.
 
-    def finish(tallies):
-        known = jax.device_get(summary(tallies))
-        return {name: known.get(name, np.full(state.key.shape, np.nan)) for name in program.names}
+    Only arrays and plain values are read, of the shapes that the configuration asks for: a directory
+    from a stranger can execute nothing.
 
-    if program.warmup:
-        state, tallies = program.warmup(state, program.hyper)
-        step = schedule.warmup_steps
-        yield step, state, finish(tallies)
-    else:
-        display.step(0)
-    for _ in range(schedule.rows):
-        tallies = None
-        for _ in range(program.pieces):
-            state, more = program.chunk(state, jnp.int32(step), program.hyper)
-            tallies = more if tallies is None else merge(tallies, more)
-            jax.block_until_ready(tallies)
-            step += schedule.row_steps // program.pieces
-            display.step(step)
-        if program.evaluate and schedule.evaluates_at(cfg, step):
-            tallies |= program.evaluate(state, jnp.int32(step), program.hyper)
-        yield step, state, finish(tallies)
+    Args:
+        run_dir: what `purerl.run` had as `logdir`.
+        best: the policy of each seed's best evaluation, with the normaliser it had then, in place of
+            the newest; such a state has neither memory nor environments.
+        env: the task, if the run had one of its own.
+        networks: those the run was trained with, if not the algorithm's own.
+
+    Returns:
+        `(cfg, state)`, the state of all seeds: each leaf `[S, ...]`.
+
+    Raises:
+        ConfigError: if there is no run, or its configuration does not fit this purerl.
+        CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
+    """
+    path = Path(run_dir)
+    record = read_record(path)
+    cfg = config_of(record)
+    driver = make_driver(cfg, env, networks)
+    functions = make_functions(driver, cfg, Pieces(*record["pieces"]))
+    like = shapes_of(functions, cfg, record["seeds"])
+    arrays: dict[str, Any] = {"state": like.state}
+    if best:
+        if not cfg.eval_interval:
+            raise CheckpointError(f"{path} has no best policy: its run did not evaluate")
+        arrays = {"state": like.state._replace(algo=(), env=(), carry=()), "best": like.best}
+    found = load_newest(path, arrays, partly=True)
+    if found is None:
+        raise CheckpointError(f"{path} has no checkpoint yet")
+    arrays = found[1]
+    return cfg, arrays["state"]._replace(algo=arrays["best"].algo) if best else arrays["state"]
 
 
-def _merge(a, b):
-    return jax.tree.map(
-        statistics.merge_tallies, a, b, is_leaf=lambda node: isinstance(node, statistics.Tally)
-    )
+def config_of(record: Mapping[str, Any]) -> Config:
+    """The configuration in a run's record. Raises ConfigError if it is none of this purerl's."""
+    values = dict(record["config"])
+    return from_dict(config_class(values.pop("algo", None)), values)
 
 
-def _largest_divisor(n: int, limit: int) -> int:
-    return max(d for d in range(1, min(n, limit) + 1) if n % d == 0)
-
-
-def _open_logs(stack: ExitStack, cfg: Config, env: Env, seeds: int, logdir: Any) -> list[SeedLog]:
+def _open_directory(stack: ExitStack, logdir: Any, resume: bool) -> RunDirectory | None:
     if logdir is None:
-        return []
-    directories = [Path(logdir) / f"seed{i}" for i in range(seeds)]
-    for directory in directories:
-        if directory.exists() and any(directory.iterdir()):
-            what = f"{directory} already holds files, and nothing is overwritten"
-            raise ConfigError("logdir", str(logdir), what)
-    logs = [SeedLog(directory, _record(cfg, env, i)) for i, directory in enumerate(directories)]
-    for log in logs:
-        stack.callback(log.close)
-    return logs
+        return None
+    path = Path(logdir)
+    if resume and not path.is_dir():
+        raise ConfigError("resume", str(path), "it must be the directory of a run")
+    directory = RunDirectory(path)
+    stack.callback(directory.close)
+    if not resume and holds_a_run(path):
+        what = "it already holds a run, and nothing is overwritten"
+        raise ConfigError("logdir", str(path), what, "Resume that run, or choose another directory.")
+    return directory
 
 
-def _record(cfg: Config, env: Env, seed_index: int) -> dict[str, Any]:
+FIXED = ("algo", "env", "engine", "env_kwargs", "seed")
+"""What makes a run the run it is."""
+
+
+def _resumed(
+    path: Path, new: dict[str, Any], allow_changes: bool, env: Env | None, networks: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The record of the resumed run in `path`, with what `new` changes. Raises ConfigError if it may not."""
+    old = read_record(path)
+    if new["seeds"] != old["seeds"]:
+        raise ConfigError("seeds", new["seeds"], f"the run in {path} has {old['seeds']}")
+    cfg = config_of(old)
+    before = to_dict(cfg)
+    changed = {name: value for name, value in new["config"].items() if value != before.get(name)}
+    for name, value in changed.items():
+        what = f"the run in {path} has {before.get(name)!r}"
+        if name in FIXED:
+            raise ConfigError(name, value, f"{what}, and that cannot change")
+        if not allow_changes:
+            raise ConfigError(name, value, what, "To go on with another value, allow changes.")
+        one = dataclasses.replace(cfg, **{name: getattr(config_of(new), name)})
+        if _layout(one, old, env, networks) != _layout(cfg, old, env, networks):
+            raise ConfigError(name, value, f"{what}, and what it saved does not fit another value")
+    if not changed:
+        return old
+    entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "before": {name: before[name] for name in changed}}
+    return old | {"config": new["config"], "changes": [*old["changes"], entry | {"after": changed}]}
+
+
+def _layout(cfg: Config, record: Mapping[str, Any], env: Env | None, networks: Any) -> Any:
+    """What a checkpoint fixes of a run: every array's shape, and where its rows begin and end."""
+    driver = make_driver(cfg, env, networks)
+    functions = make_functions(driver, cfg, Pieces(*record["pieces"]))
+    leaves, structure = jax.tree.flatten(shapes_of(functions, cfg, record["seeds"]))
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves], driver.schedule._replace(rows=0)
+
+
+def _load(
+    directory: RunDirectory, driver: Driver, cfg: Config, seeds: int, pieces: Pieces
+) -> Snapshot | None:
+    """The snapshot to go on from, with the values of `cfg`; None where the run has saved none yet."""
+    saved = directory.load(shapes_of(make_functions(driver, cfg, pieces), cfg, seeds))
+    return saved and saved._replace(hyper=make_hyper(cfg))
+
+
+def _config_json(cfg: Config, env: Env, seed_index: int) -> dict[str, Any]:
     """What `config.json` says: every field, which seed this is, and what it ran on."""
     device = jax.devices()[0]
     return to_dict(cfg) | {
@@ -222,3 +251,17 @@ def _record(cfg: Config, env: Env, seed_index: int) -> dict[str, Any]:
         },
         "device": f"{device.platform}: {device.device_kind}",
     }
+
+
+def _summary(
+    title: str, snapshot: Snapshot, seeds: int, compile_seconds: float, loop: Loop, logdir: Any
+) -> str:
+    rate = snapshot.step * seeds / max(snapshot.elapsed, 1e-9)
+    text = (
+        f"{title}: {snapshot.step:,} steps each in {snapshot.elapsed:.1f} s ({rate:,.0f} steps/s), "
+        f"compiled in {compile_seconds:.1f} s; return {spread(loop.latest[loop.headline])}"
+    )
+    sick = np.flatnonzero(np.asarray(snapshot.state.diverged_at) >= 0)
+    if sick.size:
+        text += f"; {sick.size} of {seeds} seeds diverged: {', '.join(map(str, sick))}"
+    return text + (f"; in {logdir}" if logdir else "")

@@ -22,7 +22,9 @@ from throwaways.td3 import TD3Config
 import purerl
 from purerl import registry
 from purerl.config import Config, ConfigError, from_dict, leaves
-from purerl.train import spec_of, summarise
+from purerl.make import spec_of
+from purerl.metrics import summarise
+from purerl.train import split_memory
 from purerl.types import Transition
 
 SEEDS = 4
@@ -161,7 +163,10 @@ class Lab:
 
         self.plain_chunk = lambda *args: self.driver.chunk(*args, self.schedule.iterations)
         self.init = jax.jit(jax.vmap(self.driver.init), compiler_options=FAST_COMPILE)
-        self.warmup = jax.jit(jax.vmap(self.driver.warmup), compiler_options=FAST_COMPILE)
+        self.plain_warmup = lambda state, hyper: self.driver.warmup(
+            state, jnp.int32(0), hyper, self.schedule.warmup_steps // self.schedule.iteration_steps
+        )
+        self.warmup = jax.jit(jax.vmap(self.plain_warmup), compiler_options=FAST_COMPILE)
         as_users_do = cfg.algo in registry.ALGORITHMS and is_first(cfg)
         options = None if as_users_do else FAST_COMPILE
         self.chunk = jax.jit(
@@ -319,7 +324,7 @@ def test_no_key_is_used_twice(lab):
         "evaluate": lambda state, key: lab.driver.evaluate(state, step, {}),
     }
     if lab.schedule.warmup_steps:
-        functions["warmup"] = lambda state, key: lab.driver.warmup(state, {})
+        functions["warmup"] = lambda state, key: lab.plain_warmup(state, {})
     with jax.debug_key_reuse(True):
         for function in functions.values():
             jax.jit(function).lower(state, key)
@@ -352,7 +357,7 @@ def test_a_seed_alone_in_one_program_agrees_with_the_chunks_of_many(lab, whole):
     for i, out in enumerate(whole):
         assert_close(out.state, lane(lab.baseline.states[-1], i))
         for row, tallies in enumerate(lab.baseline.tallies):
-            expected = summarise(lane(tallies, i))
+            expected = summarise(lane(tallies, i), np.int32(-1))
             assert_close({name: out.metrics[name][first_row + row] for name in expected}, expected)
 
 
@@ -418,9 +423,27 @@ def test_a_neighbour_of_nans_does_not_change_a_seed(lab):
     for row in range(lab.schedule.rows):
         state, tallies = lab.row(state, row)
     assert any(np.isnan(leaf).any() for leaf in jax.tree.leaves(lane(state.algo, sick)))
+    first_chunk = int(lab.step(1))
+    assert state.diverged_at.tolist() == [first_chunk if i == sick else -1 for i in range(SEEDS)]
+    assert not any(tally.count[sick] for tally in tallies.values()), "its later rows are blank"
     for i in {*range(SEEDS)} - {sick}:
         well = lane((state, tallies), i)
         assert same_bits(well, lane((lab.baseline.states[-1], lab.baseline.tallies[-1]), i))
+
+
+def test_a_seed_that_diverges_falls_back_to_what_it_knew(lab):
+    """One infinite learning rate: that seed keeps the chunk's start for good, healthy again or not."""
+    sick, known = 2, lab.baseline.states[0]
+    rates = np.full(SEEDS, lab.cfg.learning_rate)
+    rates[sick] = np.inf
+    state, tallies = lab.row(known, 1, lab.hyper(learning_rate=rates))
+    before, after = (split_memory(lane(s.algo, sick))[0] for s in (known, state))
+    assert same_bits(after, before)
+    assert state.diverged_at.tolist() == [int(lab.step(2)) if i == sick else -1 for i in range(SEEDS)]
+    assert tallies["episode/return"].count[sick] > 0, "the row in which it happened is shown"
+    later, _ = lab.row(state, 2)
+    assert same_bits(split_memory(lane(later.algo, sick))[0], before)
+    assert (later.diverged_at == state.diverged_at).all()
 
 
 # Hyperparameters

@@ -18,8 +18,8 @@ from throwaways.td3 import TD3Config
 import purerl
 from purerl import registry, rollout
 from purerl.config import Config, from_dict
+from purerl.make import spec_of
 from purerl.networks import ensemble
-from purerl.train import spec_of
 
 FAST_COMPILE = {"xla_backend_optimization_level": 0}
 SEEDS = 2

@@ -19,6 +19,7 @@ LAYERS = (
     {"ops", "config"},
     {"registry", "replay", "networks", "distributions", "rollout", "evaluate"},
     {"algos", "envs"},
+    {"make", "metrics"},
     {"train"},
     {"experiment"},
 )

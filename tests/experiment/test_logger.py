@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from purerl.experiment.logger import SeedLog, write_json
+from purerl.experiment.files import DamagedFile, write_json
+from purerl.experiment.logger import SeedLog
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path):
@@ -20,11 +21,28 @@ def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path):
     log.close()
 
 
-def test_an_existing_log_is_never_opened(tmp_path):
-    """Two runs into one directory would mix their rows."""
+def test_rows_after_the_checkpoint_are_cut_off_and_written_anew(tmp_path):
+    """A resumed run keeps the rows its checkpoint knows, columns included, and repeats the rest."""
+    log = SeedLog(tmp_path, {})
+    for step in (1, 2, 3):
+        log.write({"step": step, "q/loss": math.nan if step == 1 else step / 7, "custom": step})
+    log.close()
+    whole = (tmp_path / "progress.txt").read_text(), (tmp_path / "metrics.jsonl").read_text()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "q/l')  # the process died here
+    log = SeedLog(tmp_path, {}, rows=1)
+    assert log.kept == [{"step": 1, "q/loss": None, "custom": 1}]
+    for step in (2, 3):
+        log.write({"step": step, "q/loss": step / 7, "custom": step})
+    log.close()
+    assert whole == ((tmp_path / "progress.txt").read_text(), (tmp_path / "metrics.jsonl").read_text())
+
+
+def test_rows_that_are_gone_are_missed(tmp_path):
+    """A checkpoint that knows of more rows than the log holds: the log was changed."""
     SeedLog(tmp_path, {}).close()
-    with pytest.raises(FileExistsError):
-        SeedLog(tmp_path, {})
+    with pytest.raises(DamagedFile, match="has 0 lines where 3 were written"):
+        SeedLog(tmp_path, {}, rows=2)
 
 
 def test_json_is_replaced_whole(tmp_path):

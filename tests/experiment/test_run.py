@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl.experiment.run import seed_keys
+from purerl.experiment.program import seed_keys
 
 TINY = dict(env="pendulum", total_timesteps=520, learning_starts=120, log_interval=100, num_envs=2)
 TINY |= dict(eval_interval=200, eval_episodes=2, hidden_sizes=(8,), batch_size=8)
@@ -82,7 +82,7 @@ def test_every_seed_has_its_files(finished, cfg, seed):
 def test_nothing_is_overwritten(finished, cfg):
     """A directory that holds a run is refused before anything is compiled, and stays as it is."""
     before = (finished.logdir / "seed0" / "progress.txt").read_bytes()
-    with pytest.raises(purerl.ConfigError, match=r"logdir .* already holds"):
+    with pytest.raises(purerl.ConfigError, match=r"logdir .* already holds a run"):
         purerl.run(cfg, seeds=3, logdir=finished.logdir, progress=False)
     assert (finished.logdir / "seed0" / "progress.txt").read_bytes() == before
 

@@ -1,0 +1,271 @@
+"""Checkpoints: a pytree of arrays on disk, complete under its name or not there at all.
+
+    DIRECTORY/step-000000012000/arrays.bin      every array, one after the other, little-endian
+                                manifest.json   name, type, shape and SHA-256 of each; versions; a record
+
+A checkpoint is written under another name, synced to the disk and then renamed. What is read is data
+and nothing but data: names, types, shapes and sizes are those that the reader expects, and are
+compared with the manifest before a byte is allocated. The arrays are streamed in both directions, so
+that saving a replay memory of gigabytes needs no second copy of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import purerl
+from purerl.experiment.files import DamagedFile, open_regular, read_sealed, sync_directory, write_sealed
+from purerl.types import PyTree
+
+FORMAT = 1
+"""Version of the layout on disk. A reader refuses newer ones."""
+BLOCK = 16 * 2**20
+"""Bytes that are hashed and written at a time."""
+NAME = re.compile(r"step-(\d{12})")
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written, or is damaged. The message says which, and what is wrong."""
+
+
+class SchemaError(CheckpointError):
+    """A sound checkpoint of something else: another configuration, or another version of the code."""
+
+
+class Manifest(NamedTuple):
+    """What is known of a checkpoint without reading its arrays."""
+
+    path: Path
+    step: int
+    record: dict[str, Any]
+    """What `save` was given."""
+    versions: dict[str, str]
+    arrays: list[dict[str, Any]]
+    """`name`, `dtype`, `shape` and `sha256` of each, in the order of the file."""
+
+
+def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], keep: int = 2) -> Path:
+    """Write `tree` as the checkpoint of `step`, then remove all but the newest `keep`.
+
+    Args:
+        directory: where checkpoints are; made if missing.
+        step: orders the checkpoints; there must be none of this step yet.
+        tree: arrays and typed keys, on any device.
+        record: JSON-ready values to be found in the manifest.
+        keep: how many stay; two, so that one can be damaged.
+
+    Raises:
+        CheckpointError: if it cannot be written. Nothing that was there before is lost then.
+    """
+    path = directory / f"step-{step:012d}"
+    temporary = directory / f".tmp-{path.name}-{os.getpid()}"
+    try:
+        temporary.mkdir(parents=True)
+        arrays = _write_arrays(temporary / "arrays.bin", tree)
+        versions = _versions()
+        manifest = {"format": FORMAT, "step": step, "record": record, "versions": versions, "arrays": arrays}
+        write_sealed(temporary / "manifest.json", manifest)
+        os.replace(temporary, path)
+        sync_directory(directory)
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in newest_first(directory)[keep:]:
+        _discard(old)
+    return path
+
+
+def newest_first(directory: Path) -> list[Path]:
+    """The checkpoints in `directory` by their names, complete or not."""
+    names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
+    return [directory / name for name in sorted(filter(NAME.fullmatch, names), reverse=True)]
+
+
+def clean(directory: Path) -> None:
+    """Remove what an interrupted `save` left. Only for the one who holds the run's lock."""
+    for entry in directory.glob(".tmp-*"):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the checkpoint at `path`, its own checksum verified.
+
+    Raises CheckpointError if it is damaged, SchemaError if a newer purerl wrote it.
+    """
+    try:
+        if path.is_symlink():
+            raise DamagedFile(f"{path} is a link")
+        values = read_sealed(path / "manifest.json")
+        if type(values.get("format")) is not int or values["format"] < 1:
+            raise DamagedFile(f"{path} has no format version")
+        if values["format"] > FORMAT:
+            what = (
+                f"{path} has format {values['format']}, and purerl {purerl.__version__} reads up to {FORMAT}"
+            )
+            raise SchemaError(f"{what}: use the purerl that wrote it, {values.get('versions')}")
+        manifest = Manifest(path, *(values[name] for name in Manifest._fields[1:]))
+        if not _is_well_formed(manifest):
+            raise DamagedFile(f"{path / 'manifest.json'} does not hold what a manifest holds")
+    except (OSError, KeyError, DamagedFile) as error:
+        raise CheckpointError(f"{path} cannot be used: {error}") from error
+    return manifest
+
+
+def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
+    """The arrays of a checkpoint, in the structure of `like`.
+
+    Args:
+        manifest: from `read_manifest`.
+        like: what was saved, as arrays, keys or `jax.ShapeDtypeStruct`s.
+        partly: `like` may lack some of it; what it has is found by its name.
+
+    Raises:
+        SchemaError: if an array is missing, too many, or has another type or shape, before anything
+            is allocated.
+        CheckpointError: if the file is not what was written.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    wanted = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    entries = {entry["name"]: entry for entry in manifest.arrays}
+    if not partly and (extra := sorted(entries.keys() - wanted.keys())):
+        raise SchemaError(f"{manifest.path} holds {extra[0]}, which is not expected")
+    for name, leaf in wanted.items():
+        if name not in entries:
+            raise SchemaError(f"{manifest.path} has no array {name}")
+        found = entries[name]["dtype"], tuple(entries[name]["shape"])
+        if found != (str(leaf.dtype), leaf.shape):
+            what = f"{found[0]}{list(found[1])}, where {leaf.dtype}{list(leaf.shape)} is expected"
+            raise SchemaError(f"{manifest.path} holds {name} as {what}")
+    try:
+        arrays = dict(_read_arrays(manifest, wanted))
+    except (OSError, DamagedFile) as error:
+        raise CheckpointError(f"{manifest.path} cannot be used: {error}") from error
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+
+
+def _write_arrays(path: Path, tree: PyTree) -> list[dict[str, Any]]:
+    entries = []
+    with path.open("xb") as file:
+        for where, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            digest = hashlib.sha256()
+            content = _bytes_of(leaf)
+            for start in range(0, content.size, BLOCK):
+                block = content[start : start + BLOCK].data
+                digest.update(block)
+                file.write(block)
+            entries.append(
+                {
+                    "name": jax.tree_util.keystr(where),
+                    "dtype": str(leaf.dtype),
+                    "shape": list(leaf.shape),
+                    "sha256": digest.hexdigest(),
+                }
+            )
+        file.flush()
+        os.fsync(file.fileno())
+    return entries
+
+
+def _bytes_of(leaf: Any) -> np.ndarray:
+    """`leaf` as uint8 `[bytes]`, without a copy where it lies in this machine's memory."""
+    data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def _read_arrays(manifest: Manifest, wanted: Mapping[str, Any]) -> Iterator[tuple[str, jax.Array]]:
+    """Every array of `wanted`, its checksum verified; the others are passed over."""
+    sizes = [_size_of(entry) for entry in manifest.arrays]
+    with open_regular(manifest.path / "arrays.bin") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != sum(sizes):
+            raise DamagedFile(f"arrays.bin has {size:,} bytes, and {sum(sizes):,} were written")
+        for entry, size in zip(manifest.arrays, sizes, strict=True):
+            if entry["name"] not in wanted:
+                file.seek(size, os.SEEK_CUR)
+                continue
+            content, digest = np.empty(size, np.uint8), hashlib.sha256()
+            for start in range(0, size, BLOCK):
+                block = content[start : start + BLOCK].data
+                if file.readinto(block) != len(block):  # type: ignore[attr-defined]
+                    raise DamagedFile("arrays.bin became shorter while it was read")
+                digest.update(block)
+            if digest.hexdigest() != entry["sha256"]:
+                raise DamagedFile(f"the checksum of {entry['name']} does not fit")
+            yield entry["name"], _leaf_of(content, wanted[entry["name"]])
+
+
+def _leaf_of(content: np.ndarray, like: Any) -> jax.Array:
+    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    # A byte that is neither 0 nor 1 is no bool.
+    values = content != 0 if data.dtype == np.bool_ else content.view(data.dtype)
+    array = jnp.array(values.reshape(data.shape))
+    return jax.random.wrap_key_data(array) if _is_key(like) else array
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _size_of(entry: Mapping[str, Any]) -> int:
+    """Bytes of one array, from its type and shape."""
+    count = int(np.prod([int(size) for size in entry["shape"]], dtype=object))
+    return count * (8 if entry["dtype"].startswith("key<") else jnp.dtype(entry["dtype"]).itemsize)
+
+
+DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+DTYPES += ("bfloat16", "float16", "float32", "float64", "key<fry>")
+
+
+def _is_well_formed(manifest: Manifest) -> bool:
+    return (
+        type(manifest.step) is int
+        and isinstance(manifest.record, dict)
+        and isinstance(manifest.versions, dict)
+        and isinstance(manifest.arrays, list)
+        and all(map(_is_entry, manifest.arrays))
+        and len({entry["name"] for entry in manifest.arrays}) == len(manifest.arrays)
+    )
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and entry.keys() == {"name", "dtype", "shape", "sha256"}
+        and isinstance(entry["name"], str)
+        and entry["dtype"] in DTYPES
+        and isinstance(entry["shape"], list)
+        and all(type(size) is int and size >= 0 for size in entry["shape"])
+    )
+
+
+def _discard(path: Path) -> None:
+    """Remove a checkpoint; first its name, so that no half of it can be taken for a whole."""
+    gone = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
+    os.replace(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _versions() -> dict[str, str]:
+    """What an exact continuation depends on."""
+    device = jax.devices()[0]
+    return {
+        "purerl": purerl.__version__,
+        "jax": jax.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "threefry_partitionable": str(jax.config.jax_threefry_partitionable),  # type: ignore[attr-defined]
+    }

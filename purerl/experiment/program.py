@@ -1,0 +1,253 @@
+"""The compiled pieces of a run of many seeds, and what the run knows between two of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import metrics
+from purerl.config import Config, leaves
+from purerl.metrics import Tallies
+from purerl.train import Driver, Schedule, split_memory
+from purerl.types import Array, Key, PyTree, TrainState
+
+PIECE_ITERATIONS, PIECE_STEPS = 100, 10_000
+"""The most iterations, and environment steps, summed over seeds, that one call of a program takes:
+a second or two on two cores. Only between two calls can a run be watched, saved or stopped."""
+
+
+class Best(NamedTuple):
+    """The policy of each seed's best evaluation so far."""
+
+    algo: PyTree
+    """The algorithm's State without its memory, normaliser included, `[S, ...]`."""
+    value: Array
+    """`[S]`: its mean return; -inf before any evaluation."""
+    step: Array
+    """`[S]` int32: when; -1 before any evaluation."""
+
+
+class Snapshot(NamedTuple):
+    """All that a run needs to go on exactly: arrays `[S, ...]`, and where it stands."""
+
+    state: TrainState
+    tallies: Tallies
+    """Of the row of metrics under way."""
+    best: Best | tuple[()]
+    """`()` where evaluation is off."""
+    hyper: dict[str, Array]
+    """The config's real-valued fields, scalars."""
+    step: int = 0
+    """Environment steps of each seed."""
+    rows: int = 0
+    """Rows of metrics that are finished and logged."""
+    elapsed: float = 0.0
+    """Seconds of training, compilation not counted."""
+
+    @property
+    def arrays(self) -> dict[str, PyTree]:
+        """What has to be stored as arrays."""
+        return {name: getattr(self, name) for name in ("state", "tallies", "best", "hyper")}
+
+
+class Pieces(NamedTuple):
+    """Iterations that one call of a program takes."""
+
+    warmup: int
+    train: int
+
+
+def make_pieces(schedule: Schedule, seeds: int) -> Pieces:
+    """Pieces of a second or two that divide the warm-up, and the rows, evenly."""
+    limit = max(1, min(PIECE_ITERATIONS, PIECE_STEPS // schedule.iteration_steps) // seeds)
+    warmup = schedule.warmup_steps // schedule.iteration_steps
+    return Pieces(_largest_divisor(warmup, limit), _largest_divisor(schedule.iterations, limit))
+
+
+def _largest_divisor(n: int, limit: int) -> int:
+    return max((d for d in range(1, min(n, limit) + 1) if n % d == 0), default=1)
+
+
+def seed_keys(cfg: Config, seeds: int) -> Key:
+    """The root keys of seeds 0 to `seeds - 1`."""
+    root = jax.random.key(cfg.seed)
+    return jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(seeds))
+
+
+class Functions(NamedTuple):
+    """The pieces of a run as jitted functions of all seeds; nothing is compiled yet.
+
+    `tallies` go in and come out with what was added. States are donated to what returns one.
+    """
+
+    start: Callable[..., Any]
+    """`(keys, hyper) -> (state, tallies, best)`."""
+    warmup: Callable[..., Any]
+    """`(state, tallies, step, hyper) -> (state, tallies)`."""
+    chunk: Callable[..., Any]
+    """`(state, tallies, step, hyper) -> (state, tallies)`."""
+    evaluate: Callable[..., Any]
+    """`(state, tallies, best, step, hyper) -> (tallies, best)`."""
+    finish: Callable[..., Any]
+    """`(tallies, diverged_at) -> (row of metrics, tallies of nothing)`."""
+
+
+def make_functions(driver: Driver, cfg: Config, pieces: Pieces) -> Functions:
+    """The pieces of the run that `driver` and `cfg` describe."""
+
+    def over_seeds(function: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
+        # Inlined where it is used; traced once, however often its shapes are asked for.
+        return jax.jit(jax.vmap(function, in_axes=in_axes), inline=True)
+
+    init = over_seeds(driver.init, (0, None))
+
+    def fixed(function, iterations):
+        return over_seeds(lambda *args: function(*args, iterations), (0, None, None))
+
+    warm, learn = fixed(driver.warmup, pieces.warmup), fixed(driver.chunk, pieces.train)
+    judge = over_seeds(driver.evaluate, (0, None, None))
+
+    def start(keys, hyper):
+        state, step = init(keys, hyper), jnp.int32(0)
+        shapes = jax.eval_shape(learn, state, step, hyper)[1]
+        best: Any = ()
+        if cfg.eval_interval:
+            shapes |= jax.eval_shape(judge, state, step, hyper)
+            algo = jax.tree.map(jnp.copy, split_memory(state.algo)[0])
+            best = Best(algo, jnp.full(keys.shape, -jnp.inf), jnp.full(keys.shape, -1))
+        return state, metrics.empty(shapes), best
+
+    def warmup(state, tallies, step, hyper):
+        state, more = warm(state, step, hyper)
+        return state, metrics.merge(tallies, more)
+
+    def chunk(state, tallies, step, hyper):
+        state, more = learn(state, step, hyper)
+        return state, metrics.merge(tallies, more)
+
+    def evaluate(state, tallies, best, step, hyper):
+        judged = judge(state, step, hyper)
+        value = jnp.where(judged["eval/return"].count > 0, judged["eval/return"].mean, -jnp.inf)
+        now = Best(split_memory(state.algo)[0], value, jnp.full_like(best.step, step))
+        return metrics.merge(tallies, judged), _select(value > best.value, now, best)
+
+    def finish(tallies, diverged_at):
+        return jax.vmap(metrics.summarise)(tallies, diverged_at), metrics.empty(tallies)
+
+    return Functions(
+        jax.jit(start),
+        jax.jit(warmup, donate_argnums=(0, 1)),
+        jax.jit(chunk, donate_argnums=(0, 1)),
+        jax.jit(evaluate),
+        jax.jit(finish),
+    )
+
+
+def _select(rows: Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` for the seeds `[S]` that hold, `old` for the others."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(rows.reshape(rows.shape + (1,) * (a.ndim - rows.ndim)), a, b), new, old
+    )
+
+
+def make_hyper(cfg: Config) -> dict[str, Array]:
+    """The real-valued fields of `cfg`, as the programs take them."""
+    return {name: jnp.float32(value) for name, value in leaves(cfg).items()}
+
+
+def shapes_of(functions: Functions, cfg: Config, seeds: int) -> Snapshot:
+    """What the run's snapshots look like, as `jax.ShapeDtypeStruct`s; nothing is computed."""
+    keys, hyper = jax.eval_shape(lambda: seed_keys(cfg, seeds)), jax.eval_shape(lambda: make_hyper(cfg))
+    state, tallies, best = jax.eval_shape(functions.start, keys, hyper)
+    return Snapshot(state, tallies, best, hyper)
+
+
+class Program:
+    """A run's compiled pieces: they take it from one snapshot to the next.
+
+    Args:
+        driver: from `make_driver`.
+        cfg: the run's configuration.
+        seeds: S.
+        pieces: how much is done at a time.
+        poll: called between two compilations; what it raises ends them.
+    """
+
+    def __init__(
+        self, driver: Driver, cfg: Config, seeds: int, pieces: Pieces, poll: Callable[[], None] = lambda: None
+    ):
+        """Compiles everything, so that its time is told apart."""
+        began = time.monotonic()
+        self.schedule, self.cfg, self.seeds, self.pieces = driver.schedule, cfg, seeds, pieces
+        self._functions = functions = make_functions(driver, cfg, pieces)
+        self.shapes = shape = shapes_of(functions, cfg, seeds)
+        step = jax.ShapeDtypeStruct((), jnp.int32)
+
+        def compiled(function: Any, *args: Any) -> Callable[..., Any]:
+            poll()
+            return function.lower(*args).compile()
+
+        loop = shape.state, shape.tallies, step, shape.hyper
+        self._chunk = compiled(functions.chunk, *loop)
+        if self.schedule.warmup_steps:
+            self._warmup = compiled(functions.warmup, *loop)
+        if cfg.eval_interval:
+            self._evaluate = compiled(
+                functions.evaluate, shape.state, shape.tallies, shape.best, step, shape.hyper
+            )
+        self._finish = compiled(functions.finish, shape.tallies, shape.state.diverged_at)
+        row, _ = jax.eval_shape(functions.finish, shape.tallies, shape.state.diverged_at)
+        self.metrics = tuple(row)
+        """Names of the metrics of every row."""
+        self.seconds = time.monotonic() - began
+
+    def start(self) -> Snapshot:
+        """The snapshot of a run that begins."""
+        began = time.monotonic()
+        hyper = make_hyper(self.cfg)
+        state, tallies, best = self._functions.start(seed_keys(self.cfg, self.seeds), hyper)
+        snapshot = Snapshot(state, tallies, best, hyper)
+        jax.block_until_ready(snapshot.arrays)
+        self.seconds += time.monotonic() - began
+        return snapshot
+
+    def rows_by(self, step: int) -> int:
+        """Rows of metrics that are complete by `step`."""
+        warm = self.schedule.warmup_steps
+        return 0 if step < warm else bool(warm) + (step - warm) // self.schedule.row_steps
+
+    def is_done(self, snapshot: Snapshot) -> bool:
+        """Whether the run has reached its end."""
+        return snapshot.step >= self.schedule.total_steps and not self.has_row(snapshot)
+
+    def has_row(self, snapshot: Snapshot) -> bool:
+        """Whether a row of metrics is complete and not yet finished."""
+        return snapshot.rows < self.rows_by(snapshot.step)
+
+    def advance(self, snapshot: Snapshot) -> Snapshot:
+        """Train for one piece. The state of `snapshot` is donated: it is gone afterwards."""
+        warm = snapshot.step < self.schedule.warmup_steps
+        program, iterations = (self._warmup, self.pieces.warmup) if warm else (self._chunk, self.pieces.train)
+        step = jnp.int32(snapshot.step)
+        state, tallies = program(snapshot.state, snapshot.tallies, step, snapshot.hyper)
+        jax.block_until_ready(tallies)
+        taken = iterations * self.schedule.iteration_steps
+        return snapshot._replace(state=state, tallies=tallies, step=snapshot.step + taken)
+
+    def finish_row(self, snapshot: Snapshot) -> tuple[Snapshot, dict[str, np.ndarray]]:
+        """Close the row of metrics under way, after an evaluation if one is due.
+
+        Returns:
+            The snapshot with the next row begun, and the finished row: each metric `[S]`. `snapshot`
+            itself stays valid.
+        """
+        state, tallies, best, hyper, step = snapshot[:5]
+        if step > self.schedule.warmup_steps and self.schedule.evaluates_at(self.cfg, step):
+            tallies, best = self._evaluate(state, tallies, best, jnp.int32(step), hyper)
+        row, tallies = self._finish(tallies, state.diverged_at)
+        return snapshot._replace(tallies=tallies, best=best, rows=snapshot.rows + 1), jax.device_get(row)
