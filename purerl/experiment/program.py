@@ -160,61 +160,55 @@ def make_hyper(cfg: Config) -> dict[str, Array]:
     return {name: jnp.float32(value) for name, value in leaves(cfg).items()}
 
 
-def shapes_of(functions: Functions, cfg: Config, seeds: int) -> Snapshot:
-    """What the run's snapshots look like, as `jax.ShapeDtypeStruct`s; nothing is computed."""
-    keys, hyper = jax.eval_shape(lambda: seed_keys(cfg, seeds)), jax.eval_shape(lambda: make_hyper(cfg))
-    state, tallies, best = jax.eval_shape(functions.start, keys, hyper)
-    return Snapshot(state, tallies, best, hyper)
-
-
 class Program:
-    """A run's compiled pieces: they take it from one snapshot to the next.
+    """A run's pieces, compiled by `compile`: they take it from one snapshot to the next.
 
     Args:
         driver: from `make_driver`.
         cfg: the run's configuration.
         seeds: S.
         pieces: how much is done at a time.
-        poll: called between two compilations; what it raises ends them.
     """
 
-    def __init__(
-        self, driver: Driver, cfg: Config, seeds: int, pieces: Pieces, poll: Callable[[], None] = lambda: None
-    ):
-        """Compiles everything, so that its time is told apart."""
-        began = time.monotonic()
+    def __init__(self, driver: Driver, cfg: Config, seeds: int, pieces: Pieces):
         self.schedule, self.cfg, self.seeds, self.pieces = driver.schedule, cfg, seeds, pieces
-        self._functions = functions = make_functions(driver, cfg, pieces)
-        self.shapes = shape = shapes_of(functions, cfg, seeds)
-        step = jax.ShapeDtypeStruct((), jnp.int32)
+        self._functions = make_functions(driver, cfg, pieces)
+        keys, hyper = jax.eval_shape(lambda: (seed_keys(cfg, seeds), make_hyper(cfg)))
+        state, tallies, best = jax.eval_shape(self._functions.start, keys, hyper)
+        self.shapes = Snapshot(state, tallies, best, hyper)
+        """What the run's snapshots look like, as `jax.ShapeDtypeStruct`s."""
+        self.metrics = tuple(jax.eval_shape(self._functions.finish, tallies, state.diverged_at)[0])
+        """Names of the metrics of every row."""
+        self.seconds = 0.0
+        """How long `compile` took."""
+
+    def start(self) -> Snapshot:
+        """The snapshot of a run that begins. It may be returned before it is computed."""
+        hyper = make_hyper(self.cfg)
+        state, tallies, best = self._functions.start(seed_keys(self.cfg, self.seeds), hyper)
+        return Snapshot(state, tallies, best, hyper)
+
+    def compile(self, poll: Callable[[], None] = lambda: None) -> None:
+        """Compile everything before the first step, so that its time is told apart.
+
+        Args:
+            poll: called between two compilations; what it raises ends them.
+        """
+        began = time.monotonic()
+        functions, shapes, step = self._functions, self.shapes, jax.ShapeDtypeStruct((), jnp.int32)
+        state, tallies, best, hyper = shapes[:4]
 
         def compiled(function: Any, *args: Any) -> Callable[..., Any]:
             poll()
             return function.lower(*args).compile()
 
-        loop = shape.state, shape.tallies, step, shape.hyper
-        self._chunk = compiled(functions.chunk, *loop)
         if self.schedule.warmup_steps:
-            self._warmup = compiled(functions.warmup, *loop)
-        if cfg.eval_interval:
-            self._evaluate = compiled(
-                functions.evaluate, shape.state, shape.tallies, shape.best, step, shape.hyper
-            )
-        self._finish = compiled(functions.finish, shape.tallies, shape.state.diverged_at)
-        row, _ = jax.eval_shape(functions.finish, shape.tallies, shape.state.diverged_at)
-        self.metrics = tuple(row)
-        """Names of the metrics of every row."""
+            self._warmup = compiled(functions.warmup, state, tallies, step, hyper)
+        self._chunk = compiled(functions.chunk, state, tallies, step, hyper)
+        if self.cfg.eval_interval:
+            self._evaluate = compiled(functions.evaluate, state, tallies, best, step, hyper)
+        self._finish = compiled(functions.finish, tallies, state.diverged_at)
         self.seconds = time.monotonic() - began
-
-    def start(self) -> Snapshot:
-        """The snapshot of a run that begins."""
-        began = time.monotonic()
-        hyper = make_hyper(self.cfg)
-        state, tallies, best = self._functions.start(seed_keys(self.cfg, self.seeds), hyper)
-        snapshot = Snapshot(state, tallies, best, hyper)
-        jax.block_until_ready(snapshot.arrays)
-        self.seconds += time.monotonic() - began
-        return snapshot
 
     def rows_by(self, step: int) -> int:
         """Rows of metrics that are complete by `step`."""

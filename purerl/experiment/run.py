@@ -25,13 +25,11 @@ from purerl.experiment.program import (
     Pieces,
     Program,
     Snapshot,
-    make_functions,
     make_hyper,
     make_pieces,
-    shapes_of,
 )
 from purerl.registry import config_class
-from purerl.train import Driver, make_driver, rounding_note
+from purerl.train import make_driver, rounding_note
 from purerl.types import Env, TrainState
 
 
@@ -92,16 +90,17 @@ def run(
     if resume and logdir is None:
         raise ConfigError("logdir", None, "a run to resume has a directory")
     driver = make_driver(cfg, env, networks)
-    schedule, pieces, saved, rows = driver.schedule, make_pieces(driver.schedule, seeds), None, []
+    schedule = driver.schedule
     title = f"{cfg.algo} on {driver.env.name}, {seeds} seed{'s' if seeds > 1 else ''}"
+    record = {"config": to_dict(cfg), "seeds": seeds, "pieces": make_pieces(schedule, seeds), "changes": []}
     with ExitStack() as stack:
         directory = _open_directory(stack, logdir, resume)
+        if directory and resume:
+            record = _resumed(directory.path, record, allow_changes, env, networks)
+        program = Program(driver, cfg, seeds, Pieces(*record["pieces"]))
+        saved = _load(directory, program) if directory and resume else None
+        rows = []
         if directory:
-            record = {"config": to_dict(cfg), "seeds": seeds, "pieces": list(pieces), "changes": []}
-            if resume:
-                record = _resumed(directory.path, record, allow_changes, env, networks)
-                pieces = Pieces(*record["pieces"])
-                saved = _load(directory, driver, cfg, seeds, pieces)
             directory.write_record(record)
             configs = [_config_json(cfg, driver.env, i) for i in range(seeds)]
             rows = directory.open_logs(configs, saved.rows if saved else 0)
@@ -110,11 +109,12 @@ def run(
         if schedule.total_steps != cfg.total_timesteps:
             display.say(rounding_note(cfg, schedule))
         display.phase("compiling")
-        program = Program(driver, cfg, seeds, pieces, interrupts.check)
-        snapshot = saved or program.start()
+        snapshot = saved or program.start()  # fills a memory of gigabytes while the rest is compiled
+        program.compile(interrupts.check)
         display.say(f"compiled in {program.seconds:.1f} s")
         if saved:
             display.say(f"resumed at step {saved.step:,}")
+        jax.block_until_ready(snapshot.state)
         loop = Loop(program, directory, display, interrupts, rows, stop_at_return)
         snapshot = loop.train(snapshot)
         display.say(_summary(title, snapshot, seeds, program.seconds, loop, logdir))
@@ -159,8 +159,7 @@ def load(
     record = read_record(path)
     cfg = config_of(record)
     driver = make_driver(cfg, env, networks)
-    functions = make_functions(driver, cfg, Pieces(*record["pieces"]))
-    like = shapes_of(functions, cfg, record["seeds"])
+    like = Program(driver, cfg, record["seeds"], Pieces(*record["pieces"])).shapes
     arrays: dict[str, Any] = {"state": like.state}
     if best:
         if not cfg.eval_interval:
@@ -225,17 +224,15 @@ def _resumed(
 def _layout(cfg: Config, record: Mapping[str, Any], env: Env | None, networks: Any) -> Any:
     """What a checkpoint fixes of a run: every array's shape, and where its rows begin and end."""
     driver = make_driver(cfg, env, networks)
-    functions = make_functions(driver, cfg, Pieces(*record["pieces"]))
-    leaves, structure = jax.tree.flatten(shapes_of(functions, cfg, record["seeds"]))
+    program = Program(driver, cfg, record["seeds"], Pieces(*record["pieces"]))
+    leaves, structure = jax.tree.flatten(program.shapes)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves], driver.schedule._replace(rows=0)
 
 
-def _load(
-    directory: RunDirectory, driver: Driver, cfg: Config, seeds: int, pieces: Pieces
-) -> Snapshot | None:
-    """The snapshot to go on from, with the values of `cfg`; None where the run has saved none yet."""
-    saved = directory.load(shapes_of(make_functions(driver, cfg, pieces), cfg, seeds))
-    return saved and saved._replace(hyper=make_hyper(cfg))
+def _load(directory: RunDirectory, program: Program) -> Snapshot | None:
+    """The snapshot to go on from, with the values of the config; None where the run has saved none yet."""
+    saved = directory.load(program.shapes)
+    return saved and saved._replace(hyper=make_hyper(program.cfg))
 
 
 def _config_json(cfg: Config, env: Env, seed_index: int) -> dict[str, Any]:
