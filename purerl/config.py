@@ -37,7 +37,7 @@ class ConfigError(ValueError):
 
     def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
         self.field, self.value = field, value
-        message = f"{shorten(field)} = {shorten(_repr(value))} is not allowed: {allowed}."
+        message = f"{shorten(field)} = {shorten(_repr(value))} is not allowed: {allowed.rstrip('.')}."
         message += hint and f" {hint}"
         printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         super().__init__("".join(printed))
@@ -50,9 +50,9 @@ def shorten(text: str, limit: int = SHOWN) -> str:
 
 def _repr(value: Any) -> str:
     try:
-        return repr(value.unfreeze() if isinstance(value, FrozenDict) else value)
+        return repr(_plain(value) if isinstance(value, Mapping) else value)
     except Exception:  # an integer of 5,000 digits, a list of lists of lists, a class of the user's own
-        return f"<{type(value).__name__}>"
+        return f"<{type(value).__name__} that cannot be shown>"
 
 
 class Rule(NamedTuple):
@@ -154,6 +154,7 @@ class Config:
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+T = TypeVar("T")
 
 
 def leaves(cfg: Config) -> dict[str, Any]:
@@ -187,13 +188,15 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
-        # A key array has no values to show.
-        return value if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) else freeze(value.tolist())
+        return freeze(value.tolist()) if hasattr(value, "tolist") else value  # a key array has none
     return value
 
 
-def check(cfg: Config) -> None:
-    """Check every field of `cfg` against its own rule. Raises ConfigError for the first that fails."""
+def check(cfg: Any) -> None:
+    """Check every field of `cfg` against its own rule. Raises ConfigError for the first that fails.
+
+    `cfg` is a Config, or another dataclass whose fields have rules.
+    """
     for field in dataclasses.fields(cfg):
         validate_value(field.name, getattr(cfg, field.name), field)
 
@@ -347,9 +350,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-    """A checked `cls` from plain values. Raises ConfigError for an unknown field or a bad value."""
-    names = [field.name for field in dataclasses.fields(cls)]
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A `cls` from plain values, checked. Raises ConfigError for an unknown field or a bad value."""
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in names:
             what = f"{cls.__name__} has no such field; its fields are {', '.join(names)}"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.core import FrozenDict
 
 import purerl
 from purerl import registry
@@ -33,6 +34,9 @@ BAD_VALUES = [
     ("ppo", "learning_rate", [1e-3], "a finite number"),
     ("ppo", "learning_rate", 10**400, "a finite number"),
     ("ppo", "learning_rate", 1j, "a finite number"),
+    ("ppo", "learning_rate", np.array([1e-3]), "a finite number"),
+    ("ppo", "learning_rate", jax.random.key(0), "a finite number"),
+    ("ppo", "learning_rate", {"a": 1}, "a finite number"),
     ("ppo", "gamma", 1.01, "at least 0, at most 1"),
     ("ppo", "gamma", -0.1, "at least 0, at most 1"),
     ("ppo", "gae_lambda", np.float32(nan), "at most 1"),
@@ -48,18 +52,28 @@ BAD_VALUES = [
     ("ppo", "total_timesteps", 1e6, "a whole number"),
     ("ppo", "seed", -1, "at least 0"),
     ("ppo", "seed", None, "a whole number"),
+    ("ppo", "seed", jax.random.key(0), "a whole number"),
+    ("ppo", "seed", np.float32(1), "a whole number"),
+    ("ppo", "log_interval", 2 * 10**8, "at least 1, at most 100,000,000"),
     ("ppo", "anneal_lr", 1, "True or False"),
     ("ppo", "anneal_lr", "yes", "True or False"),
     ("ppo", "activation", "tanhh", "one of relu, tanh, silu, gelu. Did you mean tanh?"),
     ("ppo", "activation", 3, "one of relu"),
-    ("ppo", "hidden_sizes", [64.0, 64.0], "a tuple of whole numbers, at least 1"),
-    ("ppo", "hidden_sizes", 64, "a tuple of whole numbers"),
+    ("ppo", "hidden_sizes", [64.0, 64.0], "a tuple of at most 32 whole numbers, at least 1"),
+    ("ppo", "hidden_sizes", [8] * 33, "a tuple of at most 32 whole numbers"),
+    ("ppo", "hidden_sizes", [10**30], "at most 65,536"),
+    ("ppo", "hidden_sizes", [64, -1], "at least 1"),
+    ("ppo", "hidden_sizes", [64, True], "whole numbers"),
+    ("ppo", "hidden_sizes", [nan], "whole numbers"),
+    ("ppo", "hidden_sizes", np.array([[64]]), "whole numbers"),
+    ("ppo", "hidden_sizes", 64, "a tuple of at most 32 whole numbers"),
     ("ppo", "hidden_sizes", [64, 0], "at least 1"),
-    ("ppo", "hidden_sizes", "64", "a tuple of whole numbers"),
+    ("ppo", "hidden_sizes", "64", "whole numbers, at least 1, at most 65,536. Write 64 64 on a command line"),
     ("ppo", "env", "", "a non-empty string"),
     ("ppo", "env", 3, "a non-empty string"),
     ("ppo", "engine", "mujco", "one of auto, mujoco, mjx. Did you mean mujoco?"),
     ("ppo", "env_kwargs", 3, "a mapping from names to values"),
+    ("sac", "log_interval", 2 * 10**8, "at least 1, at most 100,000,000"),
     ("sac", "tau", 0.0, "above 0, at most 1"),
     ("sac", "tau", 1.5, "above 0, at most 1"),
     ("sac", "ent_coef", "auto", "or None to switch it off"),
@@ -67,9 +81,15 @@ BAD_VALUES = [
 ]
 
 
+def as_shown(value):
+    """What a message makes of a value: 80 characters, on one line, of how Python writes it."""
+    text = repr(dict(value) if isinstance(value, FrozenDict) else value).replace("\n", "\\n")
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def refused(field, value, *words):
     """A context that expects a ConfigError about `field`, with its value and these words."""
-    parts = [re.escape(part) for part in (f"{field} = {value!r} is not allowed: ", *words)]
+    parts = [re.escape(part) for part in (f"{field} = {as_shown(value)} is not allowed: ", *words)]
     return pytest.raises(ConfigError, match="(?s)" + ".*".join(parts))
 
 
@@ -81,9 +101,49 @@ def test_a_bad_value_is_refused(algo, field, value, words):
     assert (caught.value.field, isinstance(caught.value, ValueError)) == (field, True)
 
 
+class Shy:
+    """Has no words for itself."""
+
+    def __repr__(self):
+        raise RuntimeError
+
+
+def nested(depth):
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("gamma", 10**5000, "gamma = <int that cannot be shown> is not allowed: less."),
+        ("gamma", nested(900), "gamma = [[[["),
+        ("gamma", Shy(), "gamma = <Shy that cannot be shown> is not allowed: less."),
+        ("gamma", np.eye(2), r"gamma = array([[1., 0.],\n       [0., 1.]]) is not allowed: less."),
+        ("gamma", "\x1b[31m\n\ud800", r"gamma = '\x1b[31m\n\ud800' is not allowed: less."),
+        ("a\nb\x1b\u202e\ud800", 1, r"a\nb\x1b\u202e\ud800 = 1 is not allowed: less."),
+        ("n" * 100, 1, f"{'n' * 77}... = 1 is not allowed: less."),
+        ("gamma", "x" * 79, f"gamma = '{'x' * 76}... is not allowed: less."),
+        ("gamma", "x" * 78, f"gamma = '{'x' * 78}' is not allowed: less."),
+        ("gamma", freeze({"a": {"b": [1]}}), "gamma = {'a': {'b': [1]}} is not allowed: less."),
+    ],
+    ids=range(10),
+)
+def test_a_message_is_one_line_whatever_was_given(field, value, message):
+    """No line ends, no terminal controls, no megabytes; and one full stop, whatever the reason ends in."""
+    for allowed in ("less", "less."):
+        error = ConfigError(field, value, allowed)
+        assert str(error).startswith(message) and str(error).isprintable() and len(str(error)) < 300
+        assert str(error).endswith("is not allowed: less.")
+        assert error.field is field and error.value is value
+    assert str(ConfigError("a", 1, "less", "Try 0.")) == "a = 1 is not allowed: less. Try 0."
+
+
 @pytest.mark.parametrize(
     ("algo", "field", "hint"),
     [
+        ("ppo", "steps", "total_timesteps"),  # though seed is nearer
+        ("ppo", "epochs", "num_epochs"),
+        ("ppo", "layers", "hidden_sizes"),
         ("ppo", "lr", "learning_rate"),
         ("ppo", "clip_ratio", "clip_eps"),
         ("ppo", "n_envs", "num_envs"),
@@ -134,6 +194,20 @@ def test_an_unknown_environment_is_refused(env, hint):
         ("pendulum", {"length": True}, "length", "a finite number"),
         ("pendulum", {"gravity": 9.8}, "gravity", "the options of pendulum are g, mass"),
         ("cartpole", {"max_episode_steps": 0}, "max_episode_steps", "at least 1"),
+        ("cartpole", {"max_episode_step": 9}, "max_episode_step", "Did you mean max_episode_steps?"),
+        ("cartpole", {"gravity": 10**400}, "gravity", "a finite number"),
+        ("ant", {"helthy_reward": 1}, "helthy_reward", "Did you mean healthy_reward?"),
+        ("ant", {"healthy_reward": 10**400}, "healthy_reward", "a finite number"),
+        ("ant", {"healthy_reward": 1e39}, "healthy_reward", "a finite number"),
+        ("ant", {"healthy_z_range": (0, 10**400)}, "healthy_z_range", "a pair (low, high)"),
+        ("ant", {"healthy_z_range": (0, nan)}, "healthy_z_range", "a pair (low, high)"),
+        ("ant", {"reset_noise_scale": inf}, "reset_noise_scale", "a finite number, at least 0"),
+        ("ant", {"reset_noise_scale": -1}, "reset_noise_scale", "a finite number, at least 0"),
+        ("ant", {"frame_skip": 10**30}, "frame_skip", "at most 1,000"),
+        ("ant", {"main_body": 10**30}, "main_body", "at least 0, at most 1,000,000"),
+        ("ant", {"xml_file": "x" * 5000}, "xml_file", "it cannot be read"),
+        ("ant", {"xml_file": "~nobody-of-that-name/x"}, "xml_file", "it cannot be read"),
+        ("ant", {"xml_file": __file__}, "xml_file", "it cannot be read: XML"),
         ("pendulum", {"max_episode_steps": 20.0}, "max_episode_steps", "a whole number"),
         ("cartpole", {"engine": "mjx"}, "engine", "takes only auto"),
         ("pendulum", {"engine": "mujoco"}, "engine", "takes only auto"),
@@ -159,6 +233,13 @@ def test_environment_options_are_checked(env, kwargs, field, words):
             "learning_starts",
             "= 500",
         ),
+        (
+            "sac",
+            {"env": "pendulum", "batch_size": 9, "buffer_size": 8},
+            "batch_size",
+            "at most buffer_size = 8",
+        ),
+        ("ppo", {"num_steps": 2**23, "num_minibatches": 1}, "num_steps", "= 67,108,864 must be at most"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(algo, fields, field, words):

@@ -22,7 +22,7 @@ from gymnasium import spaces
 
 from purerl import networks as nets
 from purerl.algos.on_policy import flatten_time, minibatch_epochs
-from purerl.config import Config, ConfigError, choice, count, real, sizes, switch
+from purerl.config import MAX_INTERVAL, Config, ConfigError, choice, count, real, sizes, switch
 from purerl.distributions import of_outputs
 from purerl.ops import losses, returns, statistics
 from purerl.ops.initializers import orthogonal
@@ -37,7 +37,7 @@ class PPOConfig(Config):
 
     num_envs: int = count(8, high=2**20)
     """Environments that each seed steps side by side."""
-    log_interval: int = count(10_000)
+    log_interval: int = count(10_000, high=MAX_INTERVAL)
     """Environment steps between two rows of metrics; rounded up to whole updates."""
     eval_interval: int = count(50_000, low=0)
     """Environment steps between two evaluations of the deterministic policy; 0 switches them off."""
@@ -71,6 +71,10 @@ class PPOConfig(Config):
     """Widths of the hidden layers of actor and critic."""
     activation: str = choice("tanh", nets.ACTIVATIONS)
     """Nonlinearity of the hidden layers."""
+
+
+MAX_ROWS = 2**25
+"""Transitions of a rollout: totals are rounded up by as much, and are still int32 then."""
 
 
 class Learner(NamedTuple):
@@ -111,6 +115,9 @@ def validate(cfg: PPOConfig, spec: EnvSpec) -> None:
     if rows % cfg.num_minibatches:
         what = f"it must divide num_envs * num_steps = {cfg.num_envs} * {cfg.num_steps} = {rows:,}"
         raise ConfigError("num_minibatches", cfg.num_minibatches, what)
+    if rows > MAX_ROWS:
+        what = f"num_envs * num_steps = {rows:,} must be at most {MAX_ROWS:,}"
+        raise ConfigError("num_steps", cfg.num_steps, what)
 
 
 def default_networks(cfg: PPOConfig, spec: EnvSpec) -> dict[str, Network]:

@@ -84,6 +84,9 @@ def validate(cfg: SACConfig, spec: EnvSpec) -> None:
     if cfg.learning_starts >= cfg.total_timesteps:
         what = f"it must be below total_timesteps = {cfg.total_timesteps:,}, or nothing is learned"
         raise ConfigError("learning_starts", cfg.learning_starts, what)
+    if cfg.batch_size > cfg.buffer_size:
+        what = f"it must be at most buffer_size = {cfg.buffer_size:,}"
+        raise ConfigError("batch_size", cfg.batch_size, what)
 
 
 def default_networks(cfg: SACConfig, spec: EnvSpec) -> dict[str, Network]:

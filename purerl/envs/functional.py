@@ -63,8 +63,9 @@ def params_from(cls: type[ParamsT], env: str, values: Mapping[str, Any]) -> Para
     names = cls._fields  # type: ignore[attr-defined]
     for name, value in values.items():
         if name not in names:
-            what = f"the options of {env} are {', '.join((*names, 'max_episode_steps'))}"
-            raise ConfigError(name, value, what, did_you_mean(name, names))
+            options = (*names, "max_episode_steps")
+            what = f"the options of {env} are {', '.join(options)}"
+            raise ConfigError(name, value, what, did_you_mean(name, options))
         validate_value(name, value, real(None))
     return cls(**values)
 

@@ -19,8 +19,8 @@ import yaml
 from purerl.config import ConfigError, Rule, shorten
 from purerl.experiment.files import open_regular
 
-LARGEST = 2**16
-"""Bytes of a config file; the slowest reader, that of YAML, takes a second or two for them."""
+LARGEST = 2**15
+"""Bytes of a config file; the slowest reader, that of YAML, takes half a second for them."""
 DEEPEST = 16
 """Mappings and lists within each other."""
 RECORDED = ("exp_name", "seed_index", "versions", "device")
@@ -33,7 +33,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: if it cannot be read, or holds no mapping.
     """
-    readers = {".json": _json, ".toml": tomllib.loads, ".yaml": _yaml, ".yml": _yaml}
+    readers = {".json": _json, ".toml": _toml, ".yaml": _yaml, ".yml": _yaml}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError("config", str(path), f"the file must end in {', '.join(readers)}")
@@ -53,20 +53,27 @@ def _mapping(field: str, given: str, read: Callable[[], Any], wrong: str) -> dic
     """What `read` returns, if that is a mapping. Raises ConfigError about `field` otherwise."""
     try:
         values = read()
-        depth = _depth(values)
+        if not isinstance(values, dict):
+            raise ValueError("it must hold a mapping from names to values")
+        if _depth(values) > DEEPEST:
+            raise RecursionError
+    except RecursionError as error:
+        raise ConfigError(field, given, f"it is nested deeper than {DEEPEST} levels") from error
     except Exception as error:  # what a stranger wrote can make a reader raise nearly anything
         reason = " ".join(str(error).split())
         raise ConfigError(field, given, f"{wrong}: {shorten(reason, 300)}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(field, given, "it must hold a mapping from names to values")
-    if depth > DEEPEST:
-        raise ConfigError(field, given, f"it must not be nested deeper than {DEEPEST} levels")
     return values
 
 
 def _depth(value: Any) -> int:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(_depth, parts), default=0)
+
+
+def _toml(text: str) -> Any:
+    if max(line.count(".") for line in text.split("\n")) > 100:  # tomllib's time grows as their square
+        raise ValueError("a line has more than 100 dots")
+    return tomllib.loads(text)
 
 
 def _json(text: str) -> Any:
@@ -95,10 +102,17 @@ class _Loader(yaml.SafeLoader):
     to more than any memory.
     """
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise ValueError("a YAML alias (*name) is not allowed; write its value out")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > DEEPEST:  # here already: each level costs PyYAML milliseconds
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         for name, _ in node.value:

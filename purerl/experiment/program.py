@@ -12,6 +12,7 @@ import numpy as np
 
 from purerl import metrics
 from purerl.config import Config, leaves
+from purerl.experiment.pages import untouched
 from purerl.metrics import Tallies
 from purerl.train import Driver, Schedule, split_memory
 from purerl.types import Array, Key, PyTree, TrainState
@@ -113,7 +114,7 @@ def make_functions(driver: Driver, cfg: Config, pieces: Pieces) -> Functions:
     judge = over_seeds(driver.evaluate, (0, None, None))
 
     def start(keys, hyper):
-        state, step = init(keys, hyper), jnp.int32(0)
+        state, step = untouched(init(keys, hyper)), jnp.int32(0)
         shapes = jax.eval_shape(learn, state, step, hyper)[1]
         best: Any = ()
         if cfg.eval_interval:

@@ -12,24 +12,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import purerl
-from purerl.config import Config, ConfigError, count, from_dict, real, to_dict, validate_value
+from purerl.config import Config, ConfigError, count, from_dict, real, shorten, to_dict, validate_value
+from purerl.envs.mujoco.options import ASSETS
 from purerl.experiment.checkpoint import CheckpointError
 from purerl.experiment.console import Display, spread
-from purerl.experiment.directory import RunDirectory, holds_a_run, load_newest, read_record
+from purerl.experiment.directory import FIXED, RunDirectory, holds_a_run, load_newest, read_record
 from purerl.experiment.interrupts import Interrupts
 from purerl.experiment.loop import Loop
 from purerl.experiment.program import (
+    Best,
     Pieces,
     Program,
     Snapshot,
     make_hyper,
     make_pieces,
+    seed_keys,
 )
 from purerl.registry import config_class
-from purerl.train import make_driver, rounding_note
+from purerl.train import Driver, make_driver, rounding_note, split_memory
 from purerl.types import Env, TrainState
 
 
@@ -82,7 +86,8 @@ def run(
 
     Raises:
         ConfigError: for anything wrong in the arguments, before any compilation.
-        CheckpointError: if no checkpoint can be read, or the last one cannot be written.
+        CheckpointError: if no checkpoint can be read, or its logs are not all there, or the last one cannot
+            be written.
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved. It is a KeyboardInterrupt.
     """
     validate_value("seeds", seeds, count(1, high=2**16))
@@ -98,12 +103,12 @@ def run(
         if directory and resume:
             record = _resumed(directory.path, record, allow_changes, env, networks)
         program = Program(driver, cfg, seeds, Pieces(*record["pieces"]))
-        saved = _load(directory, program) if directory and resume else None
+        saved = _load(directory, record, program) if directory and resume else None
         rows = []
         if directory:
             directory.write_record(record)
             configs = [_config_json(cfg, driver.env, i) for i in range(seeds)]
-            rows = directory.open_logs(configs, saved.rows if saved else 0)
+            rows = directory.open_logs(configs, saved.rows if saved else 0, program.metrics)
         interrupts = stack.enter_context(Interrupts())
         display = stack.enter_context(Display(title, schedule.total_steps, seeds, progress))
         if schedule.total_steps != cfg.total_timesteps:
@@ -120,7 +125,7 @@ def run(
         display.say(_summary(title, snapshot, seeds, program.seconds, loop, logdir))
     return Run(
         snapshot.state,
-        {name: np.stack([row[name] for row in rows], axis=1) for name in program.metrics},
+        {name: np.stack([row[name] for row in rows], axis=1, dtype=np.float32) for name in program.metrics},
         np.array([row["step"][0] for row in rows]),
         np.asarray(snapshot.state.diverged_at),
         directory.path if directory else None,
@@ -145,7 +150,7 @@ def load(
         run_dir: what `purerl.run` had as `logdir`.
         best: the policy of each seed's best evaluation, with the normaliser it had then, in place of
             the newest; such a state has neither memory nor environments.
-        env: the task, if the run had one of its own.
+        env: the task, if the run had one of its own, or one with a model file of its own.
         networks: those the run was trained with, if not the algorithm's own.
 
     Returns:
@@ -156,20 +161,38 @@ def load(
         CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
     """
     path = Path(run_dir)
-    record = read_record(path)
+    record = read_record(path, "run_dir")
     cfg = config_of(record)
+    if env is None:
+        _refuse_files(cfg)
     driver = make_driver(cfg, env, networks)
-    like = Program(driver, cfg, record["seeds"], Pieces(*record["pieces"])).shapes
-    arrays: dict[str, Any] = {"state": like.state}
+    state = _state_shapes(driver, cfg, record["seeds"])
+    arrays: dict[str, Any] = {"state": state}
     if best:
         if not cfg.eval_interval:
             raise CheckpointError(f"{path} has no best policy: its run did not evaluate")
-        arrays = {"state": like.state._replace(algo=(), env=(), carry=()), "best": like.best}
-    found = load_newest(path, arrays, partly=True)
+        value: Any = jax.ShapeDtypeStruct(state.diverged_at.shape, jnp.float32)
+        best_state = Best(split_memory(state.algo)[0], value, state.diverged_at)
+        arrays = {"state": state._replace(algo=(), env=(), carry=()), "best": best_state}
+    found = load_newest(path, record, driver.schedule, arrays, partly=True)
     if found is None:
         raise CheckpointError(f"{path} has no checkpoint yet")
     arrays = found[1]
     return cfg, arrays["state"]._replace(algo=arrays["best"].algo) if best else arrays["state"]
+
+
+def _state_shapes(driver: Driver, cfg: Config, seeds: int) -> TrainState:
+    """What the state of so many seeds looks like, as `jax.ShapeDtypeStruct`s; training is not traced."""
+    keys, hyper = jax.eval_shape(lambda: (seed_keys(cfg, seeds), make_hyper(cfg)))
+    return jax.eval_shape(jax.vmap(driver.init, in_axes=(0, None)), keys, hyper)
+
+
+def _refuse_files(cfg: Config) -> None:
+    """Raises ConfigError if `cfg`, which may be a stranger's, names a file to be opened."""
+    model = cfg.env_kwargs.get("xml_file")
+    if model is not None and model not in [asset.name for asset in ASSETS.glob("*.xml")]:
+        what = "a model that the files of a run name is not opened"
+        raise ConfigError("xml_file", model, what, "Make the environment, and pass it as env.")
 
 
 def config_of(record: Mapping[str, Any]) -> Config:
@@ -182,18 +205,17 @@ def _open_directory(stack: ExitStack, logdir: Any, resume: bool) -> RunDirectory
     if logdir is None:
         return None
     path = Path(logdir)
-    if resume and not path.is_dir():
+    if resume and not os.path.isdir(path):
         raise ConfigError("resume", str(path), "it must be the directory of a run")
-    directory = RunDirectory(path)
+    try:
+        directory = RunDirectory(path)
+    except OSError as error:
+        raise ConfigError("logdir", str(path), f"it must be a directory to write in: {error}") from error
     stack.callback(directory.close)
     if not resume and holds_a_run(path):
         what = "it already holds a run, and nothing is overwritten"
         raise ConfigError("logdir", str(path), what, "Resume that run, or choose another directory.")
     return directory
-
-
-FIXED = ("algo", "env", "engine", "env_kwargs", "seed")
-"""What makes a run the run it is."""
 
 
 def _resumed(
@@ -207,7 +229,7 @@ def _resumed(
     before = to_dict(cfg)
     changed = {name: value for name, value in new["config"].items() if value != before.get(name)}
     for name, value in changed.items():
-        what = f"the run in {path} has {before.get(name)!r}"
+        what = f"the run in {path} has {shorten(repr(before.get(name)))}"
         if name in FIXED:
             raise ConfigError(name, value, f"{what}, and that cannot change")
         if not allow_changes:
@@ -225,13 +247,13 @@ def _layout(cfg: Config, record: Mapping[str, Any], env: Env | None, networks: A
     """What a checkpoint fixes of a run: every array's shape, and where its rows begin and end."""
     driver = make_driver(cfg, env, networks)
     program = Program(driver, cfg, record["seeds"], Pieces(*record["pieces"]))
-    leaves, structure = jax.tree.flatten(program.shapes)
+    leaves, structure = jax.tree.flatten(program.shapes.arrays)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves], driver.schedule._replace(rows=0)
 
 
-def _load(directory: RunDirectory, program: Program) -> Snapshot | None:
+def _load(directory: RunDirectory, record: dict[str, Any], program: Program) -> Snapshot | None:
     """The snapshot to go on from, with the values of the config; None where the run has saved none yet."""
-    saved = directory.load(program.shapes)
+    saved = directory.load(record, program.schedule, program.shapes)
     return saved and saved._replace(hyper=make_hyper(program.cfg))
 
 

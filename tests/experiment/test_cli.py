@@ -1,5 +1,6 @@
 """The command line: every option does something, every mistake is explained."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from flax.core import FrozenDict
 
-from purerl.config import ConfigError
+from purerl import registry
+from purerl.config import ALIASES, ConfigError
 from purerl.experiment import cli
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,6 +26,61 @@ def test_options_become_fields():
     assert (cfg.algo, cfg.env, cfg.learning_rate, cfg.ent_coef) == ("sac", "pendulum", 1e-3, 0.2)
     assert cfg.hidden_sizes == (32, 16) and (options.seeds, options.stop_at_return) == (4, 5.0)
     assert cli.parse([*TINY, "--ent-coef", "None"])[1].ent_coef is None
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        ("--total-timesteps 1e6", "total_timesteps", 1_000_000),
+        ("--total-timesteps=1_000_000", "total_timesteps", 1_000_000),
+        ("--total-timesteps 2.5e3", "total_timesteps", 2_500),
+        ("--num-envs 8.0", "num_envs", 8),
+        ("--hidden-sizes 1e2 64", "hidden_sizes", (100, 64)),
+        ("--hidden-sizes=32", "hidden_sizes", (32,)),
+        ("--gamma 1", "gamma", 1.0),
+        ("--learning-rate .5e-3", "learning_rate", 5e-4),
+        ("--max-grad-norm none", "max_grad_norm", None),
+        ("--anneal-lr", "anneal_lr", True),
+        ("--anneal-lr false", "anneal_lr", False),
+        ("--anneal-lr=False", "anneal_lr", False),
+        ("--no-anneal-lr", "anneal_lr", False),
+        ("--no_anneal_lr --anneal_lr True", "anneal_lr", True),
+        ("--seed 1 --gamma 0.5 --seed 2", "seed", 2),
+        ("--env-kwargs {}", "env_kwargs", {}),
+    ],
+)
+def test_values_are_read_as_people_write_them(words, field, value):
+    """Whole numbers in any notation, switches in any form; of an option given twice the last counts."""
+    got = getattr(cli.parse(words.split())[1], field)
+    assert got == value and type(got) in (type(value), FrozenDict)
+
+
+@pytest.mark.parametrize("word", ["--no-such", "--lr=1", "-x", "sac", "", "--no-", "=", "---gamma=1"])
+def test_words_without_a_meaning_are_refused(word):
+    """Wherever they stand."""
+    for words in ([word], [word, "--seed", "1"], ["--seed", "1", "--quiet", word]):
+        with pytest.raises(ConfigError):
+            cli.parse(words)
+
+
+def test_help_names_every_option_with_its_default(tmp_path, capsys):
+    """Also the defaults that a file changes; and nothing is run."""
+    path = tmp_path / "config.yaml"
+    path.write_text("algo: sac\ngamma: 0.875\nhidden_sizes: [8, 9]\nenv_kwargs: {g: 1}\n")
+    with pytest.raises(SystemExit) as caught:
+        cli.train(["--config", str(path), "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert caught.value.code == 0
+    for name in [*vars(cli.RunOptions()), *vars(cli.parse(["--algo", "sac"])[1])]:
+        assert f"--{name.replace('_', '-')} " in text
+    assert all(default in text for default in ("0.875", "default: 8 9", '{"g": 1}', "default: sac"))
+
+
+def test_every_alias_leads_to_an_option():
+    """And hides none."""
+    classes = [cli.RunOptions, *map(registry.config_class, registry.ALGORITHMS)]
+    names = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    assert set(ALIASES.values()) <= names and not set(ALIASES) & names
 
 
 def test_env_kwargs_are_json():
@@ -46,6 +104,30 @@ def test_command_line_wins_over_file_wins_over_defaults(tmp_path, suffix):
     _, cfg = cli.parse(["--config", str(path), "--gamma", "0.95"])
     assert (cfg.algo, cfg.env, cfg.learning_rate) == ("sac", "pendulum", 3e-4)
     assert (cfg.gamma, cfg.seed, cfg.tau) == (0.95, 7, 0.005)
+    assert cli.parse(["--config", str(path), "--gamma", "0.99"])[1].gamma == 0.99  # though a default
+    path.write_text('{"gamma": 0.9}' if suffix == "json" else text.replace("sac", "ppo"))
+    assert cli.parse(["--config", str(path), "--algo", "sac"])[1].algo == "sac"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("json", '{"total_timesteps": 1e6, "learning_rate": "3e-4", "env_kwargs": {"tau": 2e-2}}'),
+        ("json", '{"total_timesteps": "1e6", "learning_rate": 3e-4, "env_kwargs": "{\\"tau\\": 2e-2}"}'),
+        ("yaml", "total_timesteps: 1e6\nlearning_rate: 3e-4\nenv_kwargs: {tau: 2e-2}"),
+        ("YML", "total_timesteps: 1_000_000\nlearning_rate: '3e-4'\nenv_kwargs:\n  tau: +2.e-2"),
+        ("toml", "total_timesteps = 1e6\nlearning_rate = 3e-4\nenv_kwargs.tau = 2e-2"),
+        ("toml", "\ufefftotal_timesteps = 1_000_000\nlearning_rate = '3e-4'\n[env_kwargs]\ntau = 2e-2"),
+    ],
+)
+def test_numbers_in_files_are_read_as_people_write_them(tmp_path, suffix, text):
+    """In every format, and also among the environment's options."""
+    path = tmp_path / f"config.{suffix}"
+    path.write_text(text, encoding="utf-8")
+    _, cfg = cli.parse(["--config", str(path)])
+    assert (cfg.total_timesteps, cfg.learning_rate, cfg.env_kwargs) == (1_000_000, 3e-4, {"tau": 0.02})
+    _, cfg = cli.parse(["--config", str(path), "--env-kwargs", '{"gravity": 1}'])
+    assert cfg.env_kwargs == {"gravity": 1}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +191,8 @@ def test_the_script_trains_and_ends_by_itself(trained):
     for seed in seeds:
         last = json.loads((seed / "metrics.jsonl").read_text().splitlines()[-1])
         assert last["step"] == 300 and last["q/loss"] is not None
+    again = cli.parse(["--config", str(seeds[1] / "config.json")])[1]
+    assert again == cli.parse(TINY)[1], "the record of a run is a config file"
 
 
 def test_without_a_terminal_there_are_plain_lines(trained):

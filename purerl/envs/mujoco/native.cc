@@ -25,6 +25,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <mujoco/mjbatch.h>
@@ -328,6 +329,24 @@ ffi::Error Reset(int64_t id, Pred needed, F32 qpos, F32 qvel, ResultU32 next_row
   return Apply(*plan, n, &ids, ResetOne, &call);
 }
 
+// Zeros in whole pages that take no memory until they are written: the kernel takes back what the
+// result lies in, and gives a page of zeros where one is touched. What it does not take is filled.
+ffi::Error Zeros(ffi::Result<ffi::AnyBuffer> result) {
+  char* begin = static_cast<char*>(result->untyped_data());
+  char* end = begin + result->size_bytes();
+#ifdef __linux__
+  uintptr_t page = sysconf(_SC_PAGESIZE);
+  char* first = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(begin) + page - 1) & ~(page - 1));
+  char* last = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(end) & ~(page - 1));
+  if (first < last && madvise(first, last - first, MADV_DONTNEED) == 0) {
+    std::memset(begin, 0, first - begin);
+    begin = last;
+  }
+#endif
+  std::memset(begin, 0, end - begin);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 // Registers a plan; returns its packed size, or -1 with an error. `fields` and `tracked` are
@@ -358,3 +377,4 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(PurerlStep, Step,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(PurerlReset, Reset,
                               ffi::Ffi::Bind().Attr<int64_t>("plan").Arg<Pred>().Arg<F32>()
                                   .Arg<F32>().Ret<U32>().Ret<U32>().Ret<F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(PurerlZeros, Zeros, ffi::Ffi::Bind().Ret<ffi::AnyBuffer>());

@@ -24,7 +24,7 @@ from purerl.envs.mujoco.build import load_library
 from purerl.envs.mujoco.physics import Engine, EngineError, Physics
 from purerl.types import Array
 
-STEP, RESET = "purerl_mujoco_step", "purerl_mujoco_reset"
+STEP, RESET, ZEROS = "purerl_mujoco_step", "purerl_mujoco_reset", "purerl_zeros"
 
 
 class Layout(NamedTuple):
@@ -93,6 +93,15 @@ def make_engine(
     return Engine(step, reset)
 
 
+def untouched_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Zeros, in pages of memory that take none before they are written; for one call per buffer.
+
+    Raises EngineError without a compiler. For CPU programs.
+    """
+    _library()
+    return jax.ffi.ffi_call(ZEROS, jax.ShapeDtypeStruct(shape, dtype))()
+
+
 def _slices(packed: Array, shapes: dict[str, tuple[int, ...]], offset: int):
     values = {}
     for name, shape in shapes.items():
@@ -104,14 +113,15 @@ def _slices(packed: Array, shapes: dict[str, tuple[int, ...]], offset: int):
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The loaded library, its two functions known to XLA."""
+    """The loaded library, its functions known to XLA."""
     library = load_library()
     text, integer = ctypes.c_char_p, ctypes.c_int
     library.PurerlRegister.argtypes = [
         *(ctypes.c_int64, ctypes.c_void_p, integer, integer),
         *(text, text, text, integer),
     ]
-    for name, symbol in ((STEP, library.PurerlStep), (RESET, library.PurerlReset)):
+    targets = {STEP: library.PurerlStep, RESET: library.PurerlReset, ZEROS: library.PurerlZeros}
+    for name, symbol in targets.items():
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(symbol), platform="cpu")
     return library
 

@@ -12,9 +12,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from purerl.config import ConfigError, did_you_mean
+from purerl.config import ConfigError, did_you_mean, shorten
 
 ASSETS = Path(__file__).with_name("assets")
+MAX_FRAME_SKIP = 1_000
+MAX_BODY = 1_000_000
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 OptionsT = TypeVar("OptionsT", bound=NamedTuple)
 ParamsT = TypeVar("ParamsT", bound=NamedTuple)
@@ -53,20 +56,19 @@ def _check(name: str, value: Any, default: Any) -> None:
     if isinstance(default, bool):
         ok, what = isinstance(value, bool | np.bool_), "it must be True or False"
     elif name == "frame_skip":
-        ok, what = _is_integer(value) and value > 0, "it must be a positive integer"
+        ok = _is_integer(value) and 0 < value <= MAX_FRAME_SKIP
+        what = f"it must be a positive integer, at most {MAX_FRAME_SKIP:,}"
     elif name == "main_body":
-        ok, what = (
-            isinstance(value, str) or _is_integer(value),
-            "it must be a body's name or number",
-        )
+        ok = isinstance(value, str) or (_is_integer(value) and 0 <= value <= MAX_BODY)
+        what = f"it must be a body's name, or its number, at least 0, at most {MAX_BODY:,}"
     elif isinstance(default, str):
         ok, what = isinstance(value, str | Path), "it must be a path"
     elif isinstance(default, tuple):
         ok, what = _is_range(value), "it must be a pair (low, high) of numbers with low <= high"
     elif name == "reset_noise_scale":
-        ok, what = _is_number(value) and 0 <= value < math.inf, "it must be a number, at least 0"
+        ok, what = _is_finite(value) and value >= 0, "it must be a finite number, at least 0"
     else:
-        ok, what = _is_number(value) and math.isfinite(value), "it must be a finite number"
+        ok, what = _is_finite(value), "it must be a finite number"
     if not ok:
         raise ConfigError(name, value, what)
 
@@ -76,7 +78,13 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+    """Whether `value` is a real number that float32 can hold, or an infinity."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and (-MAX_FLOAT32 <= value <= MAX_FLOAT32 or value in (-math.inf, math.inf))  # type: ignore
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and value not in (-math.inf, math.inf)
 
 
 def _is_range(value: Any) -> bool:
@@ -88,13 +96,17 @@ def _is_range(value: Any) -> bool:
 def load_model(xml_file: str | Path) -> Any:
     """The `mujoco.MjModel` of one of our assets, or of any other file.
 
-    Raises ConfigError if there is no such file.
+    Raises ConfigError if there is no such file, or no model in it.
     """
     import mujoco
 
-    for path in (ASSETS / xml_file, Path(xml_file).expanduser()):
-        if path.is_file():
-            return mujoco.MjModel.from_xml_path(str(path.resolve()))
+    try:
+        for path in (ASSETS / xml_file, Path(xml_file).expanduser()):
+            if path.is_file():
+                return mujoco.MjModel.from_xml_path(str(path.resolve()))
+    except (ValueError, RuntimeError, OSError) as error:  # bad XML, ~nobody, a name that is too long
+        reason = " ".join(str(error).split())
+        raise ConfigError("xml_file", str(xml_file), f"it cannot be read: {shorten(reason, 300)}") from error
     ours = sorted(asset.name for asset in ASSETS.glob("*.xml"))
     what = f"there is no such file; it can be a path, or one of {', '.join(ours)}"
     raise ConfigError("xml_file", str(xml_file), what, did_you_mean(str(xml_file), ours))

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from jax.custom_batching import custom_vmap
 
-from purerl.config import ConfigError
+from purerl.config import ConfigError, did_you_mean
 from purerl.envs.mujoco.physics import Engine, Physics
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
@@ -78,7 +78,7 @@ def make_env(task: Task, engine: str = "auto") -> EnvFunctions:
             info,
         )
 
-    obs, _ = jax.eval_shape(reset, jax.random.key(0))
+    obs, _ = jax.eval_shape(lambda: reset(jax.random.key(0)))  # nothing is compiled
     low, high = task.model.actuator_ctrlrange.astype(np.float32).T
     return EnvFunctions(
         name=task.name,
@@ -95,7 +95,8 @@ def _make_engine(task: Task, engine: str) -> Engine:
     if engine == "mjx":
         raise ConfigError("engine", engine, "MJX is not available yet; use 'mujoco'")
     if engine not in ("auto", "mujoco"):
-        raise ConfigError("engine", engine, "it must be 'auto', 'mujoco' or 'mjx'")
+        options = ("auto", "mujoco", "mjx")
+        raise ConfigError("engine", engine, f"one of {', '.join(options)}", did_you_mean(engine, options))
     from purerl.envs.mujoco import native
 
     return native.make_engine(task.model, task.frame_skip, task.fields, task.tracked)

@@ -1,0 +1,39 @@
+"""JAX's persistent compilation cache, for commands: a second start need not compile again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+
+def use_compilation_cache(where: str = "auto") -> None:
+    """Keep compiled programs in a directory, and take them from there.
+
+    Args:
+        where: a directory; "auto" for one of this kind of machine in the user's cache directory,
+            unless JAX_COMPILATION_CACHE_DIR names one; "none" for no cache.
+    """
+    if where == "none" or (where == "auto" and os.environ.get("JAX_COMPILATION_CACHE_DIR")):
+        return
+    path = _default() if where == "auto" else Path(where)
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _default() -> Path:
+    """A directory of its own for each kind of processor: what one runs can be illegal on another."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "purerl", "xla", hashlib.sha256(_processor().encode()).hexdigest()[:16])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    kind = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return "\n".join(sorted(kind))
