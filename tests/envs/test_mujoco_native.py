@@ -512,7 +512,7 @@ def test_spaces(task):
         (dict(reset_noise_scale=-0.1), "at least 0"),
         (dict(main_body="head"), "main_body.*front_left_leg"),
         (dict(engine="mjx"), "not available yet"),
-        (dict(engine="bullet"), "must be 'auto'"),
+        (dict(engine="bullet"), "one of auto, mujoco, mjx"),
     ],
 )
 def test_bad_arguments(kwargs, message):
