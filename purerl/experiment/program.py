@@ -98,20 +98,40 @@ class Functions(NamedTuple):
     """`(tallies, diverged_at) -> (row of metrics, tallies of nothing)`."""
 
 
-def make_functions(driver: Driver, cfg: Config, pieces: Pieces) -> Functions:
+def over_seeds(
+    function: Callable[..., Any], in_axes: tuple[int | None, ...], seeds: int
+) -> Callable[..., Any]:
+    """`function` of one seed for `seeds` of them: `vmap`, except that a single one goes without.
+
+    The result has the axis `S` all the same. XLA:CPU would copy a memory `[1, capacity, ...]` at every
+    step, and does not copy one without that axis.
+    """
+    if seeds > 1:
+        return jax.vmap(function, in_axes=in_axes)
+
+    def alone(*args):
+        first = lambda leaf: leaf[0]
+        args = [
+            jax.tree.map(first, arg) if axis == 0 else arg for arg, axis in zip(args, in_axes, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: leaf[None], function(*args))
+
+    return alone
+
+
+def make_functions(driver: Driver, cfg: Config, pieces: Pieces, seeds: int) -> Functions:
     """The pieces of the run that `driver` and `cfg` describe."""
 
-    def over_seeds(function: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    def of_all(function: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
         # Inlined where it is used; traced once, however often its shapes are asked for.
-        return jax.jit(jax.vmap(function, in_axes=in_axes), inline=True)
+        return jax.jit(over_seeds(function, in_axes, seeds), inline=True)
 
-    init = over_seeds(driver.init, (0, None))
+    def fixed(function: Callable[..., Any], iterations: int) -> Callable[..., Any]:
+        return of_all(lambda *args: function(*args, iterations), (0, None, None))
 
-    def fixed(function, iterations):
-        return over_seeds(lambda *args: function(*args, iterations), (0, None, None))
-
+    init = of_all(driver.init, (0, None))
     warm, learn = fixed(driver.warmup, pieces.warmup), fixed(driver.chunk, pieces.train)
-    judge = over_seeds(driver.evaluate, (0, None, None))
+    judge = of_all(driver.evaluate, (0, None, None))
 
     def start(keys, hyper):
         state, step = untouched(init(keys, hyper)), jnp.int32(0)
@@ -173,7 +193,7 @@ class Program:
 
     def __init__(self, driver: Driver, cfg: Config, seeds: int, pieces: Pieces):
         self.schedule, self.cfg, self.seeds, self.pieces = driver.schedule, cfg, seeds, pieces
-        self._functions = make_functions(driver, cfg, pieces)
+        self._functions = make_functions(driver, cfg, pieces, seeds)
         keys, hyper = jax.eval_shape(lambda: (seed_keys(cfg, seeds), make_hyper(cfg)))
         state, tallies, best = jax.eval_shape(self._functions.start, keys, hyper)
         self.shapes = Snapshot(state, tallies, best, hyper)
