@@ -18,11 +18,13 @@ import numpy as np
 import purerl
 from purerl.config import Config, ConfigError, count, from_dict, real, shorten, to_dict, validate_value
 from purerl.envs.mujoco.options import ASSETS
+from purerl.experiment.available import available_bytes
 from purerl.experiment.checkpoint import CheckpointError
 from purerl.experiment.console import Display, spread
 from purerl.experiment.directory import FIXED, RunDirectory, holds_a_run, load_newest, read_record
 from purerl.experiment.interrupts import Interrupts
 from purerl.experiment.loop import Loop
+from purerl.experiment.memory import make_plan, refuse_if_too_large
 from purerl.experiment.program import (
     Best,
     Pieces,
@@ -95,7 +97,8 @@ def run(
     if resume and logdir is None:
         raise ConfigError("logdir", None, "a run to resume has a directory")
     driver = make_driver(cfg, env, networks)
-    schedule = driver.schedule
+    schedule, plan = driver.schedule, make_plan(driver, cfg, seeds)
+    refuse_if_too_large(plan, cfg, available_bytes())
     title = f"{cfg.algo} on {driver.env.name}, {seeds} seed{'s' if seeds > 1 else ''}"
     record = {"config": to_dict(cfg), "seeds": seeds, "pieces": make_pieces(schedule, seeds), "changes": []}
     with ExitStack() as stack:
@@ -113,6 +116,7 @@ def run(
         display = stack.enter_context(Display(title, schedule.total_steps, seeds, progress))
         if schedule.total_steps != cfg.total_timesteps:
             display.say(rounding_note(cfg, schedule))
+        display.say(plan.describe())
         display.phase("compiling")
         snapshot = saved or program.start()  # fills a memory of gigabytes while the rest is compiled
         program.compile(interrupts.check)
