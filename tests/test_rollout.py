@@ -7,7 +7,8 @@ import pytest
 from environments import BOUNDS, LIMIT, clock
 from gymnasium import spaces
 
-from purerl import rollout
+import purerl
+from purerl import metrics, rollout
 
 N, T = 5, 30
 TIME, LENGTH, DRAW = range(3)
@@ -188,3 +189,101 @@ def test_all_environments_start_differently():
     state = jax.jit(lambda key: rollout.start(clock(), key, 40))(jax.random.key(0))
     assert len(np.unique(state.obs[:, DRAW])) == 40
     assert not state.episode_return.any() and not state.episode_length.any()
+
+
+SICK = 2
+"""The environment whose simulation is broken in what follows."""
+
+
+def noise(carry, obs, key, size):
+    """Each environment's actions depend on nothing but the key."""
+    shape = (len(obs),) if size is None else (len(obs), size)
+    action = jax.random.randint(key, shape, 0, 2) if size is None else jax.random.normal(key, shape)
+    return action, carry, ()
+
+
+def broken(start):
+    """NaN in every number of one environment's state, or in the first position of its MuJoCo row."""
+    ill = lambda leaf: leaf.at[SICK].set(jnp.nan) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    state = jax.tree.map(ill, start.state)
+    if hasattr(state, "physics"):
+        bits = np.array(start.state.physics.row)
+        bits.view(np.float64)[SICK, 1] = np.nan
+        state = start.state._replace(physics=start.state.physics._replace(row=bits))
+    return start._replace(state=state)
+
+
+@pytest.fixture(scope="module", params=["cartpole", "pendulum", "half_cheetah", "clock"])
+def breakdown(request):
+    """The same rollout twice, with the same keys: sound, and with one environment's state broken."""
+    env = clock() if request.param == "clock" else purerl.make_env(request.param)
+    size = env.action_space.shape[0] if env.action_space.shape else None
+    policy = lambda *args: noise(*args, size)
+    start = rollout.start(env, jax.random.key(3), N)
+    unroll = jax.jit(lambda start: rollout.unroll(env, policy, start, (), jax.random.key(4), T))
+    return env, *(jax.tree.map(np.asarray, unroll(each)) for each in (start, broken(start)))
+
+
+def test_a_simulation_that_breaks_down_is_ended_and_counted(breakdown):
+    """Its episode dies with reward 0, where it last was sound; the next one starts at once, and is sound."""
+    _, _, (_, _, steps, episodes) = breakdown
+    np.testing.assert_array_equal(episodes.diverged, (np.arange(T * N) == SICK).reshape(T, N))
+    assert steps.terminated[0, SICK] and episodes.ended[0, SICK] and steps.reward[0, SICK] == 0
+    assert episodes.lengths[0, SICK] == 1 and episodes.returns[0, SICK] == 0
+    row = metrics.summarise(metrics.episode_tallies(episodes), jnp.int32(-1))
+    assert row["episode/diverged"] == 1
+
+
+def test_a_simulation_that_breaks_down_leaves_the_others_alone(breakdown):
+    """Every other environment keeps every bit, and nothing that is no number is left anywhere."""
+    _, sound, ill = breakdown
+    others = np.arange(N) != SICK
+    for a, b in zip(jax.tree.leaves(sound[2:]), jax.tree.leaves(ill[2:]), strict=True):
+        np.testing.assert_array_equal(a[:, others], b[:, others])
+    for a, b in zip(jax.tree.leaves(sound[0]), jax.tree.leaves(ill[0]), strict=True):
+        np.testing.assert_array_equal(a[others], b[others])
+    for leaf in jax.tree.leaves(ill):
+        assert np.isfinite(leaf).all()
+    assert (ill[2].obs[1:, SICK] != sound[2].obs[1:, SICK]).any(), "it went on as if nothing had happened"
+
+
+def test_nothing_broken_reaches_the_learner(breakdown):
+    """One NaN in a replay memory or a normaliser would be there for good."""
+    env, _, (_, _, steps, _) = breakdown
+    if env.name == "cartpole":
+        cfg = purerl.make_config("ppo", num_envs=N, num_steps=T, num_minibatches=1, hidden_sizes=(4,))
+        rollouts = [steps]
+    else:
+        cfg = purerl.make_config("sac", num_envs=N, buffer_size=N * T, batch_size=1, hidden_sizes=(4,))
+        rollouts = [jax.tree.map(lambda leaf, t=t: leaf[t : t + 1], steps) for t in range(T)]
+    algo = purerl.make_algorithm(cfg, env)
+    state = jax.jit(algo.init)(jax.random.key(0))
+    for transitions in rollouts:
+        state = algo.observe(state, transitions)
+    for leaf in jax.tree.leaves(state):
+        assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize(
+    "trouble", ["nothing", "reward", "infinite reward", "observation", "infinite observation"]
+)
+def test_contain(trouble):
+    """Any number that is none, alone, ends an episode; and nothing else does."""
+    obs, next_obs = jnp.zeros((3, 2)), jnp.ones((3, 2))
+    reward, terminated = jnp.ones(3), jnp.array([False, False, True])
+    bad = jnp.inf if "infinite" in trouble else jnp.nan
+    if "reward" in trouble:
+        reward = reward.at[1].set(-bad)
+    if "observation" in trouble:
+        next_obs = next_obs.at[1, 1].set(-bad)
+    ill = trouble != "nothing"
+    got = [value.tolist() for value in rollout.contain(obs, next_obs, reward, terminated)]
+    middle = [0.0, 0.0] if ill else [1.0, 1.0]
+    assert got == [[[1, 1], middle, [1, 1]], [1, 0 if ill else 1, 1], [False, ill, True], [0, float(ill), 0]]
+
+
+def test_contain_takes_pixels():
+    """Whole numbers are always sound, and stay what they are."""
+    pixels = jnp.full((2, 4, 4), 255, jnp.uint8)
+    got, *_, diverged = rollout.contain(pixels, pixels, jnp.array([1.0, jnp.nan]), jnp.zeros(2, bool))
+    assert got.dtype == jnp.uint8 and diverged.tolist() == [0, 1]

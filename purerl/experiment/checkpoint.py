@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,18 +28,38 @@ import jax.numpy as jnp
 import numpy as np
 
 import purerl
-from purerl.experiment.files import DamagedFile, open_regular, read_sealed, sync_directory, write_sealed
+from purerl.config import shorten
+from purerl.experiment.files import (
+    DamagedFile,
+    one_line,
+    open_regular,
+    read_sealed,
+    sync_directory,
+    write_sealed,
+)
 from purerl.types import PyTree
 
 FORMAT = 1
 """Version of the layout on disk. A reader refuses newer ones."""
 BLOCK = 16 * 2**20
 """Bytes that are hashed and written at a time."""
-NAME = re.compile(r"step-(\d{12})")
+NAME = re.compile("step-[0-9]{12}")
+NUMBERS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+NUMBERS += ("bfloat16", "float16", "float32", "float64")
+KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
+"""The types of keys, and what `jax.random.key` calls their implementations."""
+ITEM_BYTES = {name: jnp.dtype(name).itemsize for name in NUMBERS}
+ITEM_BYTES |= {"key<fry>": 8, "key<rbg>": 16, "key<urbg>": 16}
+"""The types of arrays that can be stored."""
+MAX_NDIM, MAX_SIZE = 32, 2**48
+"""Of an array: so that its bytes are quickly worked out."""
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be written, or is damaged. The message says which, and what is wrong."""
+    """A checkpoint that cannot be written, or is damaged. The message, one line, says which, and why."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class SchemaError(CheckpointError):
@@ -59,9 +81,11 @@ class Manifest(NamedTuple):
 def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], keep: int = 2) -> Path:
     """Write `tree` as the checkpoint of `step`, then remove all but the newest `keep`.
 
+    One of the same step is replaced, between two renames.
+
     Args:
         directory: where checkpoints are; made if missing.
-        step: orders the checkpoints; there must be none of this step yet.
+        step: orders the checkpoints.
         tree: arrays and typed keys, on any device.
         record: JSON-ready values to be found in the manifest.
         keep: how many stay; two, so that one can be damaged.
@@ -73,11 +97,12 @@ def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], ke
     temporary = directory / f".tmp-{path.name}-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
+        sync_directory(directory.parent)
         arrays = _write_arrays(temporary / "arrays.bin", tree)
         versions = _versions()
         manifest = {"format": FORMAT, "step": step, "record": record, "versions": versions, "arrays": arrays}
         write_sealed(temporary / "manifest.json", manifest)
-        os.replace(temporary, path)
+        _give_name(temporary, path)
         sync_directory(directory)
     except OSError as error:
         raise CheckpointError(f"{path} could not be written: {error}") from error
@@ -89,15 +114,27 @@ def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], ke
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """The checkpoints in `directory` by their names, complete or not."""
-    names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
+    """The checkpoints in `directory` by their names, complete or not. Raises CheckpointError."""
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory} cannot be read: {error}") from error
     return [directory / name for name in sorted(filter(NAME.fullmatch, names), reverse=True)]
 
 
 def clean(directory: Path) -> None:
-    """Remove what an interrupted `save` left. Only for the one who holds the run's lock."""
+    """Remove what an interrupted `save` left. Only for the one who holds the run's lock.
+
+    If it was about to replace the newest checkpoint, that one has its name again.
+    """
+    for old in directory.glob(".tmp-old-*"):
+        name = NAME.search(old.name)
+        if name and all(name[0] > path.name for path in newest_first(directory)):
+            os.replace(old, directory / name[0])
     for entry in directory.glob(".tmp-*"):
-        shutil.rmtree(entry, ignore_errors=True)
+        shutil.rmtree(entry, ignore_errors=True)  # which follows no link
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -112,16 +149,14 @@ def read_manifest(path: Path) -> Manifest:
         if type(values.get("format")) is not int or values["format"] < 1:
             raise DamagedFile(f"{path} has no format version")
         if values["format"] > FORMAT:
-            what = (
-                f"{path} has format {values['format']}, and purerl {purerl.__version__} reads up to {FORMAT}"
-            )
-            raise SchemaError(f"{what}: use the purerl that wrote it, {values.get('versions')}")
-        manifest = Manifest(path, *(values[name] for name in Manifest._fields[1:]))
-        if not _is_well_formed(manifest):
+            known = f"purerl {purerl.__version__} reads up to {FORMAT}"
+            writer = shorten(str(values.get("versions")))
+            raise SchemaError(f"{path} has format {values['format']}, written by {writer}; {known}")
+        if not _is_well_formed(values):
             raise DamagedFile(f"{path / 'manifest.json'} does not hold what a manifest holds")
-    except (OSError, KeyError, DamagedFile) as error:
+    except (OSError, DamagedFile) as error:
         raise CheckpointError(f"{path} cannot be used: {error}") from error
-    return manifest
+    return Manifest(path, *(values[name] for name in Manifest._fields[1:]))
 
 
 def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
@@ -141,7 +176,7 @@ def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
     wanted = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     entries = {entry["name"]: entry for entry in manifest.arrays}
     if not partly and (extra := sorted(entries.keys() - wanted.keys())):
-        raise SchemaError(f"{manifest.path} holds {extra[0]}, which is not expected")
+        raise SchemaError(f"{manifest.path} holds {shorten(extra[0])}, which is not expected")
     for name, leaf in wanted.items():
         if name not in entries:
             raise SchemaError(f"{manifest.path} has no array {name}")
@@ -160,6 +195,8 @@ def _write_arrays(path: Path, tree: PyTree) -> list[dict[str, Any]]:
     entries = []
     with path.open("xb") as file:
         for where, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            if str(leaf.dtype) not in ITEM_BYTES:
+                raise CheckpointError(f"{path.parent}: no array of type {leaf.dtype} can be stored")
             digest = hashlib.sha256()
             content = _bytes_of(leaf)
             for start in range(0, content.size, BLOCK):
@@ -187,12 +224,16 @@ def _bytes_of(leaf: Any) -> np.ndarray:
 
 def _read_arrays(manifest: Manifest, wanted: Mapping[str, Any]) -> Iterator[tuple[str, jax.Array]]:
     """Every array of `wanted`, its checksum verified; the others are passed over."""
-    sizes = [_size_of(entry) for entry in manifest.arrays]
+    sizes = {entry["name"]: _size_of(entry) for entry in manifest.arrays}
     with open_regular(manifest.path / "arrays.bin") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != sum(sizes):
-            raise DamagedFile(f"arrays.bin has {size:,} bytes, and {sum(sizes):,} were written")
-        for entry, size in zip(manifest.arrays, sizes, strict=True):
+        written, found = sum(sizes.values()), os.fstat(file.fileno()).st_size
+        if found != written:
+            raise DamagedFile(f"arrays.bin has {found:,} bytes, and {written:,} were written")
+        needed = sum(sizes[name] for name in wanted)
+        if needed > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+            raise DamagedFile(f"its arrays need {needed:,} bytes, and this machine has {memory:,}")
+        for entry in manifest.arrays:
+            size = sizes[entry["name"]]
             if entry["name"] not in wanted:
                 file.seek(size, os.SEEK_CUR)
                 continue
@@ -211,8 +252,10 @@ def _leaf_of(content: np.ndarray, like: Any) -> jax.Array:
     data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
     # A byte that is neither 0 nor 1 is no bool.
     values = content != 0 if data.dtype == np.bool_ else content.view(data.dtype)
-    array = jnp.array(values.reshape(data.shape))
-    return jax.random.wrap_key_data(array) if _is_key(like) else array
+    # Waited for, so that there is one copy beside the file's at a time; none that shares its memory, which
+    # a program could not take over.
+    array = jax.device_put(values.reshape(data.shape), may_alias=False).block_until_ready()
+    return jax.random.wrap_key_data(array, impl=KEYS[str(like.dtype)]) if _is_key(like) else array
 
 
 def _is_key(leaf: Any) -> bool:
@@ -221,23 +264,15 @@ def _is_key(leaf: Any) -> bool:
 
 def _size_of(entry: Mapping[str, Any]) -> int:
     """Bytes of one array, from its type and shape."""
-    count = int(np.prod([int(size) for size in entry["shape"]], dtype=object))
-    return count * (8 if entry["dtype"].startswith("key<") else jnp.dtype(entry["dtype"]).itemsize)
+    return math.prod(entry["shape"]) * ITEM_BYTES[entry["dtype"]]
 
 
-DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-DTYPES += ("bfloat16", "float16", "float32", "float64", "key<fry>")
-
-
-def _is_well_formed(manifest: Manifest) -> bool:
-    return (
-        type(manifest.step) is int
-        and isinstance(manifest.record, dict)
-        and isinstance(manifest.versions, dict)
-        and isinstance(manifest.arrays, list)
-        and all(map(_is_entry, manifest.arrays))
-        and len({entry["name"] for entry in manifest.arrays}) == len(manifest.arrays)
-    )
+def _is_well_formed(manifest: dict[str, Any]) -> bool:
+    kinds = {"step": int, "record": dict, "versions": dict, "arrays": list}
+    if any(type(manifest.get(name)) is not kind for name, kind in kinds.items()):
+        return False
+    arrays = manifest["arrays"]
+    return all(map(_is_entry, arrays)) and len({entry["name"] for entry in arrays}) == len(arrays)
 
 
 def _is_entry(entry: Any) -> bool:
@@ -245,16 +280,34 @@ def _is_entry(entry: Any) -> bool:
         isinstance(entry, dict)
         and entry.keys() == {"name", "dtype", "shape", "sha256"}
         and isinstance(entry["name"], str)
-        and entry["dtype"] in DTYPES
+        and isinstance(entry["dtype"], str)
+        and entry["dtype"] in ITEM_BYTES
         and isinstance(entry["shape"], list)
-        and all(type(size) is int and size >= 0 for size in entry["shape"])
+        and len(entry["shape"]) <= MAX_NDIM
+        and all(type(size) is int and 0 <= size <= MAX_SIZE for size in entry["shape"])
     )
+
+
+def _give_name(new: Path, path: Path) -> None:
+    """Rename `new` to `path`. What has that name loses it just before, and has it again if this fails."""
+    old = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
+    there = os.path.lexists(path)
+    if there:
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        if there:
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _discard(path: Path) -> None:
     """Remove a checkpoint; first its name, so that no half of it can be taken for a whole."""
     gone = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
-    os.replace(path, gone)
+    with suppress(OSError):  # what was saved is saved, and the next time this is tried again
+        os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 

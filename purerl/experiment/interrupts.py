@@ -32,13 +32,14 @@ class Interrupts(AbstractContextManager):
     def __enter__(self) -> Interrupts:
         """Take over the signals."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
         """Give them back to whoever had them."""
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: that of a library, which Python lacks
 
     def check(self) -> None:
         """Raises Interrupted if an end was asked for. For where there is nothing to save yet."""

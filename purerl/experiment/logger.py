@@ -6,10 +6,11 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from purerl.experiment.files import DamagedFile, write_json, write_whole
+from purerl.experiment.files import DamagedFile, read_lines, write_json, write_whole
 
 SPINNING_UP = {
     "epoch": "Epoch",
@@ -46,14 +47,14 @@ class SeedLog:
             are appended.
 
     Raises:
-        DamagedFile: if there are fewer rows than that.
+        DamagedFile: if there are fewer rows than that, or something else.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], rows: int = 0):
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "config.json", config)
         table = _keep_lines(directory / "progress.txt", rows + 1 if rows else 0)
-        self.kept = [json.loads(line) for line in _keep_lines(directory / "metrics.jsonl", rows)]
+        self.kept = [_row_of(line) for line in _keep_lines(directory / "metrics.jsonl", rows)]
         """The rows that stayed, NaN as None."""
         self._columns = _names_of(table[0].split("\t")) if table else []
         self._progress = (directory / "progress.txt").open("a", encoding="utf-8", newline="\n")
@@ -78,17 +79,30 @@ class SeedLog:
 
     def close(self) -> None:
         """Close both files."""
-        self._progress.close()
-        self._metrics.close()
+        for file in (self._progress, self._metrics):
+            with suppress(OSError):  # a row that could not be written: `write` has said so
+                file.close()
 
 
 def _keep_lines(path: Path, lines: int) -> list[str]:
     """Cut the file at `path` after its first `lines` lines, and return them."""
-    kept = path.read_text(encoding="utf-8").splitlines()[:lines] if path.exists() else []
+    kept = read_lines(path, lines) if path.exists() else []
     if len(kept) < lines:
         raise DamagedFile(f"{path} has {len(kept)} lines where {lines} were written")
     write_whole(path, "".join(line + "\n" for line in kept))
     return kept
+
+
+def _row_of(line: str) -> dict[str, float | None]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is no row of metrics: {error}") from error
+    if not isinstance(row, dict) or any(
+        type(value) not in (int, float, type(None)) for value in row.values()
+    ):
+        raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is no row of metrics")
+    return row
 
 
 def _names_of(columns: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 
@@ -57,33 +58,41 @@ class Loop:
             CheckpointError: if the last checkpoint cannot be written.
         """
         began = time.monotonic() - snapshot.elapsed
+        due = self._next_due(snapshot.step)
         self._display.step(snapshot.step)
         try:
-            while not self._is_over(snapshot):
-                if self._interrupts.pending:
-                    self._save(snapshot)
-                    raise self._interrupted(snapshot)
+            while not (self._interrupts.pending or self._is_over(snapshot)):
                 if self._program.has_row(snapshot):
                     snapshot = self._finish_row(snapshot)
                 else:
                     trained = self._program.advance(snapshot)
-                    before, snapshot = snapshot, trained._replace(elapsed=time.monotonic() - began)
-                    self._after_piece(before, snapshot)
-            self._save(snapshot)
+                    snapshot = trained._replace(elapsed=time.monotonic() - began)
+                    self._show(snapshot)
+                if snapshot.step >= due and not self._program.has_row(snapshot):
+                    due = self._next_due(snapshot.step)
+                    self._save_or_warn(snapshot)
         except Exception:
             if not snapshot.state.diverged_at.is_deleted():
                 self._save_or_warn(snapshot)
             raise
+        self._save(snapshot)
+        if self._interrupts.pending:
+            raise self._interrupted(snapshot)
         return snapshot
 
+    def _next_due(self, step: int) -> float:
+        """The step after `step` from which on a checkpoint is due."""
+        interval = self._program.cfg.checkpoint_interval
+        return (step // interval + 1) * interval if interval else math.inf
+
     def _is_over(self, snapshot: Snapshot) -> bool:
+        """Whether nothing is left to do: at the end, or once every seed has diverged or is good enough."""
         if self._program.is_done(snapshot):
             return True
         if self._program.has_row(snapshot) or not self.latest:
             return False
-        healthy = np.asarray(snapshot.state.diverged_at) < 0
         enough = np.inf if self._stop_at_return is None else self._stop_at_return
-        return bool((self.latest[self.headline] >= enough)[healthy].all())
+        return bool(((self.latest["seed/diverged"] > 0) | (self.latest[self.headline] >= enough)).all())
 
     def _finish_row(self, snapshot: Snapshot) -> Snapshot:
         finished, row = self._program.finish_row(snapshot)
@@ -103,15 +112,12 @@ class Loop:
         old = self.latest
         self.latest = {name: np.where(np.isfinite(new), new, old.get(name, new)) for name, new in row.items()}
 
-    def _after_piece(self, before: Snapshot, snapshot: Snapshot) -> None:
+    def _show(self, snapshot: Snapshot) -> None:
         self._display.step(snapshot.step)
         diverged_at = np.asarray(snapshot.state.diverged_at)
         for seed in np.flatnonzero(diverged_at == snapshot.step):
             what = "is no longer finite; the seed stays as it was before, the others go on"
             self._display.say(f"seed {seed} has diverged by step {snapshot.step:,}: what it learned {what}")
-        interval = self._program.cfg.checkpoint_interval
-        if interval and snapshot.step // interval > before.step // interval:
-            self._save_or_warn(snapshot)
 
     def _interrupted(self, snapshot: Snapshot) -> Interrupted:
         number = self._interrupts.pending or 0
