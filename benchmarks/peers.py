@@ -23,6 +23,9 @@ GYMNASIUM_IDS = {
     "pendulum": "Pendulum-v1",
 }
 
+BEGIN = 2_000
+"""Steps before the first measurement: the warm-up, and everything compiled."""
+
 CHILD = """
 import importlib, importlib.metadata, json, sys, time
 from stable_baselines3.common.env_util import make_vec_env
@@ -31,14 +34,9 @@ module, algo, env, num_envs, fields, begin = json.loads(sys.argv[1])
 envs = make_vec_env(env, n_envs=num_envs, seed=0)
 model = getattr(importlib.import_module(module), algo)("MlpPolicy", envs, seed=0, **fields)
 model.learn(begin)
-packages = {name.lower().replace("_", "-") for name in importlib.metadata.packages_distributions().get(module, [])}
-packages |= {"stable-baselines3", "torch", "jax", "gymnasium", "mujoco"}
-versions = {}
-for name in sorted(packages):
-    try:
-        versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
+wanted = {"sbx-rl", "stable-baselines3", "torch", "jax", "gymnasium", "mujoco"}
+found = importlib.metadata.distributions()
+versions = {d.name.replace("_", "-"): d.version for d in found if d.name.replace("_", "-") in wanted}
 print("answer", json.dumps(versions), flush=True)
 for line in sys.stdin:
     before, began = model.num_timesteps, time.perf_counter()
@@ -78,12 +76,11 @@ def matching_fields(cfg: Config) -> dict[str, Any] | None:
 class Peer:
     """One seed of a peer's training, past its warm-up and its compilation."""
 
-    def __init__(self, library: str, python: str, cfg: Config, begin: int):
-        """Train `begin` steps with `library`, a key of LIBRARIES, in the interpreter `python`."""
-        fields = matching_fields(cfg)
-        if fields is None:
-            raise ValueError(f"no counterpart of {cfg.algo} on {cfg.env} in {library}")
-        wanted = [LIBRARIES[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env], cfg.num_envs, fields, begin]
+    def __init__(self, library: str, python: str, cfg: Config):
+        """Start `library`, a key of LIBRARIES, in the interpreter `python`; `cfg` has a counterpart there."""
+        self.fields = matching_fields(cfg)
+        names = [LIBRARIES[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]
+        wanted = [*names, cfg.num_envs, self.fields, BEGIN]
         self.child = subprocess.Popen(
             [python, "-c", CHILD, json.dumps(wanted)],
             stdin=subprocess.PIPE,

@@ -1,0 +1,446 @@
+"""How fast training is, and what the loop costs beyond the work in it.
+
+    python benchmarks/throughput.py --cases sac-half_cheetah ppo-half_cheetah ppo-cartpole --seeds 1 8
+
+For each case `algo-env[-engine]` and number of seeds, four programs are compiled, for all seeds at once
+and with the state donated, as `purerl.run` does it:
+
+- *whole*: `Driver.chunk`, that is rollouts and updates, metrics and the guard against divergence.
+- *rollout*: as many rollouts of the trained policy, which stays as it is. Their transitions are results
+  of the program, one after the other in a stack, so none is optimised away. Writing a transition is
+  therefore in this part, and once more into the stack: one copy more than in the whole.
+- *update*: as many updates on the stack that the last *rollout* returned, one rollout each, so no two
+  updates see the same transitions and nothing moves out of the loop. Writing into the replay memory, and
+  the metrics, are in this part, and so is reading a rollout out of the stack, which the whole spares.
+- *environment*: as *rollout*, with uniform actions instead of a policy. Other actions may cost the
+  physics more or less, so rollout less environment is the policy's cost only roughly.
+
+Each of the two extra copies takes some 0.03 us a transition of half_cheetah on two cores: together 0.2 % of
+PPO's time there and less elsewhere, by which the overhead comes out too small.
+
+overhead = whole / (rollout + update), of seconds in the same turn; the median over the turns counts. A
+turn calls the programs one after the other, again and again, until the whole has taken `--seconds`: so a
+change in the machine's load meets all of them. `foreign_load` is the share of all cores that other
+programs had meanwhile. The same ratio is given of each part's fastest call and of processor time, which a
+busy machine disturbs less.
+
+Tracing and compiling are timed apart. All starts after the warm-up and two calls of the whole. Other
+libraries' training takes turns beside one seed of ours, where an interpreter that has them is given; see
+peers.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import machine
+from peers import LIBRARIES, Peer, matching_fields
+
+from purerl import registry, rollout
+from purerl.config import Config, ConfigError, replace, to_dict
+from purerl.experiment.program import make_hyper, over_seeds, seed_keys
+from purerl.make import env_of, make_config, spec_of, validate
+from purerl.train import make_driver, split_memory, streams
+from purerl.types import Algorithm, Key, PyTree
+
+ENVIRONMENTS = ("cartpole", "half_cheetah")
+"""Where every registered algorithm is measured that suits them, unless cases are named."""
+Turns = list[list["Seconds"]]
+"""One list per turn, with an entry per call."""
+PARTS = ("whole", "rollout", "update", "environment")
+TOTAL_TIMESTEPS = 100_000
+"""It bounds the replay memory; the programs may run on for longer."""
+PIECE = 100
+"""The most iterations, summed over seeds, of one call: about a second on two cores, so that what a call
+costs by itself is lost in it. No call is longer than a row of metrics."""
+
+
+class Seconds(NamedTuple):
+    """What one iteration took."""
+
+    wall: float
+    cpu: float
+    """Of all cores together."""
+
+
+class Compiled(NamedTuple):
+    """A program and what it took to make it."""
+
+    call: Callable[..., Any]
+    trace_seconds: float
+    """Tracing and lowering."""
+    compile_seconds: float
+
+
+def compiled(function: Callable[..., Any], donate: Sequence[int], *args: PyTree) -> Compiled:
+    """`function` for arguments like `args`, which may be shapes, the ones at `donate` given away."""
+    began = time.perf_counter()
+    lowered = jax.jit(function, donate_argnums=donate).trace(*args).lower()
+    traced = time.perf_counter()
+    program = lowered.compile()
+    return Compiled(program, traced - began, time.perf_counter() - traced)
+
+
+class Bench:
+    """One case with some seeds: its four programs, and the states that they carry on."""
+
+    def __init__(self, cfg: Config, seeds: int):
+        """Compile the whole, then train through the warm-up and two calls. The parts: see `split`."""
+        self.cfg, self.seeds, self.driver = cfg, seeds, make_driver(cfg)
+        self.schedule = schedule = self.driver.schedule
+        self.iterations = min(schedule.iterations, max(1, PIECE // seeds))
+        self.hyper = make_hyper(cfg)
+        self.programs: dict[str, Compiled] = {}
+        init = jax.jit(over_seeds(self.driver.init, (0, None), seeds))
+        chunk = self._loop(self.driver.chunk, self.iterations)
+        step, keys = jnp.int32(0), seed_keys(cfg, seeds)
+        shape = jax.eval_shape(init, keys, self.hyper)
+        self.programs["whole"] = compiled(chunk, (0,), shape, step, self.hyper)
+        self.state = init(keys, self.hyper)
+        if schedule.warmup_steps:
+            warmup = self._loop(self.driver.warmup, schedule.warmup_steps // schedule.iteration_steps)
+            self.state, _ = jax.jit(warmup, donate_argnums=0)(self.state, step, self.hyper)
+        self.step = schedule.warmup_steps
+        for _ in range(2):
+            self.whole()
+
+    def _loop(self, loop: Callable[..., Any], iterations: int) -> Callable[..., Any]:
+        fixed = lambda state, step, hyper: loop(state, step, hyper, iterations)
+        return over_seeds(fixed, (0, None, None), self.seeds)
+
+    @property
+    def call_steps(self) -> int:
+        """Environment steps of one call of a program, summed over seeds."""
+        return self.seeds * self.iterations * self.schedule.iteration_steps
+
+    def split(self) -> None:
+        """Compile the parts, and run each once."""
+        self.copy_state()
+        step = jnp.int32(self.step)
+
+        def per_seed(function: Callable[..., Any], *args: PyTree) -> Compiled:
+            in_axes = (0,) * len(args) + (None, None)
+            return compiled(over_seeds(function, in_axes, self.seeds), (0,), *args, step, self.hyper)
+
+        for name, sim in self.sims.items():
+            rollouts = partial(self._rollouts, explores=name == "rollout")
+            self.programs[name] = per_seed(rollouts, sim, self.policy, self.keys)
+        self.rollout()
+        self.environment()
+        self.programs["update"] = per_seed(self._updates, self.learned, self.transitions, self.keys)
+        self.update()
+
+    def copy_state(self) -> None:
+        """Let the parts go on from where the whole stands."""
+        copy = partial(jax.tree.map, jnp.copy)
+        self.keys = copy(self.state.key)
+        self.learned, self.policy = copy(self.state.algo), copy(split_memory(self.state.algo)[0])
+        self.sims = {name: copy((self.state.env, self.state.carry)) for name in ("rollout", "environment")}
+
+    def _algorithm(self, hyper) -> Algorithm:
+        """As the driver makes it inside the trace."""
+        module = registry.algorithm_module(self.cfg)
+        return module.make(replace(self.cfg, hyper), spec_of(self.driver.env), None)
+
+    def _rollouts(self, sim, policy_state, root: Key, step, hyper, *, explores: bool):
+        """`iterations` rollouts of one seed: the environments, and all transitions and episodes."""
+        algo, env = self._algorithm(hyper), self.driver.env
+
+        def uniform(carry, obs, key):
+            return rollout.uniform_action(env.action_space, key, algo.num_envs), carry, ()
+
+        policy = partial(algo.act, policy_state, explore=True) if explores else uniform
+
+        def iteration(loop, i):
+            key, _ = self._iteration_keys(root, step, i)
+            sim, carry = loop
+            sim, carry, transitions, episodes = rollout.unroll(env, policy, sim, carry, key, algo.num_steps)
+            return (sim, carry), (transitions, episodes)
+
+        return jax.lax.scan(iteration, sim, jnp.arange(self.iterations))
+
+    def _updates(self, learned, transitions, root: Key, step, hyper):
+        """`iterations` updates of one seed, each on its own rollout: the state, and all reports."""
+        algo = self._algorithm(hyper)
+
+        def iteration(learned, inputs):
+            i, transitions = inputs
+            _, key = self._iteration_keys(root, step, i)
+            return algo.update(learned, transitions, key, step + i * self.schedule.iteration_steps)
+
+        return jax.lax.scan(iteration, learned, (jnp.arange(self.iterations), transitions))
+
+    def _iteration_keys(self, root: Key, step, i) -> Key:
+        now = step + i * self.schedule.iteration_steps
+        return jax.random.split(jax.random.fold_in(streams(root).train, now))
+
+    def whole(self) -> None:
+        """One call of the training loop."""
+        args = self.state, jnp.int32(self.step), self.hyper
+        self.state, _ = jax.block_until_ready(self.programs["whole"].call(*args))
+        self.step += self.iterations * self.schedule.iteration_steps
+
+    def rollout(self) -> None:
+        """As many rollouts, and no update."""
+        self.transitions = self._roll("rollout")
+
+    def environment(self) -> None:
+        """As many rollouts with uniform actions."""
+        self._roll("environment")
+
+    def _roll(self, name: str) -> PyTree:
+        args = self.sims[name], self.policy, self.keys, jnp.int32(self.step), self.hyper
+        self.sims[name], (transitions, _) = jax.block_until_ready(self.programs[name].call(*args))
+        return transitions
+
+    def update(self) -> None:
+        """As many updates on the last rollouts."""
+        args = self.learned, self.transitions, self.keys, jnp.int32(self.step), self.hyper
+        self.learned, _ = jax.block_until_ready(self.programs["update"].call(*args))
+
+    def turn(self, calls: int) -> dict[str, list[Seconds]]:
+        """What an iteration took in each of `calls` calls of each part, the parts one after the other."""
+        seconds: dict[str, list[Seconds]] = {part: [] for part in PARTS}
+        for _ in range(calls):
+            for part in PARTS:
+                wall, cpu = time.perf_counter(), time.process_time()
+                getattr(self, part)()
+                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                seconds[part].append(Seconds(wall / self.iterations, cpu / self.iterations))
+        return seconds
+
+
+class Turn(NamedTuple):
+    """One turn of everything that is compared."""
+
+    parts: dict[str, list[Seconds]]
+    foreign_load: float | None
+    peers: dict[str, float]
+    """Environment steps per second."""
+
+
+def measure(name: str, seeds: int, turns: int, seconds: float, pythons: dict[str, str]) -> dict[str, Any]:
+    """The entry of one case and number of seeds; `pythons` are the interpreters of the peers to run."""
+    before, cfg = os.getloadavg(), config_of(name)
+    bench = Bench(cfg, seeds)
+    bench.split()
+    calls = max(1, round(seconds / bench.iterations / bench.turn(1)["whole"][0].wall))
+    peers = start_peers(cfg, pythons) if seeds == 1 else {}
+
+    def turn() -> Turn:
+        parts, foreign_load = with_foreign_load(partial(bench.turn, calls))
+        return Turn(parts, foreign_load, {library: peer.measure(n) for library, (peer, n) in peers.items()})
+
+    taken = [turn() for _ in range(turns)]
+    for peer, _ in peers.values():
+        peer.close()
+    steps = seeds * bench.schedule.iteration_steps
+    turns_of = {part: [turn.parts[part] for turn in taken] for part in PARTS}
+    whole_rates = [steps / mean(row) for row in turns_of["whole"]]
+    return {
+        "case": name,
+        "seeds": seeds,
+        **overheads_of(turns_of),
+        "foreign_load_of_turns": [turn.foreign_load for turn in taken],
+        "parts": {part: of_part(turns_of[part], steps, bench.programs[part]) for part in PARTS},
+        "peers": {
+            library: of_peer([turn.peers[library] for turn in taken], whole_rates, peer)
+            for library, (peer, _) in peers.items()
+        },
+        "environment_steps_per_iteration": steps,
+        "iterations_per_call": bench.iterations,
+        "calls_per_turn": calls,
+        "diverged_seeds": int((bench.state.diverged_at >= 0).sum()),
+        "load_average": [rounded(before), rounded(os.getloadavg())],
+        "config": to_dict(cfg),
+    }
+
+
+def overheads_of(turns_of: dict[str, Turns]) -> dict[str, Any]:
+    """The overhead by wall clock, its turns, and what a busy machine disturbs less."""
+
+    def ratio(measure: Callable[[Turns], float]) -> float:
+        whole, rollout, update = (measure(turns_of[part]) for part in ("whole", "rollout", "update"))
+        return round(whole / (rollout + update), 4)
+
+    by_turn = [ratio(lambda turns, i=i: mean(turns[i])) for i in range(len(turns_of["whole"]))]
+    return {
+        "overhead": round(statistics.median(by_turn), 4),
+        "overhead_of_turns": by_turn,
+        "overhead_of_fastest_calls": ratio(fastest),
+        "overhead_of_cpu_seconds": ratio(cpu_median),
+    }
+
+
+def of_part(turns: Turns, steps: int, program: Compiled) -> dict[str, Any]:
+    """What is recorded of a part whose iteration makes `steps` environment steps."""
+    means = [mean(row) for row in turns]
+    median = statistics.median(means)
+    return {
+        "steps_per_second": significant(steps / median),
+        "seconds_per_iteration": significant(median),
+        "seconds_of_turns": [significant(value) for value in means],
+        "seconds_of_fastest_call": significant(fastest(turns)),
+        "cpu_seconds_per_iteration": significant(cpu_median(turns)),
+        "trace_and_lower_seconds": round(program.trace_seconds, 2),
+        "compile_seconds": round(program.compile_seconds, 2),
+    }
+
+
+def mean(turn: list[Seconds]) -> float:
+    """Of the wall clock, over the calls of a turn."""
+    return statistics.mean(seconds.wall for seconds in turn)
+
+
+def fastest(turns: Turns) -> float:
+    """The shortest wall clock of any call."""
+    return min(seconds.wall for turn in turns for seconds in turn)
+
+
+def cpu_median(turns: Turns) -> float:
+    """Processor time, the median over the turns."""
+    return statistics.median(statistics.mean(seconds.cpu for seconds in turn) for turn in turns)
+
+
+def of_peer(rates: list[float], ours: list[float], peer: Peer) -> dict[str, Any]:
+    """What is recorded of a peer: `rates` are its steps per second, `ours` those of the whole."""
+    ratios = [mine / theirs for mine, theirs in zip(ours, rates, strict=True)]
+    return {
+        "steps_per_second": significant(statistics.median(rates)),
+        "whole_over_it": round(statistics.median(ratios), 3),
+        "steps_per_second_of_turns": [significant(rate) for rate in rates],
+        "fields": peer.fields,
+        "versions": peer.versions,
+    }
+
+
+def start_peers(cfg: Config, pythons: dict[str, str]) -> dict[str, tuple[Peer, int]]:
+    """The peers that have a counterpart of `cfg`, each with the steps that take it about a second."""
+    if matching_fields(cfg) is None:
+        return {}
+    peers = {library: Peer(library, python, cfg) for library, python in pythons.items()}
+    return {library: (peer, round(peer.measure(200))) for library, peer in peers.items()}
+
+
+def with_foreign_load(function: Callable[[], Any]) -> tuple[Any, float | None]:
+    """The result, and the share of all cores that other programs had meanwhile; None if unknown."""
+    wall, busy, own = time.perf_counter(), busy_seconds(), time.process_time()
+    result = function()
+    wall, own = time.perf_counter() - wall, time.process_time() - own
+    if busy is None:
+        return result, None
+    foreign = (busy_seconds() or 0.0) - busy - own
+    return result, round(max(0.0, foreign) / wall / (os.cpu_count() or 1), 3)
+
+
+def busy_seconds() -> float | None:
+    """Seconds that all cores together have worked since the machine started; None where that is unknown."""
+    try:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    except OSError:
+        return None
+    idle, waiting = 3, 4
+    return (sum(ticks) - ticks[idle] - ticks[waiting]) / os.sysconf("SC_CLK_TCK")
+
+
+def significant(value: float) -> float:
+    """`value` to six digits."""
+    return float(f"{value:.6g}")
+
+
+def rounded(loads: Sequence[float]) -> list[float]:
+    """Load averages, as `machine.describe` has them."""
+    return [round(load, 2) for load in loads]
+
+
+def config_of(case: str) -> Config:
+    """The config of `algo-env[-engine]`. Raises ConfigError."""
+    algo, env, *engine = case.split("-")
+    fields = {"engine": engine[0]} if engine else {}
+    cfg = make_config(algo, env=env, total_timesteps=TOTAL_TIMESTEPS, **fields)
+    validate(cfg, spec_of(env_of(cfg)))
+    return cfg
+
+
+def suiting_cases() -> list[str]:
+    """Every registered algorithm on each environment that it can learn."""
+    cases = []
+    for case in (f"{algo}-{env}" for algo in registry.ALGORITHMS for env in ENVIRONMENTS):
+        try:
+            config_of(case)
+        except ConfigError as error:
+            print(f"{case} is left out: {error}", file=sys.stderr)
+        else:
+            cases.append(case)
+    return cases
+
+
+def table(entries: list[dict[str, Any]]) -> str:
+    """The entries for the eye: steps per second, summed over seeds."""
+    lines = [f"{'case':<24}{'seeds':>6}" + "".join(f"{part:>13}" for part in PARTS) + "  overhead  compile s"]
+    for entry in entries:
+        parts = entry["parts"].values()
+        rates = "".join(f"{part['steps_per_second']:>13,.0f}" for part in parts)
+        seconds = sum(part["compile_seconds"] + part["trace_and_lower_seconds"] for part in parts)
+        lines.append(
+            f"{entry['case']:<24}{entry['seeds']:>6}{rates}{entry['overhead']:>10.3f}{seconds:>11.1f}"
+        )
+        for library, peer in entry["peers"].items():
+            lines.append(
+                f"{library:>30}{peer['steps_per_second']:>13,.0f}  ({peer['whole_over_it']:.2f} times)"
+            )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="+", help="algo-env[-engine]; every algorithm by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of the whole in each turn, about")
+    for library in LIBRARIES:
+        parser.add_argument(f"--{library}-python", help=f"an interpreter that has {library}")
+    parser.add_argument("--out", type=Path, help="a JSON file; the terminal without it")
+    arguments = parser.parse_args(argv)
+    pythons = {library: getattr(arguments, f"{library}_python") for library in LIBRARIES}
+    pythons = {library: python for library, python in pythons.items() if python}
+    cases = arguments.cases or suiting_cases()
+    report: dict[str, Any] = {
+        "command": f"python benchmarks/throughput.py --cases {' '.join(cases)}"
+        f" --seeds {' '.join(map(str, arguments.seeds))} --turns {arguments.turns}"
+        f" --seconds {arguments.seconds:g}"
+        + "".join(f" --{library}-python PYTHON_WITH_{library.upper()}" for library in pythons),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine.describe(),
+        "entries": [],
+    }
+    for case in cases:
+        for seeds in arguments.seeds:
+            entry = measure(case, seeds, arguments.turns, arguments.seconds, pythons)
+            report["entries"].append(entry)
+            print(table([entry]), flush=True)
+            if arguments.out:  # after every entry: an interrupt loses one
+                arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    if not arguments.out:
+        print(json.dumps(report, indent=1))
+    print(table(report["entries"]))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not loading
+    main()
