@@ -9,7 +9,6 @@ layouts, common subexpressions, and how tightly XLA packs its buffers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
@@ -31,24 +30,19 @@ def tree_bytes(tree: PyTree) -> int:
     return sum(map(_bytes, jax.tree.leaves(tree)))
 
 
-def peak_bytes(
-    function: Callable[..., Any], state: PyTree, *args: PyTree, batched: bool
-) -> tuple[int, PyTree]:
-    """Bytes that `function(state, *args)` needs at its fullest moment, `args` included, `state` not.
+def peak_bytes(function: Callable[..., Any], state: PyTree, *args: PyTree) -> tuple[int, PyTree]:
+    """Bytes that `function(state, *args)` needs at its fullest moment, beside its arguments.
 
     Args:
         function: is traced, not run.
         state: arrays or `jax.ShapeDtypeStruct`s that a donated loop carries, so updated in place.
         *args: likewise; what was computed just before.
-        batched: whether the program runs under `vmap`. If not, XLA:CPU keeps what one level computes
-            until the whole level is done, and `args` only until they are last read.
 
     Returns:
-        The bytes, without the `vmap`; and the shapes of what the function returns.
+        The bytes, and the shapes of what the function returns.
     """
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(state, *args)
-    inputs, kept = closed.jaxpr.invars, len(jax.tree.leaves(state))
-    return _Flat(closed.jaxpr, batched).peak(carried=inputs[:kept], owned=inputs[kept:]), shapes
+    return _Flat(closed.jaxpr).peak(closed.jaxpr.invars[: len(jax.tree.leaves(state))]), shapes
 
 
 def _bytes(array: Any) -> int:
@@ -75,46 +69,33 @@ class _Step(NamedTuple):
 class _Flat:
     """The operations of a jaxpr, all calls inlined."""
 
-    def __init__(self, jaxpr: Jaxpr, batched: bool):
-        self._batched = batched
+    def __init__(self, jaxpr: Jaxpr):
         self._sizes: list[int] = []
         self._levels: list[int] = []
         self._steps: list[_Step] = []
         self._inputs = self._new_all((*jaxpr.constvars, *jaxpr.invars))
         self._results = {number for number in self._add(jaxpr, self._inputs) if number is not None}
 
-    def peak(self, carried: Iterable[Any] = (), owned: Iterable[Any] = ()) -> int:
-        """Bytes at the fullest moment.
-
-        Args:
-            carried: inputs that are not counted, and may be overwritten.
-            owned: inputs that are counted, and may not.
-        """
+    def peak(self, carried: Iterable[Any] = ()) -> int:
+        """Bytes at the fullest moment beside the inputs, of which `carried` may be overwritten."""
         steps = self._materialised(sorted(self._steps, key=lambda step: step.level))
-        together = [[step] for step in steps]
-        if not self._batched:
-            together = [list(group) for _, group in groupby(steps, key=lambda step: step.level)]
-        last = {number: i for i, group in enumerate(together) for step in group for number in step.reads}
-        owned = {self._inputs[variable] for variable in owned}
+        last = {number: i for i, step in enumerate(steps) for number in step.reads}
         held = dict.fromkeys((self._inputs[variable] for variable in carried), 0)
-        held |= {} if self._batched else {number: self._sizes[number] for number in owned}
-        live = most = sum(self._sizes[number] for number in owned)
-        for i, group in enumerate(together):
-            gone: set[int] = set()
-            for step in group:
-                dying = {number for number in step.reads if last[number] == i} & held.keys() - self._results
-                for number in step.writes:
-                    size = self._sizes[number]
-                    old = next((n for n in dying - owned if self._sizes[n] == size), None)
-                    if old is None or not (step.elementwise or step.name in IN_PLACE):
-                        held[number] = size
-                        live += size
-                    else:
-                        held[number] = held.pop(old)
-                        dying.remove(old)
-                most = max(most, live + step.inner)
-                gone |= dying | {number for number in step.writes if number not in last} - self._results
-            live -= sum(held.pop(number) for number in gone if number in held)
+        live = most = 0
+        for i, step in enumerate(steps):
+            dying = {number for number in step.reads if last[number] == i} & held.keys() - self._results
+            for number in step.writes:
+                size = self._sizes[number]
+                old = next((n for n in dying if self._sizes[n] == size), None)
+                if old is None or not (step.elementwise or step.name in IN_PLACE):
+                    held[number] = size
+                    live += size
+                else:
+                    held[number] = held.pop(old)
+                    dying.remove(old)
+            most = max(most, live + step.inner)
+            unread = {number for number in step.writes if number not in last} - self._results
+            live -= sum(held.pop(number) for number in dying | unread)
         return most
 
     def _new_all(self, variables: Iterable[Any], level: int = 0) -> dict[Any, int]:
@@ -143,7 +124,7 @@ class _Flat:
             level = max((self._levels[n] for n in reads), default=0) + (eqn.primitive.name not in VIEWS)
             results = self._new_all(eqn.outvars, level)
             numbers |= results
-            need = max((_Flat(one, self._batched).peak(_carried(eqn, one)) for one in inner), default=0)
+            need = max((_Flat(one).peak(_carried(eqn, one)) for one in inner), default=0)
             name, writes = eqn.primitive.name, list(results.values())
             self._steps.append(_Step(name, reads, writes, level, need, _is_elementwise(eqn)))
         return list(map(number, jaxpr.outvars))

@@ -2,7 +2,8 @@
 
 Counted is what all seeds hold between two calls of the run's programs, and what the fullest call needs
 beside that. Not counted are Python and JAX (some 0.3 GB), the compiler while it works (some 0.4 GB) and
-the data of a physics engine on the host. A checkpoint needs nothing: it is streamed.
+the data of a physics engine on the host. A checkpoint needs nothing: it is streamed. Rows of metrics are
+counted wherever the run is, though they are always on the host.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def make_plan(driver: Driver, cfg: Config, seeds: int) -> Plan:
     state = jax.eval_shape(driver.init, _key(), {})
     learned, memory = split_memory(state.algo)
     capacity = off_policy.capacity(cfg, getattr(cfg, "buffer_size", cfg.total_timesteps))
-    rollout, acting, update, reported = _training(driver, state, seeds > 1)
-    evaluation = _evaluation(driver, cfg, state, seeds > 1) - rollout - max(acting, update)
+    rollout, acting, update, reported = _training(driver, state)
+    evaluation = _evaluation(driver, cfg, state) - rollout - max(acting, update)
     copies = 3 if cfg.eval_interval else 2  # the run's own, one within a call, and the best policy's
     rows = schedule.rows + (schedule.warmup_steps > 0)
     value_bytes = SEED_BYTES + -(-VALUE_BYTES // seeds)
@@ -133,7 +134,7 @@ def _smaller(plan: Plan, cfg: Config, budget: float) -> str:
         return f"set {knob} to {_two_digits(math.ceil(amount / share), up=True):,} or more"
     if isinstance(amount, tuple):
         widths = tuple(_two_digits(int(width * share)) for width in amount)
-        return f"set {knob} to {widths} or less" if all(widths) else ""
+        return f"set {knob} to {widths} or less" if widths and all(widths) else ""
     value = _two_digits(int(amount * share))
     value -= value % _unit(cfg, knob)
     least = getattr(cfg, "batch_size", 1) if knob == "buffer_size" else 1
@@ -156,10 +157,10 @@ def _unit(cfg: Config, knob: str) -> int:
     return 1
 
 
-def _training(driver: Driver, state: TrainState, batched: bool) -> tuple[int, int, int, int]:
+def _training(driver: Driver, state: TrainState) -> tuple[int, int, int, int]:
     """Bytes of a rollout, and what acting and then learning from it need beside it; values reported."""
     algo, steps = driver.algo, driver.schedule.iteration_steps
-    acting, (action, _, extras) = _acting(driver, state, True, batched)
+    acting, (action, _, extras) = _acting(driver, state, True)
     obs: Any = state.env.obs
     reward, ended = (jax.ShapeDtypeStruct((algo.num_envs,), dtype) for dtype in (jnp.float32, jnp.bool_))
     rollout: Any = jax.tree.map(
@@ -168,12 +169,11 @@ def _training(driver: Driver, state: TrainState, batched: bool) -> tuple[int, in
     )
     rollout = Transition(*rollout)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    peak, (_, report) = peak_bytes(algo.update, state.algo, rollout, _key(), step, batched=batched)
-    size = tree_bytes(rollout)
-    return size + EPISODE_BYTES * steps, acting, peak - size, len(report)
+    update, (_, report) = peak_bytes(algo.update, state.algo, rollout, _key(), step)
+    return tree_bytes(rollout) + EPISODE_BYTES * steps, acting, update, len(report)
 
 
-def _evaluation(driver: Driver, cfg: Config, state: TrainState, batched: bool) -> int:
+def _evaluation(driver: Driver, cfg: Config, state: TrainState) -> int:
     """Bytes of the environments that an evaluation steps, and what acting in them needs."""
     if not cfg.eval_interval:
         return 0
@@ -182,13 +182,13 @@ def _evaluation(driver: Driver, cfg: Config, state: TrainState, batched: bool) -
         (state.env, state.carry),
     )
     judged = state._replace(env=env, carry=carry)
-    return 2 * _world_bytes(judged) + _acting(driver, judged, False, batched)[0]
+    return 2 * _world_bytes(judged) + _acting(driver, judged, False)[0]
 
 
-def _acting(driver: Driver, state: TrainState, explore: bool, batched: bool) -> tuple[int, PyTree]:
+def _acting(driver: Driver, state: TrainState, explore: bool) -> tuple[int, PyTree]:
     """Bytes that a step of the policy needs beside `state`, and the shapes of what it returns."""
     inputs = state.algo, state.carry, state.env.obs, _key()
-    return peak_bytes(lambda inputs: driver.algo.act(*inputs, explore=explore), inputs, batched=batched)
+    return peak_bytes(lambda inputs: driver.algo.act(*inputs, explore=explore), inputs)
 
 
 def _world_bytes(state: TrainState) -> int:
