@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.config import ConfigError
+from purerl.config import ConfigError, shorten
 from purerl.experiment import checkpoint
 from purerl.experiment.checkpoint import CheckpointError, Manifest, SchemaError
 from purerl.experiment.files import DamagedFile, read_sealed, write_sealed
@@ -89,7 +89,8 @@ def read_record(path: Path, field: str = "resume") -> dict[str, Any]:
                 record = _checked(checkpoint.read_manifest(candidate).record, candidate)
                 logger.warning("%s; the record of %s is taken instead", reason, candidate)
                 return {name: record[name] for name in RECORD_FIELDS}
-    raise ConfigError(field, str(path), f"it must be the directory of a run: {reason}")
+    why = shorten(str(reason), 300)
+    raise ConfigError(field, str(path), f"it must be the directory of a run: {why}")
 
 
 def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:

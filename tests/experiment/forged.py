@@ -265,9 +265,9 @@ def one(**values):
 SIZES = {"-1": -1, "1.5": 1.5, "true": True, "null": None, "text": "2", "2**40": 2**40, "10**19": 10**19}
 for title, size in SIZES.items():
     case(f"an array of size {title}")(one(shape=[size]))
-case("an array of 180,000 axes")(one(shape=[10**8] * 180_000))
-AXES = {"name": "x", "dtype": "bool", "shape": [10**8] * 180_000, "sha256": ""}
-case("one more array, of 180,000 axes")(entries(lambda arrays: [*arrays, AXES]))
+case("an array of 20,000 axes")(one(shape=[10**8] * 20_000))
+AXES = {"name": "x", "dtype": "bool", "shape": [10**8] * 20_000, "sha256": ""}
+case("one more array, of 20,000 axes")(entries(lambda arrays: [*arrays, AXES]))
 case("an array without a shape")(one(shape=None))
 for dtype in ("object", "O", "|V8", ">f4", "float128", "key<rbg>", None, ["bool"], {}, 7, "bool"):
     case(f"an array of type {dtype!r}")(one(dtype=dtype))
