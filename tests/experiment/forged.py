@@ -597,7 +597,7 @@ def attempt(action):
 
 
 def traced_once(function):
-    """`function(driver, cfg, ...)`, which gives shapes, traced once for each `cfg` and not for every case."""
+    """`function(driver, cfg, ...)`, which only traces, called once for each `cfg` and not for every case."""
     known = {}
 
     def cached(driver, *args):
@@ -621,7 +621,8 @@ def main(directory):
     (outside / "seed" / ".mine.tmp-1").write_text("untouched")
     signal.signal(signal.SIGALRM, hang)
 
-    rim.Program, rim._state_shapes = traced_once(rim.Program), traced_once(rim._state_shapes)
+    for name in ("Program", "_state_shapes", "make_plan"):
+        setattr(rim, name, traced_once(getattr(rim, name)))
 
     def stop(*_):
         raise Reached

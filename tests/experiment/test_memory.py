@@ -314,6 +314,14 @@ def test_what_is_suggested_fits(algo, seeds, available, fields, field):
     refuse_if_too_large(again, cfg, available)
 
 
+def test_a_suggestion_leaves_room_for_the_rest():
+    """By hand: 90% of 8 GB, less 2 GB that stay, is 5.2 GB for what takes 11 GB of 1,000 steps."""
+    _, cfg = plan_of("ppo", env="cartpole", num_envs=1, num_steps=1_000, num_minibatches=10)
+    parts = {"update": (6, ("num_steps", "hidden_sizes")), "rollout": (5, ("num_steps",)), "networks": (2, ())}
+    items = [memory.Item(name, size * GB // 2, knobs, 1_000, "") for name, (size, knobs) in parts.items()]
+    assert suggestion(refusal(memory.Plan(tuple(items), 2), cfg, 8 * GB), "num_steps") == 470
+
+
 def test_suggested_widths_fit():
     fields = dict(env="pendulum", buffer_size=10_000)
     plan, cfg = plan_of("sac", **fields, hidden_sizes=(2048, 1024))

@@ -69,6 +69,14 @@ def cache(tmp_path_factory):
                 yield {name.upper(): str(value) for name, value in settings.items()}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C reaches these tests, even where a script runs them in its background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run of a case that nothing stopped."""
