@@ -265,4 +265,5 @@ class Program:
         if step > self.schedule.warmup_steps and self.schedule.evaluates_at(self.cfg, step):
             tallies, best = self._evaluate(state, tallies, best, jnp.int32(step), hyper)
         row, tallies = self._finish(tallies, state.diverged_at)
-        return snapshot._replace(tallies=tallies, best=best, rows=snapshot.rows + 1), jax.device_get(row)
+        row = {name: np.array(value) for name, value in row.items()}  # a view would keep the device's buffer
+        return snapshot._replace(tallies=tallies, best=best, rows=snapshot.rows + 1), row

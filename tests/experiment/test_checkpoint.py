@@ -379,7 +379,10 @@ def test_a_directory_that_is_read_only(parts, saved, run, caplog):
         path.chmod(0o555)
     try:
         assert check(parts, saved, run, caplog) == 32
-        with pytest.raises(ConfigError, match=r"logdir .*Permission denied"):
+        with pytest.raises(CheckpointError, match=r"run\.json could not be written: .*Permission denied"):
+            purerl.run(purerl.make_config(**forged.PPO), forged.SEEDS, run, resume=True)
+        (run / "lock").chmod(0o444)
+        with pytest.raises(ConfigError, match=r"logdir = .*Permission denied"):
             purerl.run(purerl.make_config(**forged.PPO), forged.SEEDS, run, resume=True)
         with pytest.raises(CheckpointError, match="Permission denied"):
             save(run / "checkpoints", 48, {}, {})

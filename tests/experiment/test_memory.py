@@ -154,6 +154,9 @@ def test_the_walk_by_hand():
     assert peak_bytes(loop, state, x)[0] < 100, "a donated state is written over"
     stacked = peak_bytes(lambda s: jax.lax.scan(lambda c, _: (c + 1, c), s, None, length=7), state)[0]
     assert stacked == pytest.approx((7 + 1) * 20_000, rel=0.01), "what a loop stacks, and one slice of it"
+    square = jax.ShapeDtypeStruct((100, 100), jnp.float32)
+    product = bytes_of(lambda x, w, v: ((x @ w) @ v).sum(), x, weights, square)
+    assert product == pytest.approx(2 * wide, rel=0.01), "a product needs its operand to the end"
     called = bytes_of(jax.jit(lambda x, w: jax.jit(jnp.tanh)(x @ w).sum()), x, weights)
     assert called == pytest.approx(wide, rel=0.01), "calls are seen through"
     assert (
@@ -317,7 +320,11 @@ def test_what_is_suggested_fits(algo, seeds, available, fields, field):
 def test_a_suggestion_leaves_room_for_the_rest():
     """By hand: 90% of 8 GB, less 2 GB that stay, is 5.2 GB for what takes 11 GB of 1,000 steps."""
     _, cfg = plan_of("ppo", env="cartpole", num_envs=1, num_steps=1_000, num_minibatches=10)
-    parts = {"update": (6, ("num_steps", "hidden_sizes")), "rollout": (5, ("num_steps",)), "networks": (2, ())}
+    parts = {
+        "update": (6, ("num_steps", "hidden_sizes")),
+        "rollout": (5, ("num_steps",)),
+        "networks": (2, ()),
+    }
     items = [memory.Item(name, size * GB // 2, knobs, 1_000, "") for name, (size, knobs) in parts.items()]
     assert suggestion(refusal(memory.Plan(tuple(items), 2), cfg, 8 * GB), "num_steps") == 470
 
