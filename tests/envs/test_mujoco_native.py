@@ -17,7 +17,7 @@ import pytest
 from scipy import stats
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco import ant, build, half_cheetah, native
+from purerl.envs.mujoco import ant, build, half_cheetah, host, native
 from purerl.envs.mujoco.options import ASSETS, load_model
 from purerl.envs.mujoco.physics import EngineError
 
@@ -240,7 +240,7 @@ def test_reset_only_where_needed(shape):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[needed], b[needed]), full, some)
     assert not np.asarray(some[1].physics.row)[~np.asarray(needed)].any(), "physics was computed"
     program = str(jax.make_jaxpr(masked)(keys, needed))
-    assert "cond[" in program, "where nothing ends, nothing should be drawn"
+    assert "while[" in program, "where nothing ends, nothing should be drawn"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -299,14 +299,14 @@ def test_a_diverging_simulation_is_masked_and_alone():
 def test_an_error_inside_mujoco_is_a_diverged_simulation():
     xml = (ASSETS / "ant.xml").read_text()
     xml = xml.replace("<default>", '<size memory="16K"/><default>', 1)  # too little for contacts
-    engine = native.make_engine(mujoco.MjModel.from_xml_string(xml), 5, ("cfrc_ext",), ("xpos",))
+    engine = host.make_engine(mujoco.MjModel.from_xml_string(xml), 5, ("cfrc_ext",), ("xpos",))
     qpos = np.float32([0, 0, 0.75, 1] + [0] * 11)
     qpos = np.stack([qpos, qpos - np.float32(0.75) * (np.arange(15) == 2)])
-    physics = jax.vmap(engine.reset)(jnp.ones(2, bool), qpos, jnp.zeros((2, 14)))
+    physics = jax.vmap(engine.reset)(jnp.ones(2, bool), qpos, jnp.zeros((2, 14)), {})
     np.testing.assert_array_equal(physics.diverged, [False, True])
     in_the_floor = np.array(physics.row)
     in_the_floor.view(np.float64)[:, 1:16] = qpos
-    physics = jax.vmap(engine.step)(physics._replace(row=in_the_floor), jnp.zeros((2, 8)))
+    physics = jax.vmap(engine.step)(physics._replace(row=in_the_floor), jnp.zeros((2, 8)), {})
     np.testing.assert_array_equal(physics.diverged, [False, True])
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, np.nan_to_num(leaf)), physics)
 
@@ -338,11 +338,11 @@ def test_thread_count_changes_no_bits():
     qvel, ctrl = rng.normal(size=(64, model.nv)), rng.normal(size=(64, model.nu))
 
     def run(num_threads):
-        engine = native.make_engine(model, 5, ("cfrc_ext",), ("xpos",), num_threads)
-        physics = jax.vmap(engine.reset)(np.ones(64, bool), qpos, qvel.astype(np.float32))
+        engine = host.make_engine(model, 5, ("cfrc_ext",), ("xpos",), num_threads)
+        physics = jax.vmap(engine.reset)(np.ones(64, bool), qpos, qvel.astype(np.float32), {})
         step = jax.jit(jax.vmap(engine.step))
         for _ in range(20):
-            physics = step(physics, ctrl.astype(np.float32))
+            physics = step(physics, ctrl.astype(np.float32), {})
         return physics
 
     one = run(1)
@@ -424,7 +424,7 @@ def test_the_program_is_the_same_in_every_process():
 
 def test_without_a_compiler_the_error_says_what_to_install(tmp_path):
     pytest.importorskip("mujoco")
-    code = "import sys; sys.modules['ziglang'] = None\nfrom purerl.envs.mujoco import ant; ant.make()"
+    code = "import sys; sys.modules['ziglang'] = None\nimport jax; from purerl.envs.mujoco import ant; ant.make(route='native').reset(jax.random.key(0))"
     done = run_python(code, PATH="", CXX="", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
     assert done.returncode != 0 and "EngineError" in done.stderr
     for advice in ("apt-get install g++", "xcode-select", "cxx-compiler", "pip install ziglang"):
@@ -511,8 +511,13 @@ def test_spaces(task):
         (dict(terminate_when_unhealthy=1), "True or False"),
         (dict(reset_noise_scale=-0.1), "at least 0"),
         (dict(main_body="head"), "main_body.*front_left_leg"),
-        (dict(engine="mjx"), "not available yet"),
         (dict(engine="bullet"), "one of auto, mujoco, mjx"),
+        (dict(engine="mujco"), "Did you mean mujoco"),
+        (dict(route="python"), "one of auto, native, callback"),
+        (dict(impl="jax"), "only engine='mjx' has it, and this is 'mujoco'"),
+        (dict(engine="mjx", num_threads=2), "only engine='mujoco' has it, and this is 'mjx'"),
+        (dict(num_threads=0), "positive integer, at most 1,024"),
+        (dict(solver_iterations=1.5), "positive integer"),
     ],
 )
 def test_bad_arguments(kwargs, message):
@@ -529,10 +534,17 @@ def test_an_action_of_the_wrong_shape():
 
 def test_an_unknown_field_is_named():
     with pytest.raises(ValueError, match="'cfrc_exterior'"):
-        native.make_engine(load_model("ant.xml"), 5, ("cfrc_exterior",))
+        host.make_engine(load_model("ant.xml"), 5, ("cfrc_exterior",))
 
 
 def test_gpu_backends_are_refused(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    env = ant.make(engine="mujoco", route="native")
     with pytest.raises(EngineError, match="JAX_PLATFORMS=cpu"):
-        ant.make()
+        env.reset(jax.random.key(0))
+
+
+def test_a_wrong_argument_is_refused_before_the_compiler_runs(monkeypatch):
+    monkeypatch.setattr(native, "load_library", lambda: pytest.fail("compiled"))
+    env = ant.make()
+    assert env.observation_space.shape == (105,)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco.options import load_model, read_kwargs
+from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
 from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform_and_normal
 from purerl.types import Array, EnvFunctions, Metrics
@@ -53,8 +53,8 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Ant on `engine`; keyword arguments are the fields of `Options` and `Params`."""
-    options, params = read_kwargs(Options(), Params(), task_kwargs)
+    """Ant on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     body = _body_id(model, options.main_body)
     task = Task(
@@ -68,7 +68,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         observe=_make_observe(options),
         judge=_make_judge(options, body, model.opt.timestep * options.frame_skip),
     )
-    return make_env(task, engine)
+    return make_env(task, setup)
 
 
 def _make_observe(options: Options):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from purerl.envs.mujoco.options import load_model, read_kwargs
+from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
 from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform_and_normal
 from purerl.types import Array, EnvFunctions, Metrics
@@ -40,8 +40,8 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """HalfCheetah on `engine`; keyword arguments are the fields of `Options` and `Params`."""
-    options, params = read_kwargs(Options(), Params(), task_kwargs)
+    """HalfCheetah on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     dt = model.opt.timestep * options.frame_skip
     skipped = 1 if options.exclude_current_positions_from_observation else 0
@@ -70,4 +70,4 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         observe=observe,
         judge=judge,
     )
-    return make_env(task, engine)
+    return make_env(task, setup)

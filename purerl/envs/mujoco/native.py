@@ -1,7 +1,6 @@
-"""C MuJoCo as pure functions inside the XLA program: the default engine on a CPU.
+"""The native route of the C engine: a C++ handler around MuJoCo's batch API, which XLA calls.
 
-A step is bit for bit what Gymnasium computes: the float64 state travels through the program as an
-opaque row of uint32, and only what a task sees is rounded to float32. See `native.cc`.
+No Python and no GIL on the way. See `native.cc`; `build.py` compiles it at first use.
 """
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
@@ -12,85 +11,35 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.mujoco.build import load_library
-from purerl.envs.mujoco.physics import Engine, EngineError, Physics
+from purerl.envs.mujoco.host import Plan, Route
+from purerl.envs.mujoco.physics import EngineError
 from purerl.types import Array
 
 STEP, RESET, ZEROS = "purerl_mujoco_step", "purerl_mujoco_reset", "purerl_zeros"
 
 
-class Layout(NamedTuple):
-    """Sizes of the native functions' results, and what lies where in `packed`."""
+def make_route(plan: Plan) -> Route:
+    """Run `plan` by the native library.
 
-    row: int
-    tracked: int
-    packed: int
-    fields: dict[str, tuple[int, ...]]
-    """name -> mjData's shape, in the order of `packed`."""
-    changes: dict[str, tuple[int, ...]]
-
-
-def make_engine(
-    model: Any,
-    frame_skip: int,
-    fields: tuple[str, ...] = (),
-    tracked: tuple[str, ...] = (),
-    num_threads: int = 0,
-) -> Engine:
-    """The engine for one model.
-
-    Args:
-        model: a `mujoco.MjModel`; later changes to it have no effect here.
-        frame_skip: physics steps per environment step.
-        fields: names of derived mjData arrays, to be found in `Physics.fields`.
-        tracked: names of mjData arrays whose change a task needs, to be found in `Physics.change`.
-        num_threads: 0 means one per CPU that this process may use. No result depends on it.
-
-    Raises EngineError without a CPU backend or a compiler, ValueError for an unknown field.
+    Raises EngineError without a compiler, or where JAX's programs do not run on a CPU.
     """
     if jax.default_backend() != "cpu":
         raise EngineError(
-            f"engine='mujoco' runs inside CPU programs only, but JAX's default backend is "
-            f"{jax.default_backend()!r}. Set JAX_PLATFORMS=cpu."
+            f"the native engine runs inside CPU programs only, but JAX's default backend is "
+            f"{jax.default_backend()!r}. Set JAX_PLATFORMS=cpu, or take engine='mjx'."
         )
-    library = _library()
-    names = ("qpos", "qvel", *(name for name in fields if name not in ("qpos", "qvel")))
-    plan, packed_size = _register(library, model, frame_skip, names, tracked, num_threads)
-    layout = _layout(model, names, tracked, packed_size)
+    plan_id = _register(_library(), plan)
 
-    def step(physics: Physics, ctrl: Array) -> Physics:
-        if ctrl.shape != (model.nu,):
-            raise ValueError(f"an action has shape ({model.nu},), not {ctrl.shape}; vmap adds axes")
-        return unpack(call(STEP, physics.row, physics.tracked, ctrl.astype(jnp.float32)))
+    def call(target: str, results, *operands: Array):
+        return jax.ffi.ffi_call(target, results, vmap_method="broadcast_all")(*operands, plan=plan_id)
 
-    def reset(needed: Array, qpos: Array, qvel: Array) -> Physics:
-        return unpack(call(RESET, jnp.asarray(needed, bool), qpos, qvel))
-
-    def call(target: str, *operands: Array) -> Sequence[Array]:
-        results = [
-            jax.ShapeDtypeStruct((layout.row,), jnp.uint32),
-            jax.ShapeDtypeStruct((layout.tracked,), jnp.uint32),
-            jax.ShapeDtypeStruct((layout.packed,), jnp.float32),
-        ]
-        return jax.ffi.ffi_call(target, results, vmap_method="broadcast_all")(*operands, plan=plan)
-
-    def unpack(results: Sequence[Array]) -> Physics:
-        row, tracked_row, packed = results
-        values, offset = _slices(packed, layout.fields, 0)
-        change, offset = _slices(packed, layout.changes, offset)
-        qpos, qvel = values["qpos"], values["qvel"]
-        derived = {name: values[name] for name in fields}
-        return Physics(qpos, qvel, derived, change, row, tracked_row, packed[offset] > 0)
-
-    return Engine(step, reset)
+    return Route(functools.partial(call, STEP), functools.partial(call, RESET))
 
 
 def untouched_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -100,15 +49,6 @@ def untouched_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     """
     _library()
     return jax.ffi.ffi_call(ZEROS, jax.ShapeDtypeStruct(shape, dtype))()
-
-
-def _slices(packed: Array, shapes: dict[str, tuple[int, ...]], offset: int):
-    values = {}
-    for name, shape in shapes.items():
-        size = int(np.prod(shape))
-        values[name] = packed[offset : offset + size].reshape(shape)
-        offset += size
-    return values, offset
 
 
 @functools.cache
@@ -126,50 +66,30 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _register(library, model, frame_skip, fields, tracked, num_threads) -> tuple[np.int64, int]:
-    """Make the plan known to the native side; returns `(id, size of packed)`.
+def _register(library: ctypes.CDLL, plan: Plan) -> np.int64:
+    """Make the plan known to the native side; returns its id.
 
     The id is a hash of content and goes into the program as a constant: were it an address or a
     counter, no process could reuse what JAX's compilation cache holds of another.
     """
     import mujoco
 
-    image = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
-    mujoco.mj_saveModel(model, None, image)
-    spec = repr((int(frame_skip), tuple(fields), tuple(tracked), int(num_threads)))
+    image = np.zeros(mujoco.mj_sizeModel(plan.model), np.uint8)
+    mujoco.mj_saveModel(plan.model, None, image)
+    spec = repr((plan.frame_skip, tuple(plan.fields), tuple(plan.tracked), plan.num_threads))
     digest = hashlib.sha256(image.tobytes() + spec.encode()).digest()
-    plan = np.frombuffer(digest[:8], np.int64)[0]
+    plan_id = np.frombuffer(digest[:8], np.int64)[0]
     error = ctypes.create_string_buffer(256)
     packed_size = library.PurerlRegister(
-        int(plan),
-        model._address,
-        frame_skip,
-        num_threads or _usable_cpus(),
-        ",".join(fields).encode(),
-        ",".join(tracked).encode(),
+        int(plan_id),
+        plan.model._address,
+        plan.frame_skip,
+        plan.num_threads,
+        ",".join(plan.fields).encode(),
+        ",".join(plan.tracked).encode(),
         error,
         len(error),
     )
-    if packed_size < 0:
-        raise ValueError(error.value.decode())
-    return plan, packed_size
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _layout(model, fields, tracked, packed_size) -> Layout:
-    import mujoco
-
-    data = mujoco.MjData(model)
-    changes = {name: np.shape(getattr(data, name)) for name in tracked}
-    return Layout(
-        row=2 * mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION),
-        tracked=2 * sum(int(np.prod(shape)) for shape in changes.values()),
-        packed=packed_size,
-        fields={name: np.shape(getattr(data, name)) for name in fields},
-        changes=changes,
-    )
+    if packed_size != plan.packed_size:
+        raise EngineError(f"the native engine does not see the model as Python does: {error.value.decode()}")
+    return plan_id

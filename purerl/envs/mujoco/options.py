@@ -10,41 +10,89 @@ import numbers
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean, shorten
 
 ASSETS = Path(__file__).with_name("assets")
-MAX_FRAME_SKIP = 1_000
+COUNTS = {
+    "frame_skip": 1_000,
+    "max_episode_steps": 2**31 - 1,
+    "num_threads": 1_024,
+    "solver_iterations": 10_000,
+    "ls_iterations": 10_000,
+}
+"""Positive whole numbers and the largest value of each."""
+CHOICES = {
+    "engine": ("auto", "mujoco", "mjx"),
+    "route": ("auto", "native", "callback"),
+    "impl": ("jax",),
+}
 MAX_BODY = 1_000_000
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+class Setup(NamedTuple):
+    """How a task is simulated. Every MuJoCo task takes these beside its own arguments."""
+
+    engine: str = "auto"
+    """mujoco (C) or mjx (MuJoCo in JAX); auto takes mjx on an accelerator."""
+    max_episode_steps: int = 1_000
+    solver_iterations: int | None = None
+    """At most so many iterations of the constraint solver; None leaves the model's own."""
+    ls_iterations: int | None = None
+    """At most so many steps of its line search; None leaves the model's own."""
+    num_threads: int | None = None
+    """Of engine mujoco; None takes one per CPU. No result depends on it."""
+    route: str | None = None
+    """Of engine mujoco: native (compiled C++), callback (Python), or auto, the better that works."""
+    impl: str | None = None
+    """Of engine mjx: its implementation, jax."""
+
+
+ONE_ENGINE = {"num_threads": "mujoco", "route": "mujoco", "impl": "mjx"}
+"""Arguments that only one engine has."""
 
 OptionsT = TypeVar("OptionsT", bound=NamedTuple)
 ParamsT = TypeVar("ParamsT", bound=NamedTuple)
 
 
-def read_kwargs(options: OptionsT, params: ParamsT, kwargs: dict[str, Any]) -> tuple[OptionsT, ParamsT]:
-    """`kwargs` sorted into a task's static options and its real-valued parameters.
+def read_kwargs(
+    options: OptionsT, params: ParamsT, setup: Setup, kwargs: dict[str, Any]
+) -> tuple[OptionsT, ParamsT, Setup]:
+    """`kwargs` sorted into a task's static options, its real-valued parameters, and the setup.
 
     Args:
         options: the defaults of what shapes the program: files, counts and switches.
         params: the defaults of what is a number to it: floats, and pairs of floats for ranges.
+        setup: the defaults of how it is simulated, and the engine.
         kwargs: what the user gave.
 
     Returns:
-        `(options, params)`, the leaves of `params` as float32 scalars.
+        `(options, params, setup)`, the leaves of `params` as float32 scalars, the engine settled.
 
-    Raises ConfigError for an unknown name or a value of the wrong kind.
+    Raises ConfigError for an unknown name, a value of the wrong kind, or an argument of the other
+    engine.
     """
-    defaults = {**options._asdict(), **params._asdict()}
+    defaults = {**options._asdict(), **params._asdict(), **setup._asdict()}
     for name, value in kwargs.items():
         if name not in defaults:
             what = f"the task's arguments are {', '.join(defaults)}"
             raise ConfigError(name, value, what, did_you_mean(name, defaults))
         _check(name, value, defaults[name])
+    _check("engine", setup.engine, "")
     values = {**defaults, **kwargs}
+    if values["engine"] == "auto":
+        values["engine"] = "mujoco" if jax.default_backend() == "cpu" else "mjx"
+    for name, engine in ONE_ENGINE.items():
+        if values[name] is not None and values["engine"] != engine:
+            raise ConfigError(
+                name, values[name], f"only engine={engine!r} has it, and this is {values['engine']!r}"
+            )
+    pick = lambda fields: {name: values[name] for name in fields}
     leaves = {name: _float32(values[name]) for name in params._fields}
-    return options._replace(**{name: values[name] for name in options._fields}), params._replace(**leaves)
+    return options._replace(**pick(options._fields)), params._replace(**leaves), Setup(**pick(Setup._fields))
 
 
 def _float32(value: Any) -> Any:
@@ -53,11 +101,15 @@ def _float32(value: Any) -> Any:
 
 def _check(name: str, value: Any, default: Any) -> None:
     """Raise ConfigError unless `value` is of the kind of `default`."""
+    if value is None and default is None:
+        return
     if isinstance(default, bool):
         ok, what = isinstance(value, bool | np.bool_), "it must be True or False"
-    elif name == "frame_skip":
-        ok = _is_integer(value) and 0 < value <= MAX_FRAME_SKIP
-        what = f"it must be a positive integer, at most {MAX_FRAME_SKIP:,}"
+    elif name in COUNTS:
+        ok = _is_integer(value) and 0 < value <= COUNTS[name]
+        what = f"it must be a positive integer, at most {COUNTS[name]:,}"
+    elif name in CHOICES:
+        ok, what = value in CHOICES[name], f"one of {', '.join(CHOICES[name])}"
     elif name == "main_body":
         ok = isinstance(value, str) or (_is_integer(value) and 0 <= value <= MAX_BODY)
         what = f"it must be a body's name, or its number, at least 0, at most {MAX_BODY:,}"
@@ -70,7 +122,8 @@ def _check(name: str, value: Any, default: Any) -> None:
     else:
         ok, what = _is_finite(value), "it must be a finite number"
     if not ok:
-        raise ConfigError(name, value, what)
+        hint = did_you_mean(value, CHOICES[name]) if name in CHOICES and isinstance(value, str) else ""
+        raise ConfigError(name, value, what, hint)
 
 
 def _is_integer(value: Any) -> bool:

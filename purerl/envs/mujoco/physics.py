@@ -31,9 +31,11 @@ class Physics(NamedTuple):
     after a reset.
     """
     row: Any
-    """`[2 * size]` uint32: the bits of the float64 mjSTATE_INTEGRATION. `()` on other engines."""
+    """What the engine itself goes on from. On `mujoco`, `[2 * size]` uint32: the bits of the float64
+    mjSTATE_INTEGRATION. On `mjx`, a dict of float32 arrays."""
     tracked: Any
-    """`[2 * size]` uint32: the bits of the tracked fields in float64. `()` on other engines."""
+    """The tracked fields after the step. On `mujoco`, `[2 * size]` uint32: their float64 bits. On
+    `mjx`, a dict of float32 arrays."""
     diverged: Array
     """`[]` bool: the simulation broke down during this step."""
 
@@ -44,13 +46,20 @@ class Engine(NamedTuple):
     Static options of the model (solver, gravity, masses) are the engine's; no task sees them.
     """
 
-    step: Callable[[Physics, Array], Physics]
-    """`(physics, ctrl [nu] float32) -> Physics`, one environment step later."""
-    reset: Callable[[Array, Array, Array], Physics]
-    """`(needed [] bool, qpos [nq], qvel [nv]) -> Physics` there, at time 0.
+    step: Callable[[Physics, Array, dict[str, Array]], Physics]
+    """`(physics, ctrl [nu] float32, overrides) -> Physics`, one environment step later.
+
+    `overrides` are fields of the model that differ from it, by name; `{}` if the model stands.
+    """
+    reset: Callable[[Array, Array, Array, dict[str, Array]], Physics]
+    """`(needed [] bool, qpos [nq], qvel [nv], overrides) -> Physics` there, at time 0.
 
     Unspecified where `needed` is False, and there nothing is computed if the engine can help it.
     """
+    shape: Physics
+    """What both return, as `jax.ShapeDtypeStruct`s."""
+    rows_at_once: Callable[[int], int]
+    """How many of N simulations a reset should place at a time, where only some of N need it."""
 
 
 class EngineError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
-from jax.custom_batching import custom_vmap
 
-from purerl.config import ConfigError, did_you_mean
+from purerl.envs.mujoco.lazily import where_needed
+from purerl.envs.mujoco.options import Setup
 from purerl.envs.mujoco.physics import Engine, Physics
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
@@ -35,7 +36,15 @@ class Task(NamedTuple):
     """`(params, physics) -> obs [O]` float32."""
     judge: Callable[[PyTree, Physics, Array], tuple[Array, Array, Metrics]]
     """`(params, physics after the step, action) -> (reward, terminated, info)`."""
-    max_episode_steps: int = 1000
+    camera: dict[str, Any] = {}
+    """Where pictures are taken from by default: fields of `mujoco.MjvCamera`."""
+
+
+class PhysicalParams(NamedTuple):
+    """Parameters of a task together with fields of its model that differ from it: see `with_model`."""
+
+    task: PyTree
+    model: dict[str, Array]
 
 
 class State(NamedTuple):
@@ -46,39 +55,45 @@ class State(NamedTuple):
     """`[]` int32: environment steps since the reset."""
 
 
-def make_env(task: Task, engine: str = "auto") -> EnvFunctions:
-    """The environment of `task`. Raises ConfigError for an unknown engine."""
-    physics_engine = _make_engine(task, engine)
+def make_env(task: Task, setup: Setup) -> EnvFunctions:
+    """The environment of `task`, simulated as `setup` says."""
+    engine = _make_engine(task, setup)
 
-    @_where_needed
-    def place(needed: Array, key: Key, params: PyTree) -> Physics:
-        return physics_engine.reset(needed, *task.draw(params, key))
+    def place(needed: Array, key: Key, params: PhysicalParams) -> Physics:
+        return engine.reset(needed, *task.draw(params.task, key), params.model)
+
+    place = where_needed(place, engine.rows_at_once)
 
     def reset(key: Key, params: PyTree = None, needed: Array | bool = True) -> tuple[Array, State]:
-        params = task.params if params is None else params
+        params = split(params)
         physics = place(jnp.asarray(needed), key, params)
-        return task.observe(params, physics), State(physics, jnp.int32(0))
+        return task.observe(params.task, physics), State(physics, jnp.int32(0))
 
     def step(key: Key, state: State, action: Array, params: PyTree = None):
         del key  # the physics is deterministic
-        params = task.params if params is None else params
-        physics = physics_engine.step(state.physics, action)
-        reward, terminated, info = task.judge(params, physics, action)
+        params = split(params)
+        physics = engine.step(state.physics, action, params.model)
+        reward, terminated, info = task.judge(params.task, physics, action)
         # An infinite action makes a reward that is no number, even where the physics clamps it.
         diverged = physics.diverged | ~jnp.isfinite(reward)
         info = {name: jnp.where(diverged, 0.0, value) for name, value in info.items()}
         info["diverged"] = diverged.astype(jnp.float32)
         time = state.time + 1
         return (
-            task.observe(params, physics),
+            task.observe(params.task, physics),
             State(physics, time),
             jnp.where(diverged, 0.0, reward),
             terminated | diverged,
-            time >= task.max_episode_steps,
+            time >= setup.max_episode_steps,
             info,
         )
 
-    obs, _ = jax.eval_shape(lambda: reset(jax.random.key(0)))  # nothing is compiled
+    def split(params: PyTree) -> PhysicalParams:
+        if isinstance(params, PhysicalParams):
+            return params._replace(task=task.params if params.task is None else params.task)
+        return PhysicalParams(task.params if params is None else params, {})
+
+    obs = jax.eval_shape(task.observe, task.params, engine.shape)  # nothing is compiled
     low, high = task.model.actuator_ctrlrange.astype(np.float32).T
     return EnvFunctions(
         name=task.name,
@@ -86,45 +101,52 @@ def make_env(task: Task, engine: str = "auto") -> EnvFunctions:
         step=step,
         observation_space=spaces.Box(-np.inf, np.inf, obs.shape, np.float32),
         action_space=spaces.Box(low, high, dtype=np.float32),
-        max_episode_steps=task.max_episode_steps,
+        max_episode_steps=setup.max_episode_steps,
         default_params=task.params,
     )
 
 
-def _make_engine(task: Task, engine: str) -> Engine:
-    if engine == "mjx":
-        raise ConfigError("engine", engine, "MJX is not available yet; use 'mujoco'")
-    if engine not in ("auto", "mujoco"):
-        options = ("auto", "mujoco", "mjx")
-        raise ConfigError("engine", engine, f"one of {', '.join(options)}", did_you_mean(engine, options))
-    from purerl.envs.mujoco import native
+def with_model(params: PyTree, **fields: Array) -> PhysicalParams:
+    """Parameters for `reset` and `step` under which the physical model differs too.
 
-    return native.make_engine(task.model, task.frame_skip, task.fields, task.tracked)
+    Args:
+        params: the task's own parameters; None for its defaults.
+        **fields: arrays of mjModel by name, in its shape: `body_mass`, `geom_friction`,
+            `opt_gravity` for `opt.gravity`. Each may be batched with `vmap`. What MuJoCo derives
+            from them when it compiles a model (such as `body_invweight0`) stays as it was.
 
-
-def _where_needed(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`function(needed, *args)`, run only if `needed` holds anywhere in the batch; else zeros.
-
-    Episodes end rarely, so most steps of a rollout then pay neither for the draws of a reset nor
-    for its physics. A plain `lax.cond` on each row's own flag would do so only until `vmap` turned
-    it into a select that runs both sides; here every `vmap`, nested ones too, widens the question
-    from "this row?" to "any row?" and the branch stays a branch.
+    On engine `mjx` only; `mujoco` raises ConfigError.
     """
+    return PhysicalParams(params, fields)
 
-    @custom_vmap
-    def run(needed, *args):
-        result = jax.eval_shape(function, needed, *args)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), result)
-        return jax.lax.cond(jnp.any(needed), function, lambda *_: zeros, needed, *args)
 
-    @run.def_vmap
-    def run_batched(axis_size, in_batched, *args):
-        axes = jax.tree.map(lambda batched: 0 if batched else None, tuple(in_batched))
-        batched = jax.vmap(function, in_axes=axes, axis_size=axis_size)
-        result = _where_needed(batched)(*args)
-        return result, jax.tree.map(lambda _: True, result)
+def _make_engine(task: Task, setup: Setup) -> Engine:
+    model = copy.copy(task.model)
+    if setup.solver_iterations is not None:
+        model.opt.iterations = setup.solver_iterations
+    if setup.ls_iterations is not None:
+        model.opt.ls_iterations = setup.ls_iterations
+    if setup.engine == "mjx":
+        from purerl.envs.mujoco import mjx
 
-    return run
+        return mjx.make_engine(model, task.frame_skip, task.fields, task.tracked, setup.impl or "jax")
+    from purerl.envs.mujoco import host
+
+    more = setup.num_threads, setup.route or "auto"
+    return host.make_engine(model, task.frame_skip, task.fields, task.tracked, *more)
+
+
+def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
+    """A `Task.draw`: positions and velocities within `params.reset_noise_scale`."""
+    init_qpos = np.asarray(model.qpos0, np.float32)
+
+    def draw(params: Any, key: Key) -> tuple[Array, Array]:
+        key_qpos, key_qvel = jax.random.split(key)
+        scale = params.reset_noise_scale
+        qpos = init_qpos + scale * jax.random.uniform(key_qpos, (model.nq,), minval=-1.0)
+        return qpos, scale * jax.random.uniform(key_qvel, (model.nv,), minval=-1.0)
+
+    return draw
 
 
 def uniform_and_normal(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:

@@ -1,0 +1,177 @@
+"""The C engine's fall-back route: the same step in Python, which the XLA program calls back.
+
+For machines without a C++ compiler and for programs on an accelerator. Inside a callback there is
+NumPy only: a JAX call there can wait for the very thread that it runs on.
+"""
+
+# The names of the mujoco package come from compiled modules, which pyright cannot see into.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from purerl.envs.mujoco.host import Plan, Route
+from purerl.types import Array
+
+MAX_VALUE = 1e10
+"""What MuJoCo calls bad: its mjMAXVAL."""
+
+_in_engine = threading.local()
+
+
+def make_route(plan: Plan) -> Route:
+    """Run `plan` in this process's Python."""
+    _silence()
+    simulations = _Simulations(plan)
+
+    def step(results, row: Array, tracked: Array, ctrl: Array):
+        return call(simulations.step, results, row, tracked, ctrl)
+
+    def reset(results, needed: Array, qpos: Array, qvel: Array):
+        return call(simulations.reset, results, needed, qpos, qvel)
+
+    def call(function, results, *operands: Array):
+        return jax.pure_callback(function, results, *operands, vmap_method="broadcast_all")
+
+    return Route(step, reset)
+
+
+class _Simulations:
+    """Data and threads of one plan."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.idle = queue.SimpleQueue()
+        self.process, self.threads = 0, None
+
+    def step(self, row: Any, tracked: Any, ctrl: Any) -> tuple[np.ndarray, ...]:
+        """`(row [..., 2 R], tracked [..., 2 K], ctrl [..., nu])`, one environment step later."""
+        import mujoco
+
+        model, plan = self.plan.model, self.plan
+        leading = ctrl.shape[:-1]
+        rows = _flat(row, np.float64, plan.row_size)
+        tracked_rows = _flat(tracked, np.float64, plan.tracked_size)
+        ctrls = _flat(ctrl, np.float32, model.nu)
+
+        def one(data, sim):
+            mujoco.mj_setState(model, data, rows[sim], mujoco.mjtState.mjSTATE_INTEGRATION)
+            data.ctrl[:] = ctrls[sim]
+            data.warning.number[:] = 0
+            mujoco.mj_step(model, data, plan.frame_skip)
+            mujoco.mj_rnePostConstraint(model, data)  # cfrc_ext; after the steps, as Gymnasium does
+            return tracked_rows[sim]
+
+        return self._run(one, leading, np.ones(len(ctrls), bool))
+
+    def reset(self, needed: Any, qpos: Any, qvel: Any) -> tuple[np.ndarray, ...]:
+        """Simulations at `(qpos [..., nq], qvel [..., nv])` where `needed [...]`; zeros elsewhere."""
+        import mujoco
+
+        model = self.plan.model
+        positions = _flat(qpos, np.float32, model.nq)
+        velocities = _flat(qvel, np.float32, model.nv)
+
+        def one(data, sim):
+            mujoco.mj_resetData(model, data)
+            data.qpos[:], data.qvel[:] = positions[sim], velocities[sim]
+            mujoco.mj_forward(model, data)  # contact forces stay 0 in a reset, as in Gymnasium
+
+        return self._run(one, needed.shape, np.asarray(needed).reshape(-1))
+
+    def _run(self, one: Callable, leading: tuple[int, ...], wanted: np.ndarray):
+        """`one(data, sim)` where `wanted [N]`, over the threads; its results in their shapes."""
+        num = len(wanted)
+        rows = np.zeros((num, self.plan.row_size))
+        tracked = np.zeros((num, self.plan.tracked_size))
+        packed = np.zeros((num, self.plan.packed_size), np.float32)
+
+        def work(sims):
+            data = self._take()
+            _in_engine.now = True
+            for sim in sims:
+                self._advance(one, data, sim, rows[sim], tracked[sim], packed[sim])
+            _in_engine.now = False
+            self.idle.put(data)
+
+        sims = np.flatnonzero(wanted)
+        num_parts = min(self.plan.num_threads, len(sims) // 4)  # waking a thread costs a small step
+        if num_parts > 1:
+            list(self._pool().map(work, np.array_split(sims, num_parts)))
+        elif len(sims):
+            work(sims)
+        bits = (rows.view(np.uint32), tracked.view(np.uint32), packed)
+        return tuple(array.reshape(*leading, array.shape[-1]) for array in bits)
+
+    def _advance(self, one, data, sim, row, tracked, packed) -> None:
+        """Run `one`, and write what came of it."""
+        import mujoco
+
+        try:
+            previous = one(data, sim)
+        except mujoco.FatalError:  # what stands then are zeros
+            packed[-1] = 1
+            return
+        mujoco.mj_getState(self.plan.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        values = [np.ravel(getattr(data, name)) for name in self.plan.fields]
+        now = [np.ravel(getattr(data, name)) for name in self.plan.tracked]
+        tracked[:] = np.concatenate(now) if now else 0
+        # Subtracted in float64: a velocity stays exact however far from the origin the robot is.
+        change = np.zeros_like(tracked) if previous is None else tracked - previous
+        seen = np.concatenate([*values, change])
+        bad = ~(np.abs(seen) <= MAX_VALUE)
+        packed[:-1] = np.where(bad, 0, seen)
+        packed[-1] = bad.any() or data.warning.number[_breakdowns()].any()
+
+    def _take(self) -> Any:
+        import mujoco
+
+        try:
+            return self.idle.get_nowait()
+        except queue.Empty:
+            return mujoco.MjData(self.plan.model)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """This process's threads: after a fork those of the parent are gone."""
+        if self.process != os.getpid() or self.threads is None:
+            self.process, self.threads = os.getpid(), ThreadPoolExecutor(self.plan.num_threads)
+        return self.threads
+
+
+def _flat(array: Any, dtype: Any, size: int) -> np.ndarray:
+    """`[N, size]` of `dtype` in the bits of `array [..., *]`."""
+    return np.ascontiguousarray(array).view(dtype).reshape(-1, size)
+
+
+@functools.cache
+def _breakdowns() -> list[int]:
+    from mujoco import mjtWarning as w
+
+    return list(map(int, (w.mjWARN_BADQPOS, w.mjWARN_BADQVEL, w.mjWARN_BADQACC, w.mjWARN_BADCTRL)))
+
+
+@functools.cache
+def _silence() -> None:
+    """Keep MuJoCo from writing MUJOCO_LOG.TXT about breakdowns, which the program is told of.
+
+    Warnings from anybody else's simulations in this process go where they always went.
+    """
+    import mujoco
+
+    def on_warning(message: str) -> None:
+        if not getattr(_in_engine, "now", False):
+            mujoco.mju_writeLog("WARNING", message)
+            print(f"WARNING: {message}\n")
+
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(on_warning)
