@@ -424,7 +424,13 @@ def test_the_program_is_the_same_in_every_process():
 
 def test_without_a_compiler_the_error_says_what_to_install(tmp_path):
     pytest.importorskip("mujoco")
-    code = "import sys; sys.modules['ziglang'] = None\nimport jax; from purerl.envs.mujoco import ant; ant.make(route='native').reset(jax.random.key(0))"
+    code = """if True:
+        import sys
+        sys.modules["ziglang"] = None
+        import jax
+        from purerl.envs.mujoco import ant
+        ant.make(route="native").reset(jax.random.key(0))
+    """
     done = run_python(code, PATH="", CXX="", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
     assert done.returncode != 0 and "EngineError" in done.stderr
     for advice in ("apt-get install g++", "xcode-select", "cxx-compiler", "pip install ziglang"):

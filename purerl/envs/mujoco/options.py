@@ -80,7 +80,8 @@ def read_kwargs(
         if name not in defaults:
             what = f"the task's arguments are {', '.join(defaults)}"
             raise ConfigError(name, value, what, did_you_mean(name, defaults))
-        _check(name, value, defaults[name])
+        if not (value is None and defaults[name] is None):
+            _check(name, value, defaults[name])
     _check("engine", setup.engine, "")
     values = {**defaults, **kwargs}
     if values["engine"] == "auto":
@@ -101,8 +102,6 @@ def _float32(value: Any) -> Any:
 
 def _check(name: str, value: Any, default: Any) -> None:
     """Raise ConfigError unless `value` is of the kind of `default`."""
-    if value is None and default is None:
-        return
     if isinstance(default, bool):
         ok, what = isinstance(value, bool | np.bool_), "it must be True or False"
     elif name in COUNTS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ class Task(NamedTuple):
     """`(params, physics) -> obs [O]` float32."""
     judge: Callable[[PyTree, Physics, Array], tuple[Array, Array, Metrics]]
     """`(params, physics after the step, action) -> (reward, terminated, info)`."""
-    camera: dict[str, Any] = {}
+    camera: Mapping[str, Any] = MappingProxyType({})
     """Where pictures are taken from by default: fields of `mujoco.MjvCamera`."""
 
 
