@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco.physics import Engine, EngineError, Physics
+from purerl.envs.mujoco.physics import Engine, EngineError, Physics, field_shapes
 from purerl.types import Array
 
 
@@ -87,7 +87,7 @@ def make_engine(
     Raises ValueError for an unknown field; in use, EngineError if the route does not work here.
     """
     names = ("qpos", "qvel", *(name for name in fields if name not in ("qpos", "qvel")))
-    shapes = _shapes(model, names), _shapes(model, tracked)
+    shapes = field_shapes(model, names), field_shapes(model, tracked)
     plan = Plan(copy.copy(model), frame_skip, *shapes, num_threads or _usable_cpus())
     results = [
         jax.ShapeDtypeStruct((2 * plan.row_size,), jnp.uint32),
@@ -140,17 +140,6 @@ def _refuse(overrides: dict[str, Array]) -> None:
             "physical parameters can vary on engine='mjx' only; engine='mujoco' has one model per environment"
         )
         raise ConfigError("model", ", ".join(overrides), what)
-
-
-def _shapes(model: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    import mujoco
-
-    data = mujoco.MjData(model)
-    arrays = {name: getattr(data, name, None) for name in names}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype != np.float64:
-            raise ValueError(f"mjData has no array of numbers named {name!r}")
-    return {name: np.shape(array) for name, array in arrays.items()}
 
 
 def _size(shapes: dict[str, tuple[int, ...]]) -> int:

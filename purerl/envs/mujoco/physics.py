@@ -1,9 +1,14 @@
 """What a task sees of the physics, whichever engine computes it."""
 
+# The names of the mujoco package come from compiled modules, which pyright cannot see into.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from purerl.types import Array
 
@@ -60,6 +65,19 @@ class Engine(NamedTuple):
     """What both return, as `jax.ShapeDtypeStruct`s."""
     rows_at_once: Callable[[int], int]
     """How many of N simulations a reset should place at a time, where only some of N need it."""
+
+
+def field_shapes(model: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """name -> mjData's shape. Raises ValueError if it has no array of numbers of that name."""
+    import mujoco
+
+    shapes, data = {}, mujoco.MjData(model)
+    for name in names:
+        array = getattr(data, name, None)
+        if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+            raise ValueError(f"mjData has no array of numbers named {name!r}")
+        shapes[name] = array.shape
+    return shapes
 
 
 class EngineError(RuntimeError):

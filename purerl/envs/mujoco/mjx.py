@@ -1,0 +1,278 @@
+"""MuJoCo in JAX (MJX): the default engine on an accelerator; its physics vmaps, parameters included.
+
+What differs from C MuJoCo, and by how much, is tabled in docs/mujoco.md. All numbers are float32.
+
+This file alone knows MJX's insides. It computes what `mjx.step` computes, but lays three of MJX's
+loops anew, so that a program stays small and does no idle work:
+
+- RK4 goes around one `forward` four times; MJX writes `forward` out four times.
+- The line search ends when the last row of a batch has ended; MJX always runs its full count.
+- Along the tree of bodies XLA may not fuse one link into the next: it would compute the first link
+  anew for every use by the second, and so on, which on a CPU took 500 times as long for pusher's arm.
+"""
+
+# MJX's own modules have no public names for what is needed here.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.config import ConfigError, did_you_mean
+from purerl.envs.mujoco.physics import Engine, EngineError, Physics, field_shapes
+from purerl.types import Array
+
+MAX_VALUE = 1e10
+"""A simulation with a larger number has broken down: MuJoCo's own bound."""
+NEWTON_ITERATIONS = 100
+"""MuJoCo's default, for models that ask for the PGS solver, which MJX does not have."""
+STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
+"""What a step goes on from; all else follows from it, or is the model's own."""
+RESET_SHARE = 32
+"""A reset places one in so many simulations at a time, since each costs as much as any other."""
+
+Values = dict[str, Array]
+
+
+def make_engine(
+    model: Any,
+    frame_skip: int,
+    fields: Sequence[str] = (),
+    tracked: Sequence[str] = (),
+    impl: str = "jax",
+) -> Engine:
+    """The engine for one model; nothing is built before it is first used.
+
+    Args:
+        model: a `mujoco.MjModel`; later changes to it have no effect here.
+        frame_skip: physics steps per environment step.
+        fields: names of derived mjData arrays, to be found in `Physics.fields`.
+        tracked: names of mjData arrays whose change a task needs, to be found in `Physics.change`.
+        impl: which of MJX's implementations.
+
+    Raises ValueError for an unknown field; in use, EngineError for a model that MJX cannot simulate.
+    """
+    model = copy.copy(model)
+    shapes = field_shapes(model, [*fields, *(name for name in tracked if name not in fields)])
+    build = functools.cache(lambda: _build(model, impl))
+    init_qpos = np.asarray(model.qpos0, np.float32)
+
+    def step(physics: Physics, ctrl: Array, overrides: Values) -> Physics:
+        if ctrl.shape != (model.nu,):
+            raise ValueError(f"an action has shape ({model.nu},), not {ctrl.shape}; vmap adds axes")
+        ctrl = jnp.asarray(ctrl, jnp.float32)
+        ctrl_is_bad = ~(jnp.abs(ctrl) <= MAX_VALUE).all()
+        ctrl = jnp.where(ctrl_is_bad, 0.0, ctrl)  # as MuJoCo does
+        state = {"qpos": physics.qpos, "qvel": physics.qvel, **physics.row}
+        with _tracing():
+            mx, data = build()
+            mx = _override(mx, overrides)
+            state, seen = _advance(mx, data.replace(ctrl=ctrl), frame_skip, state, shapes)
+        return pack(state, seen, physics.tracked, ctrl_is_bad)
+
+    def reset(needed: Array, qpos: Array, qvel: Array, overrides: Values) -> Physics:
+        del needed
+        with _tracing():
+            mx, data = build()
+            mx = _override(mx, overrides)
+            start = dict(qpos=jnp.asarray(qpos, jnp.float32), qvel=jnp.asarray(qvel, jnp.float32))
+            data = _forward().forward(mx, data.replace(**start))
+            # As in Gymnasium, quaternions are as drawn, and contact forces are 0 in a reset.
+            data = data.replace(**start)
+            state, seen = _state(data), _look(mx, data, shapes, jnp.bool_(False), _nothing(shapes))
+        return pack(state, seen, {name: seen[name] for name in tracked}, jnp.bool_(False))
+
+    def pack(state: Values, seen: Values, before: Values, failed: Array) -> Physics:
+        bad = [~(jnp.abs(leaf) <= MAX_VALUE).all() for leaf in jax.tree.leaves((state, seen))]
+        diverged = failed | jnp.stack(bad).any()
+        blank = {name: jnp.zeros_like(value) for name, value in state.items()} | {"qpos": init_qpos}
+        mask = lambda value, other: jnp.where(diverged, other, value)
+        state = {name: mask(value, blank[name]) for name, value in state.items()}
+        seen = {name: mask(value, jnp.zeros_like(value)) for name, value in seen.items()}
+        now = {name: seen[name] for name in tracked}
+        change = {name: mask(now[name] - before[name], jnp.zeros_like(now[name])) for name in tracked}
+        qpos, qvel = state.pop("qpos"), state.pop("qvel")
+        return Physics(qpos, qvel, {name: seen[name] for name in fields}, change, state, now, diverged)
+
+    sizes = dict(time=(), qpos=(model.nq,), qvel=(model.nv,), act=(model.na,), qacc_warmstart=(model.nv,))
+    start = _nothing(sizes), _nothing(shapes), _nothing({name: shapes[name] for name in tracked})
+    shape = jax.eval_shape(pack, *start, jnp.bool_(False))
+    return Engine(step, reset, shape, lambda num_sims: -(-num_sims // RESET_SHARE))
+
+
+def _advance(mx: Any, data: Any, frame_skip: int, state: Values, shapes: dict) -> tuple[Values, Values]:
+    """`frame_skip` physics steps from `state`; returns it and what is seen afterwards."""
+    substep = _runge_kutta if mx.opt.integrator == _integrator().RK4 else _single_stage
+
+    def body(i, loop):
+        state, seen = loop
+        look = lambda data, now: _look(mx, data, shapes, (i == frame_skip - 1) & now, seen)
+        return substep(mx, data.replace(**state), look)
+
+    return jax.lax.fori_loop(0, frame_skip, body, (state, _nothing(shapes)))
+
+
+def _single_stage(mx: Any, data: Any, look: Callable) -> tuple[Values, Values]:
+    """A physics step of an integrator that evaluates the forces once."""
+    data = _forward().step(mx, data)
+    return _state(data), look(data, True)
+
+
+def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
+    """A physics step by the classic fourth-order Runge-Kutta scheme.
+
+    With the state X and its rate of change F(X): X_i = X_0 + a_i h F(X_{i-1}) for four stages, and
+    X = X_0 + h sum_i b_i F(X_i). As in MuJoCo, what is seen afterwards is the last stage.
+    """
+    forward, h = _forward(), mx.opt.timestep
+    a, b = np.array([0, 3, 3, 6], np.float32) / 6, np.array([1, 2, 2, 1], np.float32) / 6
+
+    def stage(loop, numbers):
+        warmstart, rate, total, _ = loop
+        a, b, is_first, is_last = numbers
+        qvel, qacc, act_dot = jax.tree.map(lambda k: a * k, rate)
+        integrate = lambda *args: forward._integrate_pos(*args, dt=h)
+        qpos = forward.scan.flat(mx, integrate, "jqv", "q", mx.jnt_type, start.qpos, qvel)
+        here = start.replace(
+            time=start.time + a * h,
+            qpos=jnp.where(is_first, start.qpos, qpos),  # a step by 0 would normalize quaternions
+            qvel=start.qvel + h * qacc,
+            act=start.act + h * act_dot,
+            qacc_warmstart=warmstart,
+        )
+        here = forward.forward(mx, here)
+        rate = here.qvel, here.qacc, here.act_dot
+        total = jax.tree.map(lambda sum, k: sum + b * k, total, rate)
+        return (here.qacc_warmstart, rate, total, look(here, is_last)), None
+
+    zero = jax.tree.map(jnp.zeros_like, (start.qvel, start.qvel, start.act_dot))
+    loop = start.qacc_warmstart, zero, zero, look(start, False)
+    tableau = a, b, np.arange(4) == 0, np.arange(4) == 3
+    (_, rate, (qvel, qacc, act_dot), seen), _ = jax.lax.scan(stage, loop, tableau)
+    return _state(forward._advance(mx, start.replace(qacc=rate[1]), act_dot, qacc, qvel)), seen
+
+
+def _look(mx: Any, data: Any, shapes: dict, now: Array | bool, seen: Values) -> Values:
+    """The fields named in `shapes`; contact forces, which cost something, anew only where `now`."""
+    values = {name: _get(data, name).reshape(shape) for name, shape in shapes.items()}
+    if "cfrc_ext" in shapes:
+        from mujoco.mjx._src import smooth
+
+        compute = lambda data: _get(smooth.rne_postconstraint(mx, data), "cfrc_ext")
+        values["cfrc_ext"] = jax.lax.cond(now, compute, lambda _: seen["cfrc_ext"], data)
+    return values
+
+
+def _get(data: Any, name: str) -> Array:
+    """A field of mjData, wherever MJX keeps it."""
+    for place in (data, data._impl):
+        if name in place.__dataclass_fields__:
+            return getattr(place, name)
+    raise EngineError(f"MJX does not compute {name!r}; use engine='mujoco'")
+
+
+def _state(data: Any) -> Values:
+    return {name: getattr(data, name) for name in STATE}
+
+
+def _nothing(shapes: dict[str, tuple[int, ...]]) -> Values:
+    return {name: jnp.zeros(shape) for name, shape in shapes.items()}
+
+
+def _build(model: Any, impl: str) -> tuple[Any, Any]:
+    """MJX's model and its data as after mj_resetData."""
+    import mujoco
+
+    mjx = _mjx()
+    if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # pyright: ignore[reportAttributeAccessIssue]
+        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # pyright: ignore[reportAttributeAccessIssue]
+        model.opt.iterations = max(model.opt.iterations, NEWTON_ITERATIONS)
+    try:
+        with jax.ensure_compile_time_eval():
+            return mjx.put_model(model, impl=impl), mjx.make_data(model, impl=impl)
+    except (NotImplementedError, ValueError) as error:
+        raise EngineError(f"MJX cannot simulate this model: {error}. Use engine='mujoco'.") from error
+
+
+def _override(mx: Any, overrides: Values) -> Any:
+    """`mx` with some of its fields replaced. Raises ConfigError for an unknown name or a wrong shape."""
+    for name, value in overrides.items():
+        place, field = (mx.opt, name[4:]) if name.startswith("opt_") else (mx, name)
+        stands: Any = vars(place).get(field)
+        if not _is_floats(stands):
+            known = [name for name, leaf in vars(mx).items() if _is_floats(leaf)]
+            known += [f"opt_{name}" for name, leaf in vars(mx.opt).items() if _is_floats(leaf)]
+            what = "no such array of numbers in the model of engine='mjx'"
+            raise ConfigError("model", name, what, did_you_mean(name, known))
+        if np.shape(value) != stands.shape:
+            raise ConfigError(f"model {name}", np.shape(value), f"its shape is {stands.shape}")
+        mx = mx.tree_replace({name.replace("opt_", "opt.", 1) if place is mx.opt else name: value})
+    return mx
+
+
+def _is_floats(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32
+
+
+@functools.cache
+def _mjx() -> ModuleType:
+    """MJX, which prints on import and takes seconds."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mujoco import mjx
+    return mjx
+
+
+def _forward() -> Any:
+    from mujoco.mjx._src import forward
+
+    return forward
+
+
+def _integrator() -> Any:
+    from mujoco.mjx._src.types import IntegratorType
+
+    return IntegratorType
+
+
+_trace_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    """Trace physics: matrix products in full float32, and MJX's loops as we lay them."""
+    _mjx()
+    from mujoco.mjx._src import scan, solver
+
+    with _trace_lock, jax.default_matmul_precision("highest"):
+        theirs = solver._while_loop_scan, scan.body_tree
+        solver._while_loop_scan = _while_loop
+        scan.body_tree = functools.partial(_body_tree, theirs[1])
+        try:
+            yield
+        finally:
+            solver._while_loop_scan, scan.body_tree = theirs
+
+
+def _body_tree(body_tree: Callable, mx: Any, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """What MJX's `body_tree` computes, one link after the other."""
+    link = lambda *args: jax.lax.optimization_barrier(function(*args))
+    return body_tree(mx, link, *args, **kwargs)
+
+
+def _while_loop(cond: Callable, body: Callable, init: Any, max_iter: int) -> Any:
+    """What MJX's `_while_loop_scan` computes, going around no more often than is needed."""
+    going = lambda loop: (loop[0] < max_iter) & cond(loop[1])
+    return jax.lax.while_loop(going, lambda loop: (loop[0] + 1, body(loop[1])), (0, init))[1]
