@@ -87,7 +87,7 @@ def visited(env: Any, num_states: int) -> tuple[Physics, jax.Array]:
     _, physics = jax.jit(lambda state, keys: jax.lax.scan(body, state, keys))(
         start, jax.random.split(key_action, num_steps)
     )
-    pick = lambda leaf: np.asarray(leaf)[EVERY - 1 :: EVERY].reshape(-1, *leaf.shape[2:])[:num_states]
+    pick = lambda leaf: np.concatenate(np.asarray(leaf)[EVERY - 1 :: EVERY])[:num_states]
     actions = jax.random.uniform(key_last, (num_states, *low.shape), minval=low, maxval=high)
     return jax.tree.map(pick, physics), actions
 

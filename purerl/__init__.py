@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "purerl.config": ("Config", "ConfigError"),
     "purerl.envs.check": ("EnvError", "check_env"),
+    "purerl.envs.mujoco.custom": ("mujoco_env",),
     "purerl.evaluate": ("Policy",),
     "purerl.experiment.checkpoint": ("CheckpointError",),
     "purerl.experiment.run": ("load", "run"),

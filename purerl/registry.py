@@ -21,7 +21,17 @@ ENVIRONMENTS = {
     "ant": "purerl.envs.mujoco.ant:make",
     "cartpole": "purerl.envs.classic.cartpole:make",
     "half_cheetah": "purerl.envs.mujoco.half_cheetah:make",
+    "hopper": "purerl.envs.mujoco.hopper:make",
+    "humanoid": "purerl.envs.mujoco.humanoid:make",
+    "humanoid_standup": "purerl.envs.mujoco.humanoid_standup:make",
+    "inverted_double_pendulum": "purerl.envs.mujoco.inverted_double_pendulum:make",
+    "inverted_pendulum": "purerl.envs.mujoco.inverted_pendulum:make",
     "pendulum": "purerl.envs.classic.pendulum:make",
+    "pusher": "purerl.envs.mujoco.pusher:make",
+    "reacher": "purerl.envs.mujoco.reacher:make",
+    "rover": "purerl.envs.mujoco.rover:make",
+    "swimmer": "purerl.envs.mujoco.swimmer:make",
+    "walker2d": "purerl.envs.mujoco.walker2d:make",
 }
 """id -> "module:factory"; the factory takes `engine` and the task's own keyword arguments."""
 

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from purerl.config import ConfigError
-from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
+from purerl.envs.mujoco.options import Setup, find_body, load_model, read_kwargs
 from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform_and_normal
 from purerl.types import Array, EnvFunctions, Metrics
@@ -56,10 +55,11 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
     """Ant on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
-    body = _body_id(model, options.main_body)
+    body = find_body(model, options.main_body, "main_body", options.main_body)
     task = Task(
         name="ant",
         model=model,
+        xml_file=options.xml_file,
         frame_skip=options.frame_skip,
         params=params,
         fields=("cfrc_ext",),
@@ -67,6 +67,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         draw=uniform_and_normal(model),
         observe=_make_observe(options),
         judge=_make_judge(options, body, model.opt.timestep * options.frame_skip),
+        camera={"distance": 4.0},
     )
     return make_env(task, setup)
 
@@ -114,12 +115,3 @@ def _contact_forces(params: Params, physics: Physics) -> Array:
     """Clipped contact torques and forces on each body, `[nbody, 6]` (N m, N); the world's are 0."""
     low, high = params.contact_force_range
     return jnp.clip(physics.fields["cfrc_ext"], low, high)
-
-
-def _body_id(model: Any, main_body: int | str) -> int:
-    try:
-        return model.body(main_body).id
-    except (KeyError, IndexError) as error:
-        names = ", ".join(model.body(i).name for i in range(model.nbody) if model.body(i).name)
-        what = f"the model has bodies 0 to {model.nbody - 1}, among them {names}"
-        raise ConfigError("main_body", main_body, what) from error

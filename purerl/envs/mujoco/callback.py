@@ -59,6 +59,7 @@ class _Simulations:
         import mujoco
 
         model, plan = self.plan.model, self.plan
+        body_forces = {"cacc", "cfrc_int", "cfrc_ext"} & {*plan.fields, *plan.tracked}
         leading = ctrl.shape[:-1]
         rows = _flat(row, np.float64, plan.row_size)
         tracked_rows = _flat(tracked, np.float64, plan.tracked_size)
@@ -69,7 +70,8 @@ class _Simulations:
             data.ctrl[:] = ctrls[sim]
             data.warning.number[:] = 0
             mujoco.mj_step(model, data, plan.frame_skip)
-            mujoco.mj_rnePostConstraint(model, data)  # cfrc_ext; after the steps, as Gymnasium does
+            if body_forces:
+                mujoco.mj_rnePostConstraint(model, data)  # after the steps, as Gymnasium does
             return tracked_rows[sim]
 
         return self._run(one, leading, np.ones(len(ctrls), bool))

@@ -62,6 +62,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
     task = Task(
         name="half_cheetah",
         model=model,
+        xml_file=options.xml_file,
         frame_skip=options.frame_skip,
         params=params,
         fields=(),
@@ -69,5 +70,6 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         draw=uniform_and_normal(model),
         observe=observe,
         judge=judge,
+        camera={"distance": 4.0},
     )
     return make_env(task, setup)

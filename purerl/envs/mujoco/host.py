@@ -88,7 +88,7 @@ def make_engine(
     """
     names = ("qpos", "qvel", *(name for name in fields if name not in ("qpos", "qvel")))
     shapes = field_shapes(model, names), field_shapes(model, tracked)
-    plan = Plan(copy.copy(model), frame_skip, *shapes, num_threads or _usable_cpus())
+    plan = Plan(copy.copy(model), frame_skip, *shapes, num_threads or usable_cpus())
     results = [
         jax.ShapeDtypeStruct((2 * plan.row_size,), jnp.uint32),
         jax.ShapeDtypeStruct((2 * plan.tracked_size,), jnp.uint32),
@@ -155,7 +155,8 @@ def _slices(packed: Array, shapes: dict[str, tuple[int, ...]], offset: int):
     return values, offset
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -20,6 +20,8 @@ import contextlib
 import copy
 import functools
 import io
+import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
+from purerl.envs.mujoco.host import usable_cpus
 from purerl.envs.mujoco.physics import Engine, EngineError, Physics, field_shapes
 from purerl.types import Array
 
@@ -42,6 +45,9 @@ STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
 """What a step goes on from; all else follows from it, or is the model's own."""
 RESET_SHARE = 32
 """A reset places one in so many simulations at a time, since each costs as much as any other."""
+
+FEW_CPUS = 4
+"""With fewer, XLA's threads may all wait in MJX's batched factorisations, each for the others."""
 
 Values = dict[str, Array]
 
@@ -119,7 +125,8 @@ def _advance(mx: Any, data: Any, frame_skip: int, state: Values, shapes: dict) -
     def body(i, loop):
         state, seen = loop
         look = lambda data, now: _look(mx, data, shapes, (i == frame_skip - 1) & now, seen)
-        return substep(mx, data.replace(**state), look)
+        state, seen = substep(mx, data.replace(**state), look)
+        return state, {name: state.get(name, value) for name, value in seen.items()}
 
     return jax.lax.fori_loop(0, frame_skip, body, (state, _nothing(shapes)))
 
@@ -196,6 +203,9 @@ def _build(model: Any, impl: str) -> tuple[Any, Any]:
     import mujoco
 
     mjx = _mjx()
+    if jax.default_backend() == "cpu" and usable_cpus() < FEW_CPUS and "NPROC" not in os.environ:
+        text = "MJX on a CPU with few cores can wait for itself for ever; set NPROC=8 before JAX starts"
+        logging.getLogger(__name__).warning(text)
     if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # pyright: ignore[reportAttributeAccessIssue]
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # pyright: ignore[reportAttributeAccessIssue]
         model.opt.iterations = max(model.opt.iterations, NEWTON_ITERATIONS)

@@ -51,6 +51,7 @@ struct Plan {
   mjModel* model;
   int frame_skip;
   int num_threads;
+  bool body_forces;  // does anybody look at cacc, cfrc_int or cfrc_ext?
   std::vector<Field> fields, tracked;
   int row_size, tracked_size, packed_size;
 };
@@ -177,7 +178,7 @@ void StepOne(const mjModel* m, mjData* d, int sim, void* arg) {
   for (int i = 0; i < m->nu; i++) d->ctrl[i] = ctrl[i];
   std::memset(d->warning, 0, sizeof(d->warning));
   for (int i = 0; i < plan.frame_skip; i++) mj_step(m, d);
-  mj_rnePostConstraint(m, d);  // cfrc_ext; after the steps, as Gymnasium does
+  if (plan.body_forces) mj_rnePostConstraint(m, d);  // after the steps, as Gymnasium does
   Write(call, sim, d, call.tracked + static_cast<size_t>(sim) * plan.tracked_size);
 }
 
@@ -354,7 +355,7 @@ ffi::Error Zeros(ffi::Result<ffi::AnyBuffer> result) {
 extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, int num_threads,
                               const char* fields, const char* tracked, char* error,
                               int error_size) {
-  auto plan = std::make_unique<Plan>();
+  auto plan = std::make_unique<Plan>();  // all zero
   int fields_size = ParseFields(model, fields, &plan->fields, error, error_size);
   int tracked_size = ParseFields(model, tracked, &plan->tracked, error, error_size);
   if (fields_size < 0 || tracked_size < 0) return -1;
@@ -365,6 +366,10 @@ extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, 
   plan->model = mj_copyModel(nullptr, model);
   plan->frame_skip = frame_skip;
   plan->num_threads = num_threads;
+  std::string seen = std::string(",") + fields + "," + tracked + ",";
+  for (const char* name : {",cacc,", ",cfrc_int,", ",cfrc_ext,"}) {
+    plan->body_forces |= seen.find(name) != std::string::npos;
+  }
   plan->row_size = mj_stateSize(model, mjSTATE_INTEGRATION);
   plan->tracked_size = tracked_size;
   plans[id] = std::move(plan);

@@ -153,12 +153,34 @@ def load_model(xml_file: str | Path) -> Any:
     import mujoco
 
     try:
-        for path in (ASSETS / xml_file, Path(xml_file).expanduser()):
-            if path.is_file():
-                return mujoco.MjModel.from_xml_path(str(path.resolve()))
+        return mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
     except (ValueError, RuntimeError, OSError) as error:  # bad XML, ~nobody, a name that is too long
+        if isinstance(error, ConfigError):
+            raise
         reason = " ".join(str(error).split())
         raise ConfigError("xml_file", str(xml_file), f"it cannot be read: {shorten(reason, 300)}") from error
+
+
+def find_file(xml_file: str | Path) -> Path:
+    """Where `xml_file` is: one of our assets, or any other file. Raises ConfigError if nowhere."""
+    for path in (ASSETS / xml_file, Path(xml_file).expanduser()):
+        if path.is_file():
+            return path.resolve()
     ours = sorted(asset.name for asset in ASSETS.glob("*.xml"))
     what = f"there is no such file; it can be a path, or one of {', '.join(ours)}"
     raise ConfigError("xml_file", str(xml_file), what, did_you_mean(str(xml_file), ours))
+
+
+def find_body(model: Any, body: int | str, field: str, given: Any) -> int:
+    """The number of a body, given by it or by its name.
+
+    Raises ConfigError about `field`, for which the user has `given` a value, if there is none.
+    """
+    try:
+        return model.body(body).id
+    except (KeyError, IndexError) as error:
+        names = ", ".join(model.body(i).name for i in range(model.nbody) if model.body(i).name)
+        what = f"the model has bodies 0 to {model.nbody - 1}, among them {names}"
+        if body != given:
+            what = f"the task needs a body {body!r}; {what}"
+        raise ConfigError(field, str(given) if isinstance(given, Path) else given, what) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.envs.mujoco.lazily import where_needed
-from purerl.envs.mujoco.options import Setup
+from purerl.envs.mujoco.options import Setup, find_file
+from purerl.envs.mujoco.pairs import with_pairs
 from purerl.envs.mujoco.physics import Engine, Physics
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
@@ -24,6 +26,8 @@ class Task(NamedTuple):
     name: str
     model: Any
     """A `mujoco.MjModel`."""
+    xml_file: str | Path
+    """The file that it was compiled from."""
     frame_skip: int
     """Physics steps per environment step."""
     params: PyTree
@@ -122,12 +126,14 @@ def with_model(params: PyTree, **fields: Array) -> PhysicalParams:
 
 
 def _make_engine(task: Task, setup: Setup) -> Engine:
-    model = copy.copy(task.model)
+    on_c = setup.engine == "mujoco"
+    model = with_pairs(task.model, find_file(task.xml_file)) if on_c else task.model
+    model = copy.copy(model)
     if setup.solver_iterations is not None:
         model.opt.iterations = setup.solver_iterations
     if setup.ls_iterations is not None:
         model.opt.ls_iterations = setup.ls_iterations
-    if setup.engine == "mjx":
+    if not on_c:
         from purerl.envs.mujoco import mjx
 
         return mjx.make_engine(model, task.frame_skip, task.fields, task.tracked, setup.impl or "jax")

@@ -1,0 +1,151 @@
+"""A robot of your own: an MJCF file and two short functions make a task on every physics engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.config import ConfigError
+from purerl.envs.mujoco import checked
+from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
+from purerl.envs.mujoco.physics import Physics
+from purerl.envs.mujoco.task import Task, make_env
+from purerl.types import Array, EnvFunctions, Key, PyTree
+
+
+class Options(NamedTuple):
+    """Numbers that shape the program."""
+
+    frame_skip: int = 1
+    reset_noise_scale: float = 0.01
+
+
+def mujoco_env(
+    name: str,
+    xml_file: str | Path,
+    reward: Callable[..., Any],
+    terminated: Callable[..., Any] | None = None,
+    *,
+    observation: Callable[..., Any] | None = None,
+    start: Callable[..., Any] | str | None = None,
+    fields: Sequence[str] = (),
+    tracked: Sequence[str] = (),
+    frame_skip: int = 1,
+    reset_noise_scale: float = 0.01,
+    params: PyTree = (),
+    camera: Mapping[str, Any] | None = None,
+    engine: str = "auto",
+    **setup: Any,
+) -> EnvFunctions:
+    """The task that an MJCF file and a few pure JAX functions describe, for `make_train` and `run`.
+
+    The functions see one simulation, as `purerl.envs.mujoco.physics.Physics`: `physics.qpos [nq]`,
+    `physics.qvel [nv]`, `physics.fields` and `physics.change`, float32, in MuJoCo's layout and units.
+
+    Args:
+        name: of the environment.
+        xml_file: the MJCF file; every actuator in it needs a `ctrlrange`.
+        reward: `(params, physics after the step, action [nu]) -> reward`, or `(reward, info)` with
+            `info` a dict of further numbers to report.
+        terminated: `(params, physics after the step) -> bool`, where the task itself ends; None never
+            ends it. Time limits are `max_episode_steps`, and a broken simulation ends by itself.
+        observation: `(params, physics) -> [O]`; None gives `qpos` and `qvel`.
+        start: `(params, key) -> (qpos [nq], qvel [nv])`. None starts, as is usual in Gymnasium, in the
+            model's reference pose with uniform noise on every position and velocity; the name of one
+            of its keyframes starts there instead. Quaternions stay normalised.
+        fields: float arrays of mjData that the functions read in `physics.fields`, such as
+            "sensordata", "site_xpos" or "cfrc_ext". As in Gymnasium, those that follow from
+            positions are one physics step old.
+        tracked: those whose change over the step they read in `physics.change`: divided by the step's
+            seconds it is a velocity.
+        frame_skip: physics steps per environment step.
+        reset_noise_scale: half the width of the noise, if `start` is no function.
+        params: real numbers for the functions, in any pytree; each may be batched by `vmap`.
+        camera: where pictures are taken from: fields of `mujoco.MjvCamera`.
+        engine: auto, mujoco or mjx.
+        **setup: `max_episode_steps` (1,000) and the other fields of `purerl.envs.mujoco.options.Setup`.
+
+    Raises ConfigError, before anything is compiled, for a file that holds no usable model and for
+    functions that return something else. What a function itself raises passes through.
+    """
+    given = dict(frame_skip=frame_skip, reset_noise_scale=reset_noise_scale, engine=engine, **setup)
+    options, _, how = read_kwargs(Options(), _NoParams(), Setup(), given)
+    functions = dict(reward=reward, terminated=terminated, observation=observation)
+    for argument, function in functions.items():
+        if not callable(function) and (function is not None or argument == "reward"):
+            raise ConfigError(argument, function, "it must be a function")
+    model = _load(xml_file)
+    shapes = checked.shapes_of(model)
+    if not callable(start):
+        start = _start_near(model, start, options.reset_noise_scale)
+    task = Task(
+        name=name,
+        model=model,
+        xml_file=xml_file,
+        frame_skip=options.frame_skip,
+        params=jax.tree_util.tree_map_with_path(checked.float32, params),
+        fields=checked.names_of("fields", fields, shapes),
+        tracked=checked.names_of("tracked", tracked, shapes),
+        draw=checked.draw(start, model.nq, model.nv),
+        observe=checked.observe(observation or _positions_and_velocities),
+        judge=checked.judge(reward, terminated or (lambda params, physics: False)),
+        camera=camera or {},
+    )
+    checked.trace(task, shapes)
+    return make_env(task, how)
+
+
+class _NoParams(NamedTuple):
+    """`read_kwargs` has nothing to check in the parameters: they are the user's own."""
+
+
+def _load(xml_file: str | Path) -> Any:
+    try:
+        path = Path(xml_file).expanduser().absolute()
+        found = path.is_file()
+    except (TypeError, RuntimeError, OSError) as error:  # no path, ~nobody, a name that is too long
+        raise ConfigError("xml_file", xml_file, f"it is no path to a file: {error}") from error
+    if not found:
+        raise ConfigError("xml_file", str(xml_file), "there is no such file")
+    model = load_model(path)
+    if not model.nu:
+        raise ConfigError("xml_file", str(xml_file), "the model has no actuators, so nothing can act on it")
+    width = np.diff(model.actuator_ctrlrange)[:, 0]
+    bounded = model.actuator_ctrllimited.astype(bool) & (width > 0) & np.isfinite(width)
+    if not bounded.all():
+        names = ", ".join(model.actuator(i).name or f"number {i}" for i in np.flatnonzero(~bounded))
+        what = f"actions have bounds, and these actuators none: {names}. Give each a ctrlrange='LOW HIGH'"
+        raise ConfigError("xml_file", str(xml_file), what)
+    return model
+
+
+def _start_near(model: Any, keyframe: str | None, scale: float) -> Callable[[Any, Key], tuple[Array, Array]]:
+    pose = model.qpos0, np.zeros(model.nv)
+    if keyframe is not None:
+        known = [model.key(i).name for i in range(model.nkey)]
+        if keyframe not in known:
+            what = f"a function, None, or one of the model's keyframes: {', '.join(known) or 'it has none'}"
+            raise ConfigError("start", keyframe, what)
+        pose = model.key(keyframe).qpos, model.key(keyframe).qvel
+    qpos, qvel = (np.array(part, np.float32) for part in pose)
+    joints = zip(model.jnt_type, model.jnt_qposadr, strict=True)
+    # Quaternions: after the position of a free joint (type 0), and all there is of a ball joint (1).
+    places = [int(first) + 3 * (kind == 0) for kind, first in joints if kind < 2]
+
+    def draw(params: Any, key: Key) -> tuple[Array, Array]:
+        key_qpos, key_qvel = jax.random.split(key)
+        near = jnp.add(qpos, scale * jax.random.uniform(key_qpos, qpos.shape, minval=-1.0))
+        for i in places:
+            near = near.at[i : i + 4].divide(jnp.linalg.norm(near[i : i + 4]))
+        return near, jnp.add(qvel, scale * jax.random.uniform(key_qvel, qvel.shape, minval=-1.0))
+
+    return draw
+
+
+def _positions_and_velocities(params: Any, physics: Physics) -> Array:
+    return jnp.concatenate([physics.qpos, physics.qvel])

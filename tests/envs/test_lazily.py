@@ -1,0 +1,57 @@
+"""Work for some rows of a batch only: the rows that need it, each from its own arguments."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl.envs.mujoco.lazily import where_needed
+
+
+def draw(needed, key, scale):
+    """Something different for every key."""
+    del needed
+    return {"draw": scale * jax.random.uniform(key, (2,)), "row": jnp.stack([scale, scale])}
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5, 1000])
+@pytest.mark.parametrize("shape", [(), (7,), (3, 4), (2, 3, 2)])
+@pytest.mark.parametrize("needing", ["none", "some", "all"])
+def test_rows_that_need_it_get_their_own_result(shape, rows_at_once, needing):
+    keys = jax.random.split(jax.random.key(0), shape)
+    chance = {"none": 0.0, "some": 0.5, "all": 1.0}[needing]
+    needed = jax.random.bernoulli(jax.random.key(1), chance, shape)
+    scale = jnp.float32(3)  # the same for all rows
+    lazy, plain = where_needed(draw, lambda num: min(num, rows_at_once)), draw
+    for _ in shape:
+        lazy, plain = (jax.vmap(function, in_axes=(0, 0, None)) for function in (lazy, plain))
+    rows, every = jax.jit(lazy)(needed, keys, scale), plain(needed, keys, scale)
+    for name in every:
+        np.testing.assert_allclose(rows[name][needed], every[name][needed], rtol=1e-6)
+        if rows_at_once < 1000:
+            assert not np.asarray(rows[name])[~np.asarray(needed)].any()
+
+
+def test_no_more_rounds_than_the_rows_take():
+    """Eight of 64 rows, four at a time, are two rounds; where none needs it there is none."""
+    rounds = []
+
+    def count(needed, x):
+        jax.debug.callback(lambda: rounds.append(1))
+        return x
+
+    lazy = jax.jit(jax.vmap(where_needed(count, lambda num: 4)))
+    for num, expected in ((8, 2), (9, 3), (0, 0), (64, 16)):
+        rounds.clear()
+        jax.block_until_ready(lazy(jnp.arange(64) % 64 < num, jnp.arange(64.0)))
+        jax.effects_barrier()
+        assert len(rounds) in (expected, 4 * expected), "once a round, or once a row of it"
+
+
+def test_batched_and_shared_arguments_mix():
+    lazy = where_needed(lambda needed, a, b: a + 10 * b, lambda num: 2)
+    over_a = jax.vmap(lazy, in_axes=(None, 0, None))
+    both = jax.vmap(over_a, in_axes=(0, None, 0))
+    result = both(jnp.array([True, False, True]), jnp.arange(4.0), jnp.arange(3.0))
+    expected = np.arange(4.0) + 10 * np.arange(3.0)[:, None]
+    np.testing.assert_array_equal(result, expected * [[1], [0], [1]])

@@ -1,0 +1,262 @@
+"""MuJoCo in JAX against C MuJoCo, and what it promises beside the numbers."""
+
+import importlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+
+import purerl
+from purerl.config import ConfigError
+from purerl.envs.mujoco import half_cheetah, host, inverted_pendulum, mjx
+from purerl.envs.mujoco.options import load_model
+from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.task import with_model
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BALL = """<mujoco>
+  <option timestep="0.01" {option}/>
+  <worldbody>
+    <geom type="plane" size="5 5 1"/>
+    <body pos="0 0 0.3">
+      <freejoint/>
+      <geom type="sphere" size="0.1"/>
+      <body pos="0.2 0 0">
+        <joint name="arm" axis="0 1 0" damping="0.1"/>
+        <geom type="sphere" size="0.05"/>
+      </body>
+    </body>
+  </worldbody>
+  <actuator><motor joint="arm" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+</mujoco>"""
+
+
+@pytest.fixture(scope="module")
+def fidelity():
+    """benchmarks/fidelity.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("fidelity")
+    sys.modules.pop("fidelity", None)
+
+
+@pytest.mark.parametrize("task", ["half_cheetah", "ant-elliptic"])
+def test_one_step_is_c_mujocos(task, fidelity, tmp_path):
+    """From 300 visited states. Euler here, RK4 and contact forces there."""
+    name, _, cone = task.partition("-")
+    kwargs = {"xml_file": fidelity.elliptic(name, tmp_path)} if cone else {}
+    report = fidelity.compare(name, **kwargs)
+    assert not fidelity.failures(report, fidelity.TOLERANCES[task])
+    assert report["obs"]["max"] > 0, "two engines were compared"
+
+
+def test_the_recorded_run_holds_every_task_to_its_tolerance(fidelity):
+    record = json.loads((BENCHMARKS / "results" / "fidelity.json").read_text())
+    assert record["tolerances"] == fidelity.TOLERANCES
+    names = {result["task"] for result in record["results"]}
+    assert names == {*fidelity.TOLERANCES} and len(names - {"ant-elliptic"}) == 11
+    for result in record["results"]:
+        assert not fidelity.failures(result, fidelity.TOLERANCES[result["task"]])
+        assert result["states"] == 300
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly_compiled():
+    """Nothing here depends on the speed, and a program of MJX takes XLA long to optimize."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+class Pendulum:
+    """inverted_pendulum on MJX, its functions compiled once for 64 environments."""
+
+    def __init__(self):
+        self.env = inverted_pendulum.make(engine="mjx")
+        masked = lambda key, needed: self.env.reset(key, None, needed)
+        self.traced = jax.jit(jax.vmap(masked)).trace(self.keys(0), jnp.ones(64, bool))
+        self.reset = self.traced.lower().compile()
+        self.step = jax.jit(jax.vmap(self.env.step, in_axes=(None, 0, 0)))
+
+    def keys(self, seed):
+        return jax.random.split(jax.random.key(seed), 64)
+
+
+@pytest.fixture(scope="module")
+def pendulum():
+    return Pendulum()
+
+
+def test_each_reset_is_a_draw_of_its_own(pendulum):
+    needed = jnp.arange(64) % 3 == 0
+    obs, state = pendulum.reset(pendulum.keys(0), needed)
+    again, _ = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
+    np.testing.assert_array_equal(obs[needed], again[needed])
+    assert not np.asarray(obs)[~np.asarray(needed)].any(), "computed where it was not needed"
+    assert len(np.unique(again, axis=0)) == 64
+    assert (state.time == 0).all() and not state.physics.diverged.any()
+    assert "while[" in str(pendulum.traced.jaxpr)
+
+
+def test_what_is_not_a_number_ends_the_episode_and_stays_alone(pendulum):
+    _, state = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
+    action = np.zeros((64, 1), np.float32)
+    healthy = pendulum.step(jax.random.key(0), state, action)
+    action[1:4, 0] = np.nan, np.inf, 1e30
+    qvel = np.array(state.physics.qvel)
+    qvel[4, 0], qvel[5, 1] = np.nan, 1e12
+    state = state._replace(physics=state.physics._replace(qvel=qvel))
+    broken = pendulum.step(jax.random.key(0), state, action)
+    bad = (np.arange(64) >= 1) & (np.arange(64) <= 5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[~bad], b[~bad], rtol=1e-6), healthy, broken)
+    obs, state, reward, terminated, _, info = jax.tree.map(np.asarray, broken)
+    np.testing.assert_array_equal(terminated, bad)
+    np.testing.assert_array_equal(info["diverged"], np.float32(bad))
+    assert not reward[bad].any()
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, np.nan_to_num(leaf)), (obs, state, info))
+
+
+def test_far_too_large_actions_are_clamped_by_the_model(pendulum):
+    _, state = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
+    edge, beyond = (pendulum.step(jax.random.key(0), state, np.full((64, 1), a, np.float32)) for a in (3, 30))
+    np.testing.assert_array_equal(edge[0], beyond[0])
+
+
+@pytest.mark.parametrize("option", ['integrator="RK4"', 'integrator="implicitfast" solver="PGS"'])
+def test_a_free_body_moves_as_on_c_mujoco(option):
+    """Over 60 steps through a bounce on the floor; a rotating free joint shows the stages of RK4."""
+    model = mujoco.MjModel.from_xml_string(BALL.format(option=option))
+    fields = ("xpos", "cfrc_ext", "cvel")
+    qpos = np.float32([0, 0, 0.3, 0.8, 0.6, 0, 0, 0.4])
+    qvel = np.float32([0.5, 0, 0, 3, -2, 1, 5])
+    paths = []
+    for engine in (host, mjx):
+        made = engine.make_engine(model, 2, fields, ("qpos",))
+
+        def play(physics, ctrl, made=made):
+            physics = made.step(physics, ctrl, {})
+            return physics, physics
+
+        start = made.reset(jnp.bool_(True), qpos, qvel, {})
+        np.testing.assert_array_equal(start.qpos, qpos)
+        ctrl = jnp.sin(jnp.arange(30.0))[:, None]
+        paths.append(jax.jit(lambda start, ctrl, play=play: jax.lax.scan(play, start, ctrl)[1])(start, ctrl))
+    c, ours = paths
+    force = np.abs(c.fields["cfrc_ext"])
+    assert force.max() > 10 and model.opt.solver in (
+        mujoco.mjtSolver.mjSOL_NEWTON,
+        mujoco.mjtSolver.mjSOL_PGS,
+    )
+    before = slice(0, int((force.max((1, 2)) > 0).argmax()))  # a bounce magnifies what is rounded
+    for name, atol in (("qpos", 2e-5), ("qvel", 2e-4)):
+        np.testing.assert_allclose(getattr(ours, name)[before], getattr(c, name)[before], atol=atol)
+        np.testing.assert_allclose(getattr(ours, name), getattr(c, name), atol=100 * atol)
+    for name in fields:
+        np.testing.assert_allclose(ours.fields[name][before], c.fields[name][before], atol=2e-4)
+    np.testing.assert_allclose(ours.change["qpos"][before], c.change["qpos"][before], atol=1e-6)
+
+
+def test_physical_parameters_vmap(pendulum):
+    """A pole in three gravities and with three masses, each as C MuJoCo has it alone."""
+    env = pendulum.env
+    gravity = np.float32([[0, 0, -9.81], [0, 0, -1.6], [0, 0, -25]])
+    mass = np.float32(load_model("inverted_pendulum.xml").body_mass * [[1], [2], [3]])
+
+    def play(gravity, mass):
+        params = with_model(None, opt_gravity=gravity, body_mass=mass)
+        _, state = env.reset(jax.random.key(1), params)
+        return env.step(jax.random.key(0), state, jnp.ones(1), params)[0]
+
+    ours = jax.jit(jax.vmap(play))(gravity, mass)
+    for row in range(3):
+        model = load_model("inverted_pendulum.xml")
+        model.opt.gravity[:], model.body_mass[:] = gravity[row], mass[row]
+        c = host.make_engine(model, 2)
+        _, start = env.reset(jax.random.key(1))
+        physics = c.reset(jnp.bool_(True), start.physics.qpos, start.physics.qvel, {})
+        physics = c.step(physics, jnp.ones(1), {})
+        expected = np.concatenate([physics.qpos, physics.qvel])
+        np.testing.assert_allclose(ours[row], expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(np.diff(ours, axis=0)).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(body_mas=np.zeros(3, np.float32)), "body_mas.*Did you mean body_mass"),
+        (dict(opt_gravty=np.zeros(3, np.float32)), "Did you mean opt_gravity"),
+        (dict(body_mass=np.zeros(4, np.float32)), r"model body_mass = \(4,\).*its shape is \(3,\)"),
+        (dict(jnt_type=np.zeros(2, np.int32)), "no such array of numbers"),
+    ],
+)
+def test_physical_parameters_that_are_wrong(fields, message, pendulum):
+    with pytest.raises(ConfigError, match=message):
+        pendulum.env.reset(jax.random.key(0), with_model(None, **fields))
+
+
+def test_c_mujoco_refuses_physical_parameters():
+    env = half_cheetah.make(engine="mujoco")
+    _, state = env.reset(jax.random.key(0))
+    params = with_model(None, body_mass=np.ones(8, np.float32))
+    with pytest.raises(ConfigError, match=r"body_mass.*engine='mjx' only"):
+        jax.vmap(env.step, in_axes=(None, None, 0, None))(jax.random.key(0), state, jnp.ones((2, 6)), params)
+
+
+def test_physics_is_traced_in_full_precision(pendulum):
+    program = str(pendulum.traced.jaxpr)
+    assert "dot_general" in program
+    assert program.count("dot_general[") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+
+
+def test_mjx_itself_is_left_as_it_was(pendulum):
+    from mujoco.mjx._src import scan, solver
+
+    assert solver._while_loop_scan.__module__ == solver.__name__
+    assert scan.body_tree.__module__ == scan.__name__
+    with pytest.raises(ValueError, match="an action has shape"):
+        pendulum.env.step(jax.random.key(0), pendulum.env.reset(jax.random.key(0))[1], jnp.zeros(2))
+    with pytest.raises(ZeroDivisionError), mjx._tracing():
+        raise ZeroDivisionError
+    assert solver._while_loop_scan.__module__ == solver.__name__
+    assert scan.body_tree.__module__ == scan.__name__
+
+
+def test_a_model_beyond_mjx_is_refused():
+    model = mujoco.MjModel.from_xml_string(BALL.format(option='integrator="implicit"'))
+    engine = mjx.make_engine(model, 1)
+    with pytest.raises(EngineError, match=r"MJX cannot simulate this model: .*Use engine='mujoco'"):
+        engine.reset(jnp.bool_(True), np.float32(model.qpos0), np.zeros(7, np.float32), {})
+    with pytest.raises(ValueError, match="'cfrc_exterior'"):
+        mjx.make_engine(model, 1, ("cfrc_exterior",))
+
+
+def test_the_engine_fits_the_machine(monkeypatch):
+    assert inverted_pendulum.make().reset(jax.random.key(0))[1].physics.row.dtype == jnp.uint32
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert isinstance(inverted_pendulum.make().reset(jax.random.key(0))[1].physics.row, dict)
+
+
+def test_a_small_machine_is_warned(monkeypatch, caplog):
+    monkeypatch.delenv("NPROC")
+    monkeypatch.setattr(host, "usable_cpus", lambda: 2)
+    model = load_model("inverted_pendulum.xml")
+    with caplog.at_level(logging.WARNING):
+        engine = mjx.make_engine(model, 1)
+        engine.reset(jnp.bool_(True), np.float32(model.qpos0), np.zeros(2, np.float32), {})
+    assert "NPROC=8" in caplog.text
+
+
+def test_ppo_trains():
+    cfg = purerl.make_config(
+        "ppo", env="inverted_pendulum", engine="mjx", num_envs=8, num_steps=16, num_minibatches=4,
+        num_epochs=2, total_timesteps=512, log_interval=128, eval_interval=0,
+    )  # fmt: skip
+    out = jax.jit(purerl.make_train(cfg))(jax.random.key(0))
+    assert np.isfinite(out.metrics["pi/entropy"]).all() and int(out.state.diverged_at) == -1
+    assert np.nansum(out.metrics["episode/length"]) > 0
