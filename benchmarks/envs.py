@@ -5,7 +5,8 @@
 - `mujoco`: our environment on C MuJoCo inside one `lax.scan`, with a reset after every step, masked to
   the episodes that ended; `mjx`: the same on MJX.
 - `gymnasium`: Gymnasium's own loop over `gym.make(id)`, or its synchronous vector environment for several.
-- `batch`: `mujoco.batch` driven from Python: physics alone, without observations, rewards or resets.
+- `batch`: `mujoco.batch` driven from Python: physics alone, without observations, rewards, resets or
+  contact forces on bodies (which it does not compute), but with the other fields that the task sees.
 
 Actions are drawn beforehand. What Gymnasium and the batch go through is what `mujoco` went through: the
 same actions from the same starts, and a physics that is equal to the bit, so all do the same work. The
@@ -64,6 +65,8 @@ class Trajectory(NamedTuple):
     qpos: np.ndarray
     qvel: np.ndarray
     """Where the step, and the reset after it, led to."""
+    fields: tuple[str, ...]
+    """Names of what the task sees of the physics beside these."""
 
 
 def purerl_case(env: Any, num_envs: int, num_steps: int) -> Callable[[], None]:
@@ -104,10 +107,12 @@ def rollout(env: Any, num_envs: int, num_steps: int):
 def path_of(task: str, num_envs: int, num_steps: int) -> tuple[Trajectory, np.ndarray, np.ndarray]:
     """Our path, and the positions and velocities that it starts from."""
     program, start, inputs = rollout(env_factory(task)(engine="mujoco"), num_envs, num_steps)
+    physics = start[1].physics
+    fields = {*physics.fields, *physics.change} - {"qpos", "qvel", "cfrc_ext"}
     seen = jax.tree.map(np.asarray, program(start, inputs))
     rows = np.ascontiguousarray(seen["row"]).view(np.float64)
-    path = Trajectory(np.asarray(inputs[0]), rows, seen["ended"], seen["qpos"], seen["qvel"])
-    return path, np.asarray(start[1].physics.qpos), np.asarray(start[1].physics.qvel)
+    path = Trajectory(np.asarray(inputs[0]), rows, seen["ended"], seen["qpos"], seen["qvel"], tuple(fields))
+    return path, np.asarray(physics.qpos), np.asarray(physics.qvel)
 
 
 def gymnasium_case(task: str, num_envs: int, num_steps: int) -> Callable[[], None]:
@@ -164,6 +169,8 @@ def batch_case(task: str, num_envs: int, num_steps: int) -> Callable[[], None]:
     inner: Any = gymnasium.make(GYMNASIUM_IDS[task]).unwrapped
     batch = mujoco.batch.Batch(inner.model, num_envs)
     ctrl, actions = batch.bind("ctrl"), np.float64(path.action)
+    for name in path.fields:
+        batch.bind(name)
 
     def run() -> None:
         for row, action in zip(path.row, actions, strict=True):

@@ -54,7 +54,9 @@ def _run_rows(function: Callable, needed: Array, args: PyTree, rows_at_once: Cal
     chunk = max(1, min(num_rows, rows_at_once(num_rows)))
     run = jax.vmap(function)
     result = jax.eval_shape(run, needed, *args)
-    result = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), result)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), result)
+    if chunk == num_rows:  # no loop: XLA would move the work, the same in every round, out of it
+        return jax.lax.cond(needed.any(), run, lambda *_: zeros, needed, *args)
 
     def body(loop):
         pending, result = loop
@@ -64,8 +66,4 @@ def _run_rows(function: Callable, needed: Array, args: PyTree, rows_at_once: Cal
         result = jax.tree.map(lambda old, leaf: old.at[rows].set(leaf, mode="drop"), result, new)
         return pending.at[rows].set(False, mode="drop"), result
 
-    def all_at_once(loop):
-        return jnp.zeros_like(needed), run(needed, *args)
-
-    body = all_at_once if chunk == num_rows else body
-    return jax.lax.while_loop(lambda loop: loop[0].any(), body, (needed, result))[1]
+    return jax.lax.while_loop(lambda loop: loop[0].any(), body, (needed, zeros))[1]

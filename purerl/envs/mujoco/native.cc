@@ -11,6 +11,7 @@
 // Linked to nothing: MuJoCo's symbols resolve against the library that Python has loaded.
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -20,9 +21,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <sys/mman.h>
@@ -197,15 +201,14 @@ void ResetOne(const mjModel* m, mjData* d, int sim, void* arg) {
 
 // ---------------------------------------------------------------------------------------- batches
 
-// Idle batches, the latest used last. A call takes one and gives it back, so concurrent calls never
-// share one. After a fork the threads of a parent's batch are gone, hence the process id.
+// Idle batches, the latest used last; each runs on the thread that holds it. A call takes as many as
+// it has threads and gives them back, so no two ever share one.
 struct Idle {
-  pid_t process;
   const Plan* plan;
   int n;
   mjBatch* batch;
 };
-constexpr size_t kMaxIdle = 8;
+constexpr size_t kMaxIdle = 64;
 std::mutex idle_mutex;
 std::deque<Idle> idle;
 
@@ -213,7 +216,7 @@ mjBatch* TakeBatch(const Plan& plan, int n, char* error, int error_size) {
   {
     std::lock_guard<std::mutex> lock(idle_mutex);
     for (auto it = idle.rbegin(); it != idle.rend(); ++it) {
-      if (it->process != getpid() || it->plan != &plan || it->n != n) continue;
+      if (it->plan != &plan || it->n != n) continue;
       mjBatch* batch = it->batch;
       idle.erase(std::next(it).base());
       return batch;
@@ -221,32 +224,93 @@ mjBatch* TakeBatch(const Plan& plan, int n, char* error, int error_size) {
   }
   mjBatchConfig config;
   mjb_defaultConfig(&config);
-  config.nthread = n < 4 ? 1 : std::min(n, plan.num_threads);  // waking threads costs a small step
+  config.nthread = 1;
   return mjb_makeBatch(plan.model, n, &config, error, error_size);
 }
 
 void GiveBatch(const Plan& plan, int n, mjBatch* batch) {
-  Idle evicted{0, nullptr, 0, nullptr};
+  Idle evicted{nullptr, 0, nullptr};
   {
     std::lock_guard<std::mutex> lock(idle_mutex);
-    idle.push_back({getpid(), &plan, n, batch});
+    idle.push_back({&plan, n, batch});
     if (idle.size() > kMaxIdle) {
       evicted = idle.front();
       idle.pop_front();
     }
   }
-  if (evicted.batch && evicted.process == getpid()) mjb_deleteBatch(evicted.batch);
+  if (evicted.batch) mjb_deleteBatch(evicted.batch);
 }
 
-ffi::Error Apply(const Plan& plan, int n, const std::vector<int>* ids, mjfBatchFunc function,
-                 Call* call) {
-  if (n == 0 || (ids && ids->empty())) return ffi::Error::Success();
+// ---------------------------------------------------------------------------------------- threads
+
+// Simulations of one call, which whoever has time takes a few at a time. The caller takes until none
+// is left and then waits only for those who are at work: threads of XLA's pool that never came, since
+// they are busy or since a fork left them behind, hold nothing up. A pool of our own beside XLA's
+// would fight it for the processors.
+struct Work {
+  Call call;
+  mjfBatchFunc function;
+  int n;                 // simulations in a batch
+  std::vector<int> ids;  // those to run
+  size_t chunk;
+  std::atomic<size_t> next{0};
+  std::atomic<int> at_work{0};  // helpers
+  std::mutex mutex;             // of what follows
+  bool closed = false;
+  std::string error;
+};
+
+void Run(Work& work) {
+  const Plan& plan = *work.call.plan;
   char error[256] = "";
-  mjBatch* batch = TakeBatch(plan, n, error, sizeof(error));
-  if (!batch) return ffi::Error::Internal(std::string("MuJoCo cannot make a batch: ") + error);
-  mjb_apply(batch, ids ? ids->data() : nullptr, ids ? ids->size() : n, function, call, /*save=*/0);
-  in_engine = false;  // the caller's thread goes back to its owner
-  GiveBatch(plan, n, batch);
+  mjBatch* batch = TakeBatch(plan, work.n, error, sizeof(error));
+  if (!batch) {
+    std::lock_guard<std::mutex> lock(work.mutex);
+    work.error = error;
+    return;
+  }
+  for (size_t first; (first = work.next.fetch_add(work.chunk)) < work.ids.size();) {
+    int count = std::min(work.chunk, work.ids.size() - first);
+    mjb_apply(batch, work.ids.data() + first, count, work.function, &work.call, /*save=*/0);
+  }
+  in_engine = false;  // the thread goes back to its owner
+  GiveBatch(plan, work.n, batch);
+}
+
+void Help(Work& work) {
+  {
+    std::lock_guard<std::mutex> lock(work.mutex);
+    if (work.closed) return;
+    work.at_work++;
+  }
+  Run(work);
+  work.at_work--;
+}
+
+ffi::Error Apply(ffi::ThreadPool& pool, const Call& call, mjfBatchFunc function, int n,
+                 std::vector<int> ids) {
+  if (ids.empty()) return ffi::Error::Success();
+  auto work = std::make_shared<Work>();
+  work->call = call;
+  work->function = function;
+  work->n = n;
+  work->ids = std::move(ids);
+  size_t num_threads = std::min<size_t>(call.plan->num_threads, pool.num_threads());
+  num_threads = std::min(num_threads, work->ids.size() / 2);  // waking a thread costs a small step
+  num_threads = std::max<size_t>(num_threads, 1);
+  work->chunk = std::max<size_t>(1, work->ids.size() / (64 * num_threads));
+  for (size_t helper = 1; helper < num_threads; helper++) {
+    pool.Schedule([work] { Help(*work); });
+  }
+  Run(*work);
+  {
+    std::lock_guard<std::mutex> lock(work->mutex);
+    work->closed = true;
+  }
+  while (work->at_work > 0) std::this_thread::yield();  // for less than it takes to be woken
+  if (work->next < work->ids.size()) {
+    return ffi::Error::Internal("MuJoCo cannot make a batch: " + work->error);
+  }
   return ffi::Error::Success();
 }
 
@@ -281,7 +345,7 @@ std::string ResultErrors(const Plan& plan, size_t n, ResultU32& row, ResultU32& 
          SizeError("packed", *packed, n, plan.packed_size);
 }
 
-ffi::Error Step(int64_t id, U32 row, U32 tracked, F32 ctrl, ResultU32 next_row,
+ffi::Error Step(ffi::ThreadPool pool, int64_t id, U32 row, U32 tracked, F32 ctrl, ResultU32 next_row,
                 ResultU32 next_tracked, ResultF32 packed) {
   const Plan* plan = FindPlan(id);
   if (!plan) return UnknownPlan();
@@ -299,10 +363,12 @@ ffi::Error Step(int64_t id, U32 row, U32 tracked, F32 ctrl, ResultU32 next_row,
   call.next_row = static_cast<mjtNum*>(next_row->untyped_data());
   call.next_tracked = static_cast<mjtNum*>(next_tracked->untyped_data());
   call.packed = packed->typed_data();
-  return Apply(*plan, n, nullptr, StepOne, &call);
+  std::vector<int> all(n);
+  std::iota(all.begin(), all.end(), 0);
+  return Apply(pool, call, StepOne, n, std::move(all));
 }
 
-ffi::Error Reset(int64_t id, Pred needed, F32 qpos, F32 qvel, ResultU32 next_row,
+ffi::Error Reset(ffi::ThreadPool pool, int64_t id, Pred needed, F32 qpos, F32 qvel, ResultU32 next_row,
                  ResultU32 next_tracked, ResultF32 packed) {
   const Plan* plan = FindPlan(id);
   if (!plan) return UnknownPlan();
@@ -327,7 +393,7 @@ ffi::Error Reset(int64_t id, Pred needed, F32 qpos, F32 qvel, ResultU32 next_row
       WriteBlank(call, sim, false);
     }
   }
-  return Apply(*plan, n, &ids, ResetOne, &call);
+  return Apply(pool, call, ResetOne, n, std::move(ids));
 }
 
 // Zeros in whole pages that take no memory until they are written: the kernel takes back what the
@@ -377,9 +443,11 @@ extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, 
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(PurerlStep, Step,
-                              ffi::Ffi::Bind().Attr<int64_t>("plan").Arg<U32>().Arg<U32>()
-                                  .Arg<F32>().Ret<U32>().Ret<U32>().Ret<F32>());
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("plan")
+                                  .Arg<U32>().Arg<U32>().Arg<F32>()
+                                  .Ret<U32>().Ret<U32>().Ret<F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(PurerlReset, Reset,
-                              ffi::Ffi::Bind().Attr<int64_t>("plan").Arg<Pred>().Arg<F32>()
-                                  .Arg<F32>().Ret<U32>().Ret<U32>().Ret<F32>());
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("plan")
+                                  .Arg<Pred>().Arg<F32>().Arg<F32>()
+                                  .Ret<U32>().Ret<U32>().Ret<F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(PurerlZeros, Zeros, ffi::Ffi::Bind().Ret<ffi::AnyBuffer>());

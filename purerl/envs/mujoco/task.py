@@ -14,8 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.envs.mujoco.lazily import where_needed
+from purerl.envs.mujoco.lean import lean
 from purerl.envs.mujoco.options import Setup, find_file
-from purerl.envs.mujoco.pairs import with_pairs
 from purerl.envs.mujoco.physics import Engine, Physics
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
@@ -127,7 +127,7 @@ def with_model(params: PyTree, **fields: Array) -> PhysicalParams:
 
 def _make_engine(task: Task, setup: Setup) -> Engine:
     on_c = setup.engine == "mujoco"
-    model = with_pairs(task.model, find_file(task.xml_file)) if on_c else task.model
+    model = lean(task.model, find_file(task.xml_file)) if on_c else task.model
     model = copy.copy(model)
     if setup.solver_iterations is not None:
         model.opt.iterations = setup.solver_iterations

@@ -1,10 +1,12 @@
-"""The same model with its collisions written out pair by pair, for C MuJoCo to step faster.
+"""The same model, laid out for C MuJoCo to step faster, to the same bits.
 
-At every evaluation of the forces MuJoCo sorts all bodies along an axis to find those that may touch,
-although most of what it finds is then filtered out: for an ant, whose legs meet nothing but the
-floor, that takes a sixth of a step. Where few pairs of geoms can ever collide, they are listed
-beforehand instead, as `<pair>` elements with the parameters that MuJoCo would mix. The contacts are
-the same, in the same order, to the last bit; a test holds that over random models.
+- At every evaluation of the forces MuJoCo sorts all bodies along an axis to find those that may touch,
+  although most of what it finds is then filtered out: for an ant, whose legs meet nothing but the
+  floor, that takes a sixth of a step. Where few pairs of geoms can ever collide, they are listed
+  beforehand instead, as `<pair>` elements with the parameters that MuJoCo would mix. The contacts are
+  the same, in the same order; a test holds that over random models. Where none can, MuJoCo need not
+  look at all.
+- Cameras and lights, which it moves along with every evaluation, are left out.
 """
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
@@ -20,12 +22,15 @@ import numpy as np
 
 MAX_PAIRS = 32
 """Beyond, trying each pair takes longer than MuJoCo's search (some 130 for a humanoid)."""
-CHANGED = ("contype", "conaffinity", "pair", "bvh", "name", "sizes", "buffer", "signature", "path")
+CHANGED = (
+    *("contype", "conaffinity", "pair", "bvh", "cam", "light"),
+    *("name", "sizes", "buffer", "signature", "path"),
+)
 """Parts of names of mjModel's fields that may differ between the two models."""
 
 
-def with_pairs(model: Any, xml_file: Path) -> Any:
-    """`model` with its collisions written out, or `model` itself where that would not help.
+def lean(model: Any, xml_file: Path) -> Any:
+    """`model` laid out anew, or `model` itself where that cannot be done.
 
     Args:
         model: a `mujoco.MjModel`.
@@ -33,26 +38,31 @@ def with_pairs(model: Any, xml_file: Path) -> Any:
     """
     import mujoco
 
-    if model.npair or model.nflex:
-        return model
-    pairs = list(_colliding(model))
-    if len(pairs) > MAX_PAIRS:
-        return model
     spec = mujoco.MjSpec.from_file(str(xml_file))
     geoms = list(spec.geoms)
+    for item in [*spec.cameras, *spec.lights]:
+        spec.delete(item)
     for number, geom in enumerate(geoms):
         geom.name = geom.name or f"purerl_{number}"
-    spec.compile()  # numbers the geoms
-    names = {geom.id: geom.name for geom in geoms}
-    for geom in geoms:
-        geom.contype = geom.conaffinity = 0
-    for geom1, geom2 in pairs:
-        spec.add_pair(geomname1=names[geom1], geomname2=names[geom2])
-    paired = spec.compile()
-    for row, (geom1, geom2) in enumerate(pairs):
-        _mix(model, geom1, geom2, paired, row)
-    same = len(geoms) == model.ngeom and _differences(model, paired) == []
-    return paired if same else model
+    try:
+        laid_out = spec.compile()  # numbers the geoms, too
+        pairs = list(_colliding(model))
+        if len(pairs) <= MAX_PAIRS and not model.npair and not model.nflex:
+            names = {geom.id: geom.name for geom in geoms}
+            for geom in geoms:
+                geom.contype = geom.conaffinity = 0
+            for geom1, geom2 in pairs:
+                spec.add_pair(geomname1=names[geom1], geomname2=names[geom2])
+            laid_out = spec.compile()
+            for row, (geom1, geom2) in enumerate(pairs):
+                _mix(model, geom1, geom2, laid_out, row)
+    except ValueError:  # a sensor of a camera, say
+        return model
+    if len(geoms) != model.ngeom or _differences(model, laid_out):
+        return model
+    if not pairs and not model.npair and not model.nflex:
+        laid_out.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
+    return laid_out
 
 
 def _colliding(model: Any) -> Iterator[tuple[int, int]]:
@@ -62,7 +72,9 @@ def _colliding(model: Any) -> Iterator[tuple[int, int]]:
     parents_pass = model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT
     excluded = set(model.exclude_signature.tolist())
     weld, parent = model.body_weldid, model.body_parentid
-    geoms = [range(start, start + num) for start, num in zip(model.body_geomadr, model.body_geomnum, strict=True)]
+    geoms = [
+        range(start, start + num) for start, num in zip(model.body_geomadr, model.body_geomnum, strict=True)
+    ]
     contype, conaffinity = model.geom_contype, model.geom_conaffinity
     for body1 in range(model.nbody):
         for body2 in range(body1 + 1, model.nbody):
