@@ -3,7 +3,8 @@
     python benchmarks/envs.py --out benchmarks/results/envs.json
 
 - `mujoco`: our environment on C MuJoCo inside one `lax.scan`, with a reset after every step, masked to
-  the episodes that ended; `mjx`: the same on MJX.
+  the episodes that ended; `mjx`: the same on MJX; `mjx-reduced`: with 4 iterations of the solver and 8
+  of its line search instead of the task's own.
 - `gymnasium`: Gymnasium's own loop over `gym.make(id)`, or its synchronous vector environment for several.
 - `batch`: `mujoco.batch` driven from Python: physics alone, without observations, rewards, resets or
   contact forces on bodies (which it does not compute), but with the other fields that the task sees.
@@ -52,6 +53,10 @@ GYMNASIUM_IDS = {
     "swimmer": "Swimmer-v5",
     "walker2d": "Walker2d-v5",
 }
+
+
+ENGINES = ("mujoco", "mjx", "mjx-reduced", "gymnasium", "batch")
+REDUCED = {"solver_iterations": 4, "ls_iterations": 8}
 
 
 class Trajectory(NamedTuple):
@@ -188,7 +193,9 @@ def make_case(task: str, engine: str, num_envs: int, num_steps: int) -> Callable
         return gymnasium_case(task, num_envs, num_steps)
     if engine == "batch":
         return batch_case(task, num_envs, num_steps)
-    return purerl_case(env_factory(task)(engine=engine), num_envs, num_steps)
+    engine, _, reduced = engine.partition("-")
+    kwargs = REDUCED if reduced else {}
+    return purerl_case(env_factory(task)(engine=engine, **kwargs), num_envs, num_steps)
 
 
 def measure(cases: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[tuple[float, float]]]:
@@ -227,7 +234,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="+", default=sorted(GYMNASIUM_IDS), choices=sorted(GYMNASIUM_IDS))
-    parser.add_argument("--engines", nargs="+", default=["mujoco", "gymnasium", "batch"])
+    parser.add_argument("--engines", nargs="+", default=["mujoco", "gymnasium", "batch"], choices=ENGINES)
     parser.add_argument("--num-envs", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long each run takes")
     parser.add_argument("--repeats", type=int, default=7)
@@ -258,7 +265,7 @@ def main() -> None:
 
 def steps_in(seconds: float, task: str, engine: str, num_envs: int) -> int:
     """About how many steps of `num_envs` environments `engine` makes in so many seconds."""
-    num_steps = max(16, 256 // num_envs)
+    num_steps = max(8, 256 // num_envs)
     run = make_case(task, engine, num_envs, num_steps)
     began = time.perf_counter()
     run()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from purerl.envs.mujoco import half_cheetah
 from purerl.envs.mujoco.lazily import where_needed
 
 
@@ -55,3 +56,25 @@ def test_batched_and_shared_arguments_mix():
     result = both(jnp.array([True, False, True]), jnp.arange(4.0), jnp.arange(3.0))
     expected = np.arange(4.0) + 10 * np.arange(3.0)[:, None]
     np.testing.assert_array_equal(result, expected * [[1], [0], [1]])
+
+
+@pytest.mark.parametrize("num_envs", [1, 8])
+def test_a_reset_that_none_needs_is_not_in_the_step(num_envs):
+    """XLA moves what is the same in every round of a loop out of it; out of a branch it moves nothing."""
+    env = half_cheetah.make(engine="mujoco", route="native")
+
+    def body(loop, keys):
+        obs, state = loop
+        obs, state, _, terminated, truncated, _ = jax.vmap(env.step)(keys, state, jnp.zeros((num_envs, 6)))
+        ended = terminated | truncated
+        fresh = jax.vmap(env.reset, (0, None, 0))(keys, None, ended)
+        rows = lambda leaf: ended.reshape(ended.shape + (1,) * (leaf.ndim - 1))
+        return jax.tree.map(lambda new, old: jnp.where(rows(new), new, old), fresh, (obs, state)), None
+
+    keys = jax.random.split(jax.random.key(0), (5, num_envs))
+    start = jax.vmap(env.reset)(keys[0])
+    program = jax.jit(lambda start: jax.lax.scan(body, start, keys)[0]).lower(start).compile().as_text()
+    computations = program.split("\n\n")
+    with_step = [part for part in computations if '"purerl_mujoco_step"' in part]
+    with_reset = [part for part in computations if '"purerl_mujoco_reset"' in part]
+    assert with_step and with_reset and not set(with_step) & set(with_reset)

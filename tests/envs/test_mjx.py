@@ -1,8 +1,15 @@
-"""MuJoCo in JAX against C MuJoCo, and what it promises beside the numbers."""
+"""MuJoCo in JAX against C MuJoCo, and what it promises beside the numbers.
+
+MJX's factorisations can wait for one another for ever where XLA has few threads, and how many it has is
+settled when JAX starts. So the first test runs all others in a process of their own, in which NPROC is 8;
+anywhere else they are skipped.
+"""
 
 import importlib
 import json
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +26,8 @@ from purerl.envs.mujoco.options import load_model
 from purerl.envs.mujoco.physics import EngineError
 from purerl.envs.mujoco.task import with_model
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
 BALL = """<mujoco>
   <option timestep="0.01" {option}/>
   <worldbody>
@@ -37,6 +45,21 @@ BALL = """<mujoco>
 </mujoco>"""
 
 
+alone = pytest.mark.skipif("NPROC" not in os.environ, reason="runs in a process of its own, with NPROC=8")
+
+
+@pytest.mark.skipif("NPROC" in os.environ, reason="this is the process")
+def test_in_a_process_with_threads_enough():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["NPROC"] = "8"
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 passed" in done.stdout, done.stdout
+
+
 @pytest.fixture(scope="module")
 def fidelity():
     """benchmarks/fidelity.py."""
@@ -46,6 +69,7 @@ def fidelity():
     sys.modules.pop("fidelity", None)
 
 
+@alone
 @pytest.mark.parametrize("task", ["half_cheetah", "ant-elliptic"])
 def test_one_step_is_c_mujocos(task, fidelity, tmp_path):
     """From 300 visited states. Euler here, RK4 and contact forces there."""
@@ -56,9 +80,10 @@ def test_one_step_is_c_mujocos(task, fidelity, tmp_path):
     assert report["obs"]["max"] > 0, "two engines were compared"
 
 
+@alone
 def test_the_recorded_run_holds_every_task_to_its_tolerance(fidelity):
     record = json.loads((BENCHMARKS / "results" / "fidelity.json").read_text())
-    assert record["tolerances"] == fidelity.TOLERANCES
+    assert record["tolerances"] == json.loads(json.dumps(fidelity.TOLERANCES))
     names = {result["task"] for result in record["results"]}
     assert names == {*fidelity.TOLERANCES} and len(names - {"ant-elliptic"}) == 11
     for result in record["results"]:
@@ -93,6 +118,7 @@ def pendulum():
     return Pendulum()
 
 
+@alone
 def test_each_reset_is_a_draw_of_its_own(pendulum):
     needed = jnp.arange(64) % 3 == 0
     obs, state = pendulum.reset(pendulum.keys(0), needed)
@@ -101,9 +127,11 @@ def test_each_reset_is_a_draw_of_its_own(pendulum):
     assert not np.asarray(obs)[~np.asarray(needed)].any(), "computed where it was not needed"
     assert len(np.unique(again, axis=0)) == 64
     assert (state.time == 0).all() and not state.physics.diverged.any()
-    assert "while[" in str(pendulum.traced.jaxpr)
+    engine = mjx.make_engine(load_model("inverted_pendulum.xml"), 1)
+    assert [engine.rows_at_once(num) for num in (1, 64, 100)] == [1, 2, 4]
 
 
+@alone
 def test_what_is_not_a_number_ends_the_episode_and_stays_alone(pendulum):
     _, state = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
     action = np.zeros((64, 1), np.float32)
@@ -122,12 +150,14 @@ def test_what_is_not_a_number_ends_the_episode_and_stays_alone(pendulum):
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, np.nan_to_num(leaf)), (obs, state, info))
 
 
+@alone
 def test_far_too_large_actions_are_clamped_by_the_model(pendulum):
     _, state = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
     edge, beyond = (pendulum.step(jax.random.key(0), state, np.full((64, 1), a, np.float32)) for a in (3, 30))
     np.testing.assert_array_equal(edge[0], beyond[0])
 
 
+@alone
 @pytest.mark.parametrize("option", ['integrator="RK4"', 'integrator="implicitfast" solver="PGS"'])
 def test_a_free_body_moves_as_on_c_mujoco(option):
     """Over 60 steps through a bounce on the floor; a rotating free joint shows the stages of RK4."""
@@ -162,6 +192,7 @@ def test_a_free_body_moves_as_on_c_mujoco(option):
     np.testing.assert_allclose(ours.change["qpos"][before], c.change["qpos"][before], atol=1e-6)
 
 
+@alone
 def test_physical_parameters_vmap(pendulum):
     """A pole in three gravities and with three masses, each as C MuJoCo has it alone."""
     env = pendulum.env
@@ -186,6 +217,7 @@ def test_physical_parameters_vmap(pendulum):
     assert np.abs(np.diff(ours, axis=0)).max() > 1e-2
 
 
+@alone
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -200,6 +232,7 @@ def test_physical_parameters_that_are_wrong(fields, message, pendulum):
         pendulum.env.reset(jax.random.key(0), with_model(None, **fields))
 
 
+@alone
 def test_c_mujoco_refuses_physical_parameters():
     env = half_cheetah.make(engine="mujoco")
     _, state = env.reset(jax.random.key(0))
@@ -208,12 +241,14 @@ def test_c_mujoco_refuses_physical_parameters():
         jax.vmap(env.step, in_axes=(None, None, 0, None))(jax.random.key(0), state, jnp.ones((2, 6)), params)
 
 
+@alone
 def test_physics_is_traced_in_full_precision(pendulum):
     program = str(pendulum.traced.jaxpr)
     assert "dot_general" in program
     assert program.count("dot_general[") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
 
 
+@alone
 def test_mjx_itself_is_left_as_it_was(pendulum):
     from mujoco.mjx._src import scan, solver
 
@@ -227,6 +262,7 @@ def test_mjx_itself_is_left_as_it_was(pendulum):
     assert scan.body_tree.__module__ == scan.__name__
 
 
+@alone
 def test_a_model_beyond_mjx_is_refused():
     model = mujoco.MjModel.from_xml_string(BALL.format(option='integrator="implicit"'))
     engine = mjx.make_engine(model, 1)
@@ -236,14 +272,16 @@ def test_a_model_beyond_mjx_is_refused():
         mjx.make_engine(model, 1, ("cfrc_exterior",))
 
 
+@alone
 def test_the_engine_fits_the_machine(monkeypatch):
     assert inverted_pendulum.make().reset(jax.random.key(0))[1].physics.row.dtype == jnp.uint32
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert isinstance(inverted_pendulum.make().reset(jax.random.key(0))[1].physics.row, dict)
 
 
+@alone
 def test_a_small_machine_is_warned(monkeypatch, caplog):
-    monkeypatch.delenv("NPROC")
+    monkeypatch.delenv("NPROC", raising=False)
     monkeypatch.setattr(host, "usable_cpus", lambda: 2)
     model = load_model("inverted_pendulum.xml")
     with caplog.at_level(logging.WARNING):
@@ -252,6 +290,7 @@ def test_a_small_machine_is_warned(monkeypatch, caplog):
     assert "NPROC=8" in caplog.text
 
 
+@alone
 def test_ppo_trains():
     cfg = purerl.make_config(
         "ppo", env="inverted_pendulum", engine="mjx", num_envs=8, num_steps=16, num_minibatches=4,
