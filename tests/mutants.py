@@ -44,8 +44,10 @@ ROLLOUT, EVALUATE = "test_rollout.py::test_", "test_evaluate.py::test_"
 CONFIG, CLASSIC = "test_config.py::test_", "envs/test_classic.py::test_"
 NATIVE, TASKS = "envs/test_mujoco_native.py::test_", "envs/test_mujoco_tasks.py::test_"
 STEP, HEALTH = TASKS + "a_step_from_each_state_is_gymnasiums", TASKS + "where_health_ends"
+MJX, LAZILY = "envs/test_mjx.py::test_", "envs/test_lazily.py::test_"
 BATTERY, PROBES = "contracts/test_algorithms.py::test_", "contracts/test_probes.py::test_"
 CUSTOM = "envs/test_custom.py::test_"
+RENDER = "envs/test_render.py::test_"
 STRUCTURE = "contracts/test_structure.py::test_"
 MISTAKES, CLI = "experiment/test_mistakes.py::test_", "experiment/test_cli.py::test_"
 REFUSED, STRANGER = MISTAKES + "a_mistake_is_one_paragraph", MISTAKES + "a_file_from_a_stranger_does_no_harm"
@@ -198,7 +200,7 @@ MUTANTS = [
     Mutant("time limit: hides a death", "envs/functional", "reward, jnp.float32), terminated, truncated", "reward, jnp.float32), terminated & ~truncated, truncated", CLASSIC + "the_time_limit_is_exact"),
     Mutant("parameters: always the defaults", "envs/functional", "params = default_params if params is None else params\n", "params = default_params\n", CLASSIC + "parameters_vmap"),
     # MuJoCo
-    Mutant('engine: no contact forces', 'envs/mujoco/native.cc', '  mj_rnePostConstraint(m, d);  //', '  //', STEP + '[ant-default-plain]'),
+    Mutant('engine: no contact forces', 'envs/mujoco/native.cc', 'if (plan.body_forces) mj_rnePostConstraint(m, d);  //', '//', STEP + '[ant-default-plain]'),
     Mutant('engine: velocity in float32', 'envs/mujoco/native.cc', 'Checked(values[i] - *previous++, &diverged)', 'Checked((float)values[i] - (float)*previous++, &diverged)', TASKS + 'velocity_is_exact_far_from_the_origin[half_cheetah]'),
     Mutant('engine: warnings are not seen', 'envs/mujoco/native.cc', 'diverged |= d->warning[w].number > 0;', '(void)w;', NATIVE + 'a_diverging_simulation_is_masked_and_alone'),
     Mutant('engine: infinities leave it', 'envs/mujoco/native.cc', 'if (!mju_isBad(value)) return', 'if (true) return', NATIVE + 'a_diverging_simulation_is_masked_and_alone'),
@@ -455,7 +457,7 @@ MUTANTS = [
     Mutant("directory: no row waits", "experiment/directory", "finished - unfinished <= rows <= finished", "rows == finished", CHECKPOINT + "places_where_a_run_can_stand"),
     Mutant("directory: pieces that do not divide", "experiment/directory", "if schedule.warmup_steps % warmup or schedule.row_steps % train:", "if False:", CHECKPOINT + "places_where_a_run_can_stand"),
     Mutant("directory: rows of anything", "experiment/directory", "if not {\"epoch\", \"step\", \"time\", *names} <= numbers:", "if False:", HOSTILE + "[metrics.jsonl with too little-resume]"),
-    Mutant("run: opens a stranger's model", "experiment/run", "        _refuse_files(cfg)\n", "        pass\n", CHECKPOINT + "a_model_of_ones_own_comes_as_an_environment"),
+    Mutant("run: opens a stranger's model", "experiment/run", "    if env is None:\n        refuse_files(", "    if False:\n        refuse_files(", CHECKPOINT + "a_model_of_ones_own_comes_as_an_environment"),
     Mutant("scan: calls only by their own name", "experiment/files", "import hashlib\n", "import hashlib\nfrom os import system as go\n", STRUCTURE + "nothing_runs_code_from_files[purerl/experiment/files.py]"),
     # Stopping and going on
     Mutant("loop: signals are not asked for", "experiment/loop", "while not (self._interrupts.pending or self._is_over(snapshot)):", "while not self._is_over(snapshot):", "experiment/test_resume.py::test_signals_in_every_phase[sac-1]"),
@@ -526,6 +528,30 @@ MUTANTS = [
     Mutant("rover: nothing met is near", "envs/mujoco/rover", "jnp.where(ranges < 0, MAX_RANGE, ranges)", "ranges", CUSTOM + "arrivals_and_collisions"),
     Mutant("rover: beams run to the right", "envs/mujoco/assets/rover.xml", 'euler="0 0 22.5"', 'euler="0 0 -22.5"', CUSTOM + "readings_are_what_the_beams_meet"),
     Mutant("rover: beams at wheel height", "envs/mujoco/assets/rover.xml", '<site name="beam" pos="0 0 0.16"', '<site name="beam" pos="0 0 0.06"', CUSTOM + "in_motion_the_rover_does_not_see_itself"),
+    Mutant('mjx: stages elsewhere', 'envs/mujoco/mjx.py', 'np.array([0, 3, 3, 6], np.float32) / 6', 'np.array([0, 3, 3, 3], np.float32) / 6', MJX + 'a_free_body_moves_as_on_c_mujoco'),
+    Mutant('mjx: stages weigh otherwise', 'envs/mujoco/mjx.py', 'np.array([1, 2, 2, 1], np.float32) / 6', 'np.array([2, 1, 1, 2], np.float32) / 6', MJX + 'a_free_body_moves_as_on_c_mujoco'),
+    Mutant('mjx: shows a stage for the step', 'envs/mujoco/mjx.py', 'return state, {name: state.get(name, value) for name, value in seen.items()}', 'return state, seen', MJX + 'a_free_body_moves_as_on_c_mujoco'),
+    Mutant('mjx: contact forces of the first step', 'envs/mujoco/mjx.py', '(i == frame_skip - 1) & now', '(i == 0) & now', MJX + 'one_step_is_c_mujocos'),
+    Mutant('mjx: any action is one', 'envs/mujoco/mjx.py', 'ctrl_is_bad = ~(jnp.abs(ctrl) <= MAX_VALUE).all()', 'ctrl_is_bad = jnp.bool_(False)', MJX + 'what_is_not_a_number_ends_the_episode_and_stays_alone'),
+    Mutant('mjx: shows what is no number', 'envs/mujoco/mjx.py', 'jnp.where(diverged, other, value)', 'value', MJX + 'what_is_not_a_number_ends_the_episode_and_stays_alone'),
+    Mutant('mjx: resets all at once', 'envs/mujoco/mjx.py', '-(-num_sims // RESET_SHARE)', 'num_sims', MJX + 'each_reset_is_a_draw_of_its_own'),
+    Mutant('mjx: rounded products', 'envs/mujoco/mjx.py', 'jax.default_matmul_precision("highest")', 'jax.default_matmul_precision("default")', MJX + 'physics_is_traced_in_full_precision'),
+    Mutant('mjx: leaves its loops in MJX', 'envs/mujoco/mjx.py', '            solver._while_loop_scan, scan.body_tree = theirs', '            pass', MJX + 'mjx_itself_is_left_as_it_was'),
+    Mutant('mjx: no PGS', 'envs/mujoco/mjx.py', 'model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON', 'pass', MJX + 'a_free_body_moves_as_on_c_mujoco'),
+    Mutant('mjx: one physics for all', 'envs/mujoco/mjx.py', 'else name: value})', 'else name: stands})', MJX + 'physical_parameters_vmap'),
+    Mutant('mujoco: physical parameters ignored', 'envs/mujoco/host.py', '    if overrides:', '    if False:', MJX + 'c_mujoco_refuses_physical_parameters'),
+    Mutant('lazily: fills up with a row', 'envs/mujoco/lazily.py', 'fill_value=num_rows)[0]', 'fill_value=0)[0]', LAZILY + 'rows_that_need_it_get_their_own_result'),
+    Mutant('lazily: the first rows for all', 'envs/mujoco/lazily.py', 'leaf.at[rows].get(mode="clip")', 'leaf[:chunk]', LAZILY + 'rows_that_need_it_get_their_own_result'),
+    Mutant('lazily: every row in every round', 'envs/mujoco/lazily.py', 'min(num_rows, rows_at_once(num_rows))', 'num_rows', LAZILY + 'no_more_rounds_than_the_rows_take'),
+    Mutant('lazily: a loop for a branch', 'envs/mujoco/lazily.py', 'return jax.lax.cond(needed.any(), run, lambda *_: zeros, needed, *args)', 'return jax.lax.while_loop(lambda loop: loop[0].any(), lambda _: (jnp.zeros_like(needed), run(needed, *args)), (needed, zeros))[1]', LAZILY + 'a_reset_that_none_needs_is_not_in_the_step'),
+    Mutant("render: upside down", "envs/mujoco/opengl", "return self.pixels[::-1].copy()", "return self.pixels.copy()", RENDER + "frames_are_gymnasiums_to_the_bit"),
+    Mutant("render: every state is the first", "envs/mujoco/opengl", "        place(self.model, self.data)\n", "        place(self.model, self.data) if not self.data.qpos.any() else None\n", RENDER + "states_may_have_any_leading_axes"),
+    Mutant("render: pictures of a width share a canvas", "envs/mujoco/opengl", "key = id(model), width, height", "key = id(model), width, width", RENDER + "pictures_have_the_size_asked_for"),
+    Mutant("render: canvases grow without end", "envs/mujoco/opengl", "len(canvases) > MAX_CANVASES", "len(canvases) > 99", RENDER + "canvases_are_kept_and_the_oldest_freed"),
+    Mutant("render: PyOpenGL stays with what failed", "envs/mujoco/opengl", "                del sys.modules[name]\n", "                pass\n", RENDER + "a_backend_that_fails_leaves_room_for_the_next"),
+    Mutant("render: geoms stay at rest", "envs/mujoco/render", "        data.qpos[:], data.qvel[:] = qpos, qvel\n        mujoco.mj_forward(model, data)\n", "        data.qpos[:], data.qvel[:] = qpos, qvel\n", RENDER + "states_of_mjx_are_drawn_alike"),
+    Mutant("render: looks at the mean", "envs/mujoco/render", "np.median(data.geom_xpos, axis=0)", "np.mean(data.geom_xpos, axis=0)", RENDER + "frames_are_gymnasiums_to_the_bit"),
+    Mutant("render: a camera below 0", "envs/mujoco/render", "_is_integer(number) and 0 <= number < model.ncam", "_is_integer(number) and number < model.ncam", RENDER + "what_cannot_be_drawn_is_told"),
 ]
 # fmt: on
 
@@ -535,7 +561,7 @@ def copy_of_the_repository() -> Iterator[Path]:
     """A scratch copy, removed afterwards."""
     ignore = shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "dist")
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
-        for name in ("purerl", "tests"):
+        for name in ("purerl", "tests", "benchmarks"):
             shutil.copytree(ROOT / name, Path(scratch, name), ignore=ignore)
         shutil.copy(ROOT / "pyproject.toml", scratch)
         yield Path(scratch)
@@ -545,6 +571,8 @@ def run(repository: Path, *nodes: str) -> tuple[int, str]:
     """pytest's exit status and output in that copy; status 1 where the time ran out."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *nodes]
     env = os.environ | {"PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
+    if any("test_mjx" in node for node in nodes):
+        env["NPROC"] = "8"
     try:
         done = subprocess.run(
             command, cwd=repository, env=env, capture_output=True, text=True, timeout=TIME_LIMIT, check=False

@@ -123,6 +123,10 @@ def parse(argv: Sequence[str]) -> tuple[RunOptions, Config]:
     if unknown:
         _refuse(unknown, cls)
     options = from_dict(RunOptions, cast(RunOptions, vars(words.run)))
+    if options.resume and not any(word.replace("_", "-").startswith("--env-kwargs") for word in argv):
+        from purerl.experiment.directory import refuse_files
+
+        refuse_files(base.env_kwargs, "If the file is yours, give --env-kwargs again.")
     return options, from_dict(cls, cast(cls, vars(getattr(words, algo))))
 
 

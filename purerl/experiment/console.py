@@ -35,10 +35,10 @@ class Display(AbstractContextManager):
         self._live = self._console.is_terminal and enabled
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             console=self._console,
             expand=True,
             disable=not self._live,
@@ -59,7 +59,7 @@ class Display(AbstractContextManager):
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(text, soft_wrap=True, markup=False)  # a directory may be named [/x]
 
     def phase(self, text: str) -> None:
         """What is going on before the first step."""

@@ -16,7 +16,7 @@ import math
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, shorten
+from purerl.envs.mujoco.options import ASSETS
 from purerl.experiment import checkpoint
 from purerl.experiment.checkpoint import CheckpointError, Manifest, SchemaError
 from purerl.experiment.files import DamagedFile, read_sealed, write_sealed
@@ -91,6 +92,13 @@ def read_record(path: Path, field: str = "resume") -> dict[str, Any]:
                 return {name: record[name] for name in RECORD_FIELDS}
     why = shorten(str(reason), 300)
     raise ConfigError(field, str(path), f"it must be the directory of a run: {why}")
+
+
+def refuse_files(env_kwargs: Mapping[str, Any], hint: str) -> None:
+    """Raises ConfigError if `env_kwargs`, which may be a stranger's, names a file to be opened."""
+    model = env_kwargs.get("xml_file")
+    if model is not None and model not in [asset.name for asset in ASSETS.glob("*.xml")]:
+        raise ConfigError("xml_file", model, "a model that the files of a run name is not opened", hint)
 
 
 def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:

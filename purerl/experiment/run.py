@@ -17,11 +17,17 @@ import numpy as np
 
 import purerl
 from purerl.config import Config, ConfigError, count, from_dict, real, shorten, to_dict, validate_value
-from purerl.envs.mujoco.options import ASSETS
 from purerl.experiment.available import available_bytes
 from purerl.experiment.checkpoint import CheckpointError
 from purerl.experiment.console import Display, spread
-from purerl.experiment.directory import FIXED, RunDirectory, holds_a_run, load_newest, read_record
+from purerl.experiment.directory import (
+    FIXED,
+    RunDirectory,
+    holds_a_run,
+    load_newest,
+    read_record,
+    refuse_files,
+)
 from purerl.experiment.interrupts import Interrupts
 from purerl.experiment.loop import Loop
 from purerl.experiment.memory import make_plan, refuse_if_too_large
@@ -168,7 +174,7 @@ def load(
     record = read_record(path, "run_dir")
     cfg = config_of(record)
     if env is None:
-        _refuse_files(cfg)
+        refuse_files(cfg.env_kwargs, "Make the environment, and pass it as env.")
     driver = make_driver(cfg, env, networks)
     state = _state_shapes(driver, cfg, record["seeds"])
     arrays: dict[str, Any] = {"state": state}
@@ -189,14 +195,6 @@ def _state_shapes(driver: Driver, cfg: Config, seeds: int) -> TrainState:
     """What the state of so many seeds looks like, as `jax.ShapeDtypeStruct`s; training is not traced."""
     keys, hyper = jax.eval_shape(lambda: (seed_keys(cfg, seeds), make_hyper(cfg)))
     return jax.eval_shape(jax.vmap(driver.init, in_axes=(0, None)), keys, hyper)
-
-
-def _refuse_files(cfg: Config) -> None:
-    """Raises ConfigError if `cfg`, which may be a stranger's, names a file to be opened."""
-    model = cfg.env_kwargs.get("xml_file")
-    if model is not None and model not in [asset.name for asset in ASSETS.glob("*.xml")]:
-        what = "a model that the files of a run name is not opened"
-        raise ConfigError("xml_file", model, what, "Make the environment, and pass it as env.")
 
 
 def config_of(record: Mapping[str, Any]) -> Config:

@@ -41,7 +41,7 @@ RUNS = re.compile(
 DOORS = {
     "importlib.import_module": {"purerl/__init__.py", "purerl/registry.py"},
     "subprocess": {"purerl/envs/mujoco/build.py"},
-    "ctypes": {"purerl/envs/mujoco/build.py", "purerl/envs/mujoco/native.py"},
+    "ctypes": {f"purerl/envs/mujoco/{name}.py" for name in ("build", "callback", "native")},
 }
 """What few files need, and which; programs beside the package may use all of it."""
 HEAVY = ("distrax", "mujoco", "mujoco.mjx", "orbax", "matplotlib", "tyro", "rich")

@@ -20,21 +20,24 @@ from purerl.envs.mujoco.options import ASSETS, load_model
 from purerl.envs.mujoco.physics import EngineError
 
 ROOT = Path(__file__).parents[2]
+both_routes = pytest.mark.parametrize("route", ["native", "callback"])
 
 
 @pytest.mark.parametrize("shape", [(64,), (3, 16)], ids=["envs", "seeds x envs"])
 @pytest.mark.parametrize("task", ["ant", "half_cheetah"])
-def test_batches_of_any_shape(task, shape):
+@both_routes
+def test_batches_of_any_shape(route, task, shape):
     gym = record(task, count := int(np.prod(shape)))
-    result = vmapped_step(env := MODULES[task].make(), len(shape))(
+    result = vmapped_step(env := MODULES[task].make(route=route), len(shape))(
         env.default_params, jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), gym)
     )
     assert_same(task, jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[len(shape) :]), result), gym)
 
 
 @pytest.mark.parametrize("shape", [(), (2, 3)])
-def test_reset_only_where_needed(shape):
-    env = half_cheetah.make()
+@both_routes
+def test_reset_only_where_needed(route, shape):
+    env = half_cheetah.make(route=route)
     keys = jax.random.split(jax.random.key(0), shape)
     needed = jnp.arange(int(np.prod(shape))).reshape(shape) % 2 == 0
     everywhere, masked = env.reset, lambda key, needed: env.reset(key, None, needed)
@@ -44,7 +47,7 @@ def test_reset_only_where_needed(shape):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[needed], b[needed]), full, some)
     assert not np.asarray(some[1].physics.row)[~np.asarray(needed)].any(), "physics was computed"
     program = str(jax.make_jaxpr(masked)(keys, needed))
-    assert "while[" in program, "where nothing ends, nothing should be drawn"
+    assert "cond[" in program, "where nothing ends, nothing should be drawn"
 
 
 def test_time_limit():
@@ -65,9 +68,10 @@ def test_termination_and_time_limit_may_coincide():
     assert info["reward_survive"] == 0 and info["diverged"] == 0
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-def test_actions_that_are_no_numbers_end_the_episode(bad):
-    env = ant.make()
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+@both_routes
+def test_actions_that_are_no_numbers_end_the_episode(route, bad):
+    env = ant.make(route=route)
     _, state = env.reset(jax.random.key(0))
     action = jnp.zeros(8).at[3].set(bad)
     obs, state, reward, terminated, _, info = jax.jit(env.step)(jax.random.key(0), state, action)
@@ -76,8 +80,9 @@ def test_actions_that_are_no_numbers_end_the_episode(bad):
     assert not Path("MUJOCO_LOG.TXT").exists()
 
 
-def test_a_diverging_simulation_is_masked_and_alone():
-    env = half_cheetah.make()
+@both_routes
+def test_a_diverging_simulation_is_masked_and_alone(route):
+    env = half_cheetah.make(route=route)
     _, states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 8))
     step = jax.jit(jax.vmap(lambda state: env.step(jax.random.key(0), state, jnp.ones(6))))
     healthy = step(states)
@@ -98,28 +103,36 @@ def test_a_diverging_simulation_is_masked_and_alone():
     assert not Path("MUJOCO_LOG.TXT").exists()
 
 
-def test_an_error_inside_mujoco_is_a_diverged_simulation():
+@both_routes
+def test_an_error_inside_mujoco_is_a_diverged_simulation(route):
     xml = (ASSETS / "ant.xml").read_text()
     xml = xml.replace("<default>", '<size memory="16K"/><default>', 1)  # too little for contacts
-    engine = host.make_engine(mujoco.MjModel.from_xml_string(xml), 5, ("cfrc_ext",), ("xpos",))
-    qpos = np.float32([0, 0, 0.75, 1] + [0] * 11)
-    qpos = np.stack([qpos, qpos - np.float32(0.75) * (np.arange(15) == 2)])
-    physics = jax.vmap(engine.reset)(jnp.ones(2, bool), qpos, jnp.zeros((2, 14)), {})
-    np.testing.assert_array_equal(physics.diverged, [False, True])
+    model = mujoco.MjModel.from_xml_string(xml)
+    engine = host.make_engine(model, 5, ("cfrc_ext",), ("xpos",), num_threads=1, route=route)
+    high = np.float32([0, 0, 0.75, 1] + [0] * 11)
+    low = high - np.float32(0.75) * (np.arange(15) == 2)
+    qpos = np.stack([high, low, high])  # the last one in the memory in which the error was
+    physics = jax.vmap(engine.reset)(jnp.ones(3, bool), qpos, jnp.zeros((3, 14)), {})
+    np.testing.assert_array_equal(physics.diverged, [False, True, False])
     in_the_floor = np.array(physics.row)
     in_the_floor.view(np.float64)[:, 1:16] = qpos
-    physics = jax.vmap(engine.step)(physics._replace(row=in_the_floor), jnp.zeros((2, 8)), {})
-    np.testing.assert_array_equal(physics.diverged, [False, True])
-    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, np.nan_to_num(leaf)), physics)
+    for _ in range(3):
+        after = jax.vmap(engine.step)(physics._replace(row=in_the_floor), jnp.zeros((3, 8)), {})
+        np.testing.assert_array_equal(after.diverged, [False, True, False])
+        jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, np.nan_to_num(leaf)), after)
+        jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf[0], leaf[2]), after)
 
 
-def test_warnings_of_other_simulations_still_go_where_they_went(capfd):
-    half_cheetah.make()
+@both_routes
+def test_warnings_of_other_simulations_still_go_where_they_went(route, capfd):
+    half_cheetah.make(route=route).reset(jax.random.key(0))
+    capfd.readouterr()
     model = load_model("half_cheetah.xml")
     data = mujoco.MjData(model)
     data.qpos[0] = np.nan
     mujoco.mj_step(model, data)
-    assert Path("MUJOCO_LOG.TXT").exists()
+    assert "Nan, Inf or huge value in QPOS" in Path("MUJOCO_LOG.TXT").read_text()
+    assert "Nan, Inf or huge value in QPOS" in capfd.readouterr().out
 
 
 def test_parameters_vmap():
@@ -133,14 +146,15 @@ def test_parameters_vmap():
     np.testing.assert_allclose(info["reward_ctrl"], -6 * weights)
 
 
-def test_thread_count_changes_no_bits():
+@both_routes
+def test_thread_count_changes_no_bits(route):
     model = load_model("ant.xml")
     rng = np.random.default_rng(0)
     qpos = (model.qpos0 + rng.uniform(-0.1, 0.1, (64, model.nq))).astype(np.float32)
     qvel, ctrl = rng.normal(size=(64, model.nv)), rng.normal(size=(64, model.nu))
 
     def run(num_threads):
-        engine = host.make_engine(model, 5, ("cfrc_ext",), ("xpos",), num_threads)
+        engine = host.make_engine(model, 5, ("cfrc_ext",), ("xpos",), num_threads, route)
         physics = jax.vmap(engine.reset)(np.ones(64, bool), qpos, qvel.astype(np.float32), {})
         step = jax.jit(jax.vmap(engine.step))
         for _ in range(20):

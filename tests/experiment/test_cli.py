@@ -12,7 +12,8 @@ from flax.core import FrozenDict
 
 from purerl import registry
 from purerl.config import ALIASES, ConfigError
-from purerl.experiment import cli
+from purerl.experiment import cli, directory
+from purerl.experiment.console import Display
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = "--env pendulum --total-timesteps 300 --learning-starts 100 --log-interval 100 --eval-interval 0"
@@ -200,3 +201,27 @@ def test_without_a_terminal_there_are_plain_lines(trained):
     _, process = trained
     assert "\x1b" not in process.stderr and "compiled in" in process.stderr
     assert "300 of 300 steps" in process.stderr and "steps/s" in process.stderr
+
+
+def test_a_model_that_a_resumed_run_names_is_not_opened(monkeypatch):
+    """Unless it is ours, or the user names it too."""
+    record = {"seeds": 1, "config": {"algo": "ppo", "env": "ant", "env_kwargs": {"xml_file": "/dev/zero"}}}
+    monkeypatch.setattr(directory, "read_record", lambda path: record)
+    with pytest.raises(ConfigError, match=r"xml_file = '/dev/zero' .*is not opened.*--env-kwargs"):
+        cli.parse(["--resume", "runs/theirs"])
+    given = ["--env-kwargs", json.dumps(record["config"]["env_kwargs"])]
+    assert cli.parse(["--resume", "runs/theirs", *given])[1].env_kwargs["xml_file"] == "/dev/zero"
+    record["config"]["env_kwargs"] = {"xml_file": "ant.xml"}
+    assert cli.parse(["--resume", "runs/ours"])[1].env_kwargs["xml_file"] == "ant.xml"
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_brackets_in_names_are_no_markup(live, monkeypatch, capsys):
+    if live:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "200")
+    with Display("ppo on [/x]", 100, 1) as display:
+        display.say("in runs/[/x] and runs/[red]")
+        display.phase("compiling [/y]")
+    shown = capsys.readouterr().err
+    assert "in runs/[/x] and runs/[red]" in shown and "ppo on [/x]" in shown and "compiling [/y]" in shown

@@ -40,7 +40,7 @@ To use a particular compiler, name it in the environment variable CXX."""
 @functools.cache
 def load_library() -> ctypes.CDLL:
     """The native engine, built if this machine has not built it yet. Raises EngineError."""
-    _expose_mujoco()
+    load_mujoco()
     path = _library_path()
     if path.exists():
         try:
@@ -54,15 +54,18 @@ def load_library() -> ctypes.CDLL:
         raise EngineError(ADVICE.format(problem=f"the result does not load: {error}")) from error
 
 
-def _expose_mujoco() -> None:
-    """Let a library that is linked to nothing find the symbols of the libmujoco in this process."""
+def load_mujoco() -> ctypes.CDLL:
+    """The libmujoco of this process, whose symbols a library that is linked to nothing then finds.
+
+    Raises EngineError if there is none.
+    """
     import mujoco
 
     folder = Path(mujoco.__file__).parent
     names = sorted([*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib")])
     if not names:
         raise EngineError(f"no libmujoco in {folder}: reinstall the mujoco package")
-    ctypes.CDLL(str(names[0]), mode=ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(names[0]), mode=ctypes.RTLD_GLOBAL)
 
 
 def _library_path() -> Path:

@@ -9,18 +9,23 @@ NumPy only: a JAX call there can wait for the very thread that it runs on.
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import math
 import os
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import jax
 import numpy as np
 
+from purerl.envs.mujoco.build import load_mujoco
 from purerl.envs.mujoco.host import Plan, Route
+from purerl.envs.mujoco.physics import EngineError
 from purerl.types import Array
 
 MAX_VALUE = 1e10
@@ -61,9 +66,9 @@ class _Simulations:
         model, plan = self.plan.model, self.plan
         body_forces = {"cacc", "cfrc_int", "cfrc_ext"} & {*plan.fields, *plan.tracked}
         leading = ctrl.shape[:-1]
-        rows = _flat(row, np.float64, plan.row_size)
-        tracked_rows = _flat(tracked, np.float64, plan.tracked_size)
-        ctrls = _flat(ctrl, np.float32, model.nu)
+        rows = _flat(row, np.float64, leading, plan.row_size)
+        tracked_rows = _flat(tracked, np.float64, leading, plan.tracked_size)
+        ctrls = _flat(ctrl, np.float32, leading, model.nu)
 
         def one(data, sim):
             mujoco.mj_setState(model, data, rows[sim], mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -81,8 +86,8 @@ class _Simulations:
         import mujoco
 
         model = self.plan.model
-        positions = _flat(qpos, np.float32, model.nq)
-        velocities = _flat(qvel, np.float32, model.nv)
+        positions = _flat(qpos, np.float32, needed.shape, model.nq)
+        velocities = _flat(qvel, np.float32, needed.shape, model.nv)
 
         def one(data, sim):
             mujoco.mj_resetData(model, data)
@@ -108,10 +113,15 @@ class _Simulations:
 
         sims = np.flatnonzero(wanted)
         num_parts = min(self.plan.num_threads, len(sims) // 4)  # waking a thread costs a small step
-        if num_parts > 1:
-            list(self._pool().map(work, np.array_split(sims, num_parts)))
-        elif len(sims):
+        helpers = []
+        with suppress(RuntimeError):  # threads are no longer started: the interpreter is shutting down
+            for part in reversed(np.array_split(sims, max(num_parts, 1))[1:]):
+                helpers.append(self._pool().submit(work, part))
+                sims = sims[: -len(part)]
+        if len(sims):
             work(sims)
+        for helper in helpers:
+            helper.result()
         bits = (rows.view(np.uint32), tracked.view(np.uint32), packed)
         return tuple(array.reshape(*leading, array.shape[-1]) for array in bits)
 
@@ -129,7 +139,8 @@ class _Simulations:
         now = [np.ravel(getattr(data, name)) for name in self.plan.tracked]
         tracked[:] = np.concatenate(now) if now else 0
         # Subtracted in float64: a velocity stays exact however far from the origin the robot is.
-        change = np.zeros_like(tracked) if previous is None else tracked - previous
+        with np.errstate(invalid="ignore"):  # inf - inf
+            change = np.zeros_like(tracked) if previous is None else tracked - previous
         seen = np.concatenate([*values, change])
         bad = ~(np.abs(seen) <= MAX_VALUE)
         packed[:-1] = np.where(bad, 0, seen)
@@ -150,9 +161,9 @@ class _Simulations:
         return self.threads
 
 
-def _flat(array: Any, dtype: Any, size: int) -> np.ndarray:
-    """`[N, size]` of `dtype` in the bits of `array [..., *]`."""
-    return np.ascontiguousarray(array).view(dtype).reshape(-1, size)
+def _flat(array: Any, dtype: Any, leading: tuple[int, ...], size: int) -> np.ndarray:
+    """`[N, size]` of `dtype` in the bits of `array [*leading, *]`."""
+    return np.ascontiguousarray(array).view(dtype).reshape(math.prod(leading), size)
 
 
 @functools.cache
@@ -170,10 +181,27 @@ def _silence() -> None:
     """
     import mujoco
 
+    others = mujoco.get_mju_user_warning() or _compiled_handler()
+
     def on_warning(message: str) -> None:
-        if not getattr(_in_engine, "now", False):
+        if getattr(_in_engine, "now", False):
+            return
+        if others:
+            others(message)
+        else:
             mujoco.mju_writeLog("WARNING", message)
             print(f"WARNING: {message}\n")
 
-    if mujoco.get_mju_user_warning() is None:
-        mujoco.set_mju_user_warning(on_warning)
+    mujoco.set_mju_user_warning(on_warning)
+
+
+def _compiled_handler() -> Callable[[str], None] | None:
+    """What takes MuJoCo's warnings in C, such as the native route's own handler."""
+    try:
+        address = ctypes.c_void_p.in_dll(load_mujoco(), "mju_user_warning").value
+    except (EngineError, ValueError):
+        return None
+    if not address:
+        return None
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address)
+    return lambda message: handler(message.encode())

@@ -128,10 +128,15 @@ def _choose(plan: Plan, route: str) -> Route:
     except EngineError as error:
         if route == "native":
             raise
-        reason = str(error).splitlines()[0]
+        warn_once(str(error).splitlines()[0])
+    return callback.make_route(plan)
+
+
+@functools.cache
+def warn_once(reason: str) -> None:
+    """Tell why the slow route runs, however many environments of this process take it."""
     text = "MuJoCo runs through Python callbacks, with the same results but many times slower: %s"
     logging.getLogger(__name__).warning(text, reason)
-    return callback.make_route(plan)
 
 
 def _refuse(overrides: dict[str, Array]) -> None:

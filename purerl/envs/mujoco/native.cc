@@ -109,9 +109,11 @@ int ParseFields(const mjModel* m, const char* names, std::vector<Field>* fields,
 // Divergence is reported to the program, so MuJoCo need not also print and write MUJOCO_LOG.TXT.
 // Warnings from anybody else's simulations in this process go where they always went.
 thread_local bool in_engine = false;
+void (*others_warning)(const char*) = nullptr;
 
 void OnWarning(const char* message) {
   if (in_engine) return;
+  if (others_warning) return others_warning(message);
   mju_writeLog("WARNING", message);
   std::printf("WARNING: %s\n\n", message);
 }
@@ -426,7 +428,9 @@ extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, 
   int tracked_size = ParseFields(model, tracked, &plan->tracked, error, error_size);
   if (fields_size < 0 || tracked_size < 0) return -1;
   std::lock_guard<std::mutex> lock(plans_mutex);
-  if (!mju_user_warning) mju_user_warning = OnWarning;
+  static bool listening = false;  // once: whoever comes after us may hand on to us
+  if (!listening) others_warning = std::exchange(mju_user_warning, OnWarning);
+  listening = true;
   int packed_size = plan->packed_size = fields_size + tracked_size + 1;
   if (plans.count(id)) return packed_size;
   plan->model = mj_copyModel(nullptr, model);

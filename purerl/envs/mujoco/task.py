@@ -17,6 +17,7 @@ from purerl.envs.mujoco.lazily import where_needed
 from purerl.envs.mujoco.lean import lean
 from purerl.envs.mujoco.options import Setup, find_file
 from purerl.envs.mujoco.physics import Engine, Physics
+from purerl.envs.mujoco.render import make_render
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
 
@@ -108,6 +109,7 @@ def make_env(task: Task, setup: Setup) -> EnvFunctions:
         action_space=spaces.Box(low, high, dtype=np.float32),
         max_episode_steps=setup.max_episode_steps,
         default_params=task.params,
+        render=make_render(task),
     )
 
 
