@@ -44,6 +44,7 @@ ROLLOUT, EVALUATE = "test_rollout.py::test_", "test_evaluate.py::test_"
 CONFIG, CLASSIC = "test_config.py::test_", "envs/test_classic.py::test_"
 NATIVE, TASKS = "envs/test_mujoco_native.py::test_", "envs/test_mujoco_tasks.py::test_"
 STEP, HEALTH = TASKS + "a_step_from_each_state_is_gymnasiums", TASKS + "where_health_ends"
+LEAN, CALLBACK = "envs/test_lean.py::test_", "envs/test_mujoco_callback.py::test_"
 MJX, LAZILY = "envs/test_mjx.py::test_", "envs/test_lazily.py::test_"
 BATTERY, PROBES = "contracts/test_algorithms.py::test_", "contracts/test_probes.py::test_"
 CUSTOM = "envs/test_custom.py::test_"
@@ -552,6 +553,18 @@ MUTANTS = [
     Mutant("render: geoms stay at rest", "envs/mujoco/render", "        data.qpos[:], data.qvel[:] = qpos, qvel\n        mujoco.mj_forward(model, data)\n", "        data.qpos[:], data.qvel[:] = qpos, qvel\n", RENDER + "states_of_mjx_are_drawn_alike"),
     Mutant("render: looks at the mean", "envs/mujoco/render", "np.median(data.geom_xpos, axis=0)", "np.mean(data.geom_xpos, axis=0)", RENDER + "frames_are_gymnasiums_to_the_bit"),
     Mutant("render: a camera below 0", "envs/mujoco/render", "_is_integer(number) and 0 <= number < model.ncam", "_is_integer(number) and number < model.ncam", RENDER + "what_cannot_be_drawn_is_told"),
+    Mutant('lean: the larger margin', 'envs/mujoco/lean.py', 'model.geom_margin[both].sum()', 'model.geom_margin[both].max()', LEAN + 'random_models_step_to_the_same_bits'),
+    Mutant('lean: the smaller friction', 'envs/mujoco/lean.py', 'model.geom_friction[both].max(0)', 'model.geom_friction[both].min(0)', LEAN + 'random_models_step_to_the_same_bits'),
+    Mutant('lean: priorities turned round', 'envs/mujoco/lean.py', 'int(priority[1] > priority[0])', 'int(priority[1] < priority[0])', LEAN + 'random_models_step_to_the_same_bits'),
+    Mutant('lean: solvers mixed half and half', 'envs/mujoco/lean.py', 'mix = weight[0] / (weight[0] + weight[1])', 'mix = 0.5', LEAN + 'random_models_step_to_the_same_bits'),
+    Mutant('lean: parents collide', 'envs/mujoco/lean.py', ' or (related and not parents_pass)', '', LEAN + 'random_models_step_to_the_same_bits'),
+    Mutant('lean: contacts in any order', 'envs/mujoco/lean.py', 'yield from sorted(pairs) if', 'yield from sorted(pairs, reverse=True) if', LEAN + 'random_models_step_to_the_same_bits'),
+    Mutant('lean: any model passes', 'envs/mujoco/lean.py', '    if _differences(model, laid_out):', '    if False:', LEAN + 'a_model_that_was_changed_stays_as_it_is'),
+    Mutant('callback: no contact forces', 'envs/mujoco/callback.py', '            if body_forces:', '            if False:', CALLBACK + 'the_routes_are_equal_to_the_bit'),
+    Mutant('callback: velocity from the start', 'envs/mujoco/callback.py', 'else tracked - previous', 'else tracked', CALLBACK + 'the_routes_are_equal_to_the_bit'),
+    Mutant('callback: warnings are not seen', 'envs/mujoco/callback.py', 'bad.any() or data.warning.number[_breakdowns()].any()', 'bad.any()', CALLBACK + 'the_routes_break_down_alike'),
+    Mutant('callback: one simulation for all', 'envs/mujoco/callback.py', '            self.idle.put(data)', '            self.idle.put(data), self.idle.put(data)', CALLBACK + 'calls_from_several_threads_do_not_mix'),
+    Mutant('mujoco: falls back in silence', 'envs/mujoco/host.py', '        warn_once(str(error).splitlines()[0])', '        pass', CALLBACK + 'without_the_native_route_one_line_says_so'),
 ]
 # fmt: on
 

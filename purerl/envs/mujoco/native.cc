@@ -29,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -243,6 +244,17 @@ void GiveBatch(const Plan& plan, int n, mjBatch* batch) {
   if (evicted.batch) mjb_deleteBatch(evicted.batch);
 }
 
+// A fork waits until nobody holds a lock, lest the child find one that its holder cannot give back.
+void LockAll() {
+  plans_mutex.lock();
+  idle_mutex.lock();
+}
+
+void UnlockAll() {
+  idle_mutex.unlock();
+  plans_mutex.unlock();
+}
+
 // ---------------------------------------------------------------------------------------- threads
 
 // Simulations of one call, which whoever has time takes a few at a time. The caller takes until none
@@ -429,7 +441,10 @@ extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, 
   if (fields_size < 0 || tracked_size < 0) return -1;
   std::lock_guard<std::mutex> lock(plans_mutex);
   static bool listening = false;  // once: whoever comes after us may hand on to us
-  if (!listening) others_warning = std::exchange(mju_user_warning, OnWarning);
+  if (!listening) {
+    others_warning = std::exchange(mju_user_warning, OnWarning);
+    pthread_atfork(LockAll, UnlockAll, UnlockAll);
+  }
   listening = true;
   int packed_size = plan->packed_size = fields_size + tracked_size + 1;
   if (plans.count(id)) return packed_size;

@@ -180,7 +180,5 @@ def find_body(model: Any, body: int | str, field: str, given: Any) -> int:
         return model.body(body).id
     except (KeyError, IndexError) as error:
         names = ", ".join(model.body(i).name for i in range(model.nbody) if model.body(i).name)
-        what = f"the model has bodies 0 to {model.nbody - 1}, among them {names}"
-        if body != given:
-            what = f"the task needs a body {body!r}; {what}"
+        what = f"the model has no body {body!r}, but bodies 0 to {model.nbody - 1}, among them {names}"
         raise ConfigError(field, str(given) if isinstance(given, Path) else given, what) from error
