@@ -270,6 +270,11 @@ def test_a_model_beyond_mjx_is_refused():
         engine.reset(jnp.bool_(True), np.float32(model.qpos0), np.zeros(7, np.float32), {})
     with pytest.raises(ValueError, match="'cfrc_exterior'"):
         mjx.make_engine(model, 1, ("cfrc_exterior",))
+    sensor = '<sensor><rangefinder site="eye"/></sensor></mujoco>'
+    text = BALL.format(option="").replace("<freejoint/>", '<freejoint/><site name="eye"/>')
+    engine = mjx.make_engine(mujoco.MjModel.from_xml_string(text.replace("</mujoco>", sensor)), 1)
+    with pytest.raises(EngineError, match=r"rangefinders need at least one <material>"):
+        engine.reset(jnp.bool_(True), np.float32(model.qpos0), np.zeros(7, np.float32), {})
 
 
 @alone

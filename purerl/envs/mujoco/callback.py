@@ -25,11 +25,8 @@ import numpy as np
 
 from purerl.envs.mujoco.build import load_mujoco
 from purerl.envs.mujoco.host import Plan, Route
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.physics import MAX_VALUE, EngineError
 from purerl.types import Array
-
-MAX_VALUE = 1e10
-"""What MuJoCo calls bad: its mjMAXVAL."""
 
 _in_engine = threading.local()
 

@@ -135,7 +135,7 @@ def _choose(plan: Plan, route: str) -> Route:
 @functools.cache
 def warn_once(reason: str) -> None:
     """Tell why the slow route runs, however many environments of this process take it."""
-    text = "MuJoCo runs through Python callbacks, with the same results but many times slower: %s"
+    text = "MuJoCo runs through Python callbacks, with the same results but some ten times slower: %s"
     logging.getLogger(__name__).warning(text, reason)
 
 

@@ -11,8 +11,8 @@ loops anew, so that a program stays small and does no idle work:
   anew for every use by the second, and so on, which on a CPU took 500 times as long for pusher's arm.
 """
 
-# MJX's own modules have no public names for what is needed here.
-# pyright: reportPrivateUsage=false
+# MJX's own modules have no public names for what is needed here, and pyright cannot see into mujoco's.
+# pyright: reportPrivateUsage=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -34,11 +34,9 @@ import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
 from purerl.envs.mujoco.host import usable_cpus
-from purerl.envs.mujoco.physics import Engine, EngineError, Physics, field_shapes
+from purerl.envs.mujoco.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
 from purerl.types import Array
 
-MAX_VALUE = 1e10
-"""A simulation with a larger number has broken down: MuJoCo's own bound."""
 NEWTON_ITERATIONS = 100
 """MuJoCo's default, for models that ask for the PGS solver, which MJX does not have."""
 STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
@@ -97,7 +95,7 @@ def make_engine(
             data = _forward().forward(mx, data.replace(**start))
             # As in Gymnasium, quaternions are as drawn, and contact forces are 0 in a reset.
             data = data.replace(**start)
-            state, seen = _state(data), _look(mx, data, shapes, jnp.bool_(False), _nothing(shapes))
+            state, seen = _state(data), _look(mx, data, shapes, False)
         return pack(state, seen, {name: seen[name] for name in tracked}, jnp.bool_(False))
 
     def pack(state: Values, seen: Values, before: Values, failed: Array) -> Physics:
@@ -123,9 +121,8 @@ def _advance(mx: Any, data: Any, frame_skip: int, state: Values, shapes: dict) -
     substep = _runge_kutta if mx.opt.integrator == _integrator().RK4 else _single_stage
 
     def body(i, loop):
-        state, seen = loop
-        look = lambda data, now: _look(mx, data, shapes, (i == frame_skip - 1) & now, seen)
-        state, seen = substep(mx, data.replace(**state), look)
+        look = lambda data, now: _look(mx, data, shapes, (i == frame_skip - 1) & now)
+        state, seen = substep(mx, data.replace(**loop[0]), look)
         return state, {name: state.get(name, value) for name, value in seen.items()}
 
     return jax.lax.fori_loop(0, frame_skip, body, (state, _nothing(shapes)))
@@ -147,7 +144,7 @@ def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
     a, b = np.array([0, 3, 3, 6], np.float32) / 6, np.array([1, 2, 2, 1], np.float32) / 6
 
     def stage(loop, numbers):
-        warmstart, rate, total, _ = loop
+        warmstart, rate, total = loop
         a, b, is_first, is_last = numbers
         qvel, qacc, act_dot = jax.tree.map(lambda k: a * k, rate)
         integrate = lambda *args: forward._integrate_pos(*args, dt=h)
@@ -162,23 +159,25 @@ def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
         here = forward.forward(mx, here)
         rate = here.qvel, here.qacc, here.act_dot
         total = jax.tree.map(lambda sum, k: sum + b * k, total, rate)
-        return (here.qacc_warmstart, rate, total, look(here, is_last)), None
+        return (here.qacc_warmstart, rate, total), look(here, is_last)
 
     zero = jax.tree.map(jnp.zeros_like, (start.qvel, start.qvel, start.act_dot))
-    loop = start.qacc_warmstart, zero, zero, look(start, False)
     tableau = a, b, np.arange(4) == 0, np.arange(4) == 3
-    (_, rate, (qvel, qacc, act_dot), seen), _ = jax.lax.scan(stage, loop, tableau)
-    return _state(forward._advance(mx, start.replace(qacc=rate[1]), act_dot, qacc, qvel)), seen
+    loop, seen = jax.lax.scan(stage, (start.qacc_warmstart, zero, zero), tableau)
+    _, rate, (qvel, qacc, act_dot) = loop
+    end = forward._advance(mx, start.replace(qacc=rate[1]), act_dot, qacc, qvel)
+    return _state(end), jax.tree.map(lambda stages: stages[-1], seen)
 
 
-def _look(mx: Any, data: Any, shapes: dict, now: Array | bool, seen: Values) -> Values:
-    """The fields named in `shapes`; contact forces, which cost something, anew only where `now`."""
+def _look(mx: Any, data: Any, shapes: dict, now: Array | bool) -> Values:
+    """The fields named in `shapes`; contact forces, which cost something, only where `now`, else 0."""
     values = {name: _get(data, name).reshape(shape) for name, shape in shapes.items()}
     if "cfrc_ext" in shapes:
         from mujoco.mjx._src import smooth
 
         compute = lambda data: _get(smooth.rne_postconstraint(mx, data), "cfrc_ext")
-        values["cfrc_ext"] = jax.lax.cond(now, compute, lambda _: seen["cfrc_ext"], data)
+        zeros = jnp.zeros(shapes["cfrc_ext"])
+        values["cfrc_ext"] = zeros if now is False else jax.lax.cond(now, compute, lambda _: zeros, data)
     return values
 
 
@@ -206,9 +205,11 @@ def _build(model: Any, impl: str) -> tuple[Any, Any]:
     if jax.default_backend() == "cpu" and usable_cpus() < FEW_CPUS and "NPROC" not in os.environ:
         text = "MJX on a CPU with few cores can wait for itself for ever; set NPROC=8 before JAX starts"
         logging.getLogger(__name__).warning(text)
-    if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # pyright: ignore[reportAttributeAccessIssue]
-        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # pyright: ignore[reportAttributeAccessIssue]
+    if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         model.opt.iterations = max(model.opt.iterations, NEWTON_ITERATIONS)
+    if model.nmat == 0 and (model.sensor_type == mujoco.mjtSensor.mjSENS_RANGEFINDER).any():
+        raise EngineError("MJX's rangefinders need at least one <material> in the model")
     try:
         with jax.ensure_compile_time_eval():
             return mjx.put_model(model, impl=impl), mjx.make_data(model, impl=impl)

@@ -154,9 +154,9 @@ def load_model(xml_file: str | Path) -> Any:
 
     try:
         return mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
+    except ConfigError:
+        raise
     except (ValueError, RuntimeError, OSError) as error:  # bad XML, ~nobody, a name that is too long
-        if isinstance(error, ConfigError):
-            raise
         reason = " ".join(str(error).split())
         raise ConfigError("xml_file", str(xml_file), f"it cannot be read: {shorten(reason, 300)}") from error
 

@@ -12,6 +12,9 @@ import numpy as np
 
 from purerl.types import Array
 
+MAX_VALUE = 1e10
+"""A simulation with a larger number has broken down: MuJoCo's own bound, mjMAXVAL."""
+
 
 class Physics(NamedTuple):
     """The state of one simulation after a step or a reset; SI units, MuJoCo's own layout.
