@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import purerl
-from purerl.envs.mujoco import native, rover
+from purerl.envs.mujoco import native, rover, task
 from purerl.envs.mujoco.options import ASSETS
 
 PENDULUM = """
@@ -56,6 +56,16 @@ def make(path, reward=upright, terminated=fallen, **kwargs):
 
 def test_a_pendulum_of_ten_lines_keeps_the_contract(pendulum_file):
     purerl.check_env(make(pendulum_file, max_episode_steps=50))
+
+
+def test_a_file_named_as_one_of_ours_is_still_yours(pendulum_file, monkeypatch):
+    """Also where the engine reads it again."""
+    monkeypatch.chdir(pendulum_file.parent)
+    yours = pendulum_file.rename("ant.xml").absolute()
+    read = []
+    monkeypatch.setattr(task, "lean", lambda model, path: read.append(path) or model)
+    assert make("ant.xml").action_space.shape == (1,)
+    assert read == [yours]
 
 
 def test_the_numbers_are_those_of_mujoco(pendulum_file):

@@ -86,7 +86,7 @@ def mujoco_env(
     task = Task(
         name=name,
         model=model,
-        xml_file=xml_file,
+        xml_file=Path(xml_file).expanduser().absolute(),  # never one of ours of the same name
         frame_skip=options.frame_skip,
         params=jax.tree_util.tree_map_with_path(checked.float32, params),
         fields=checked.names_of("fields", fields, shapes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -147,25 +148,21 @@ def _make_engine(task: Task, setup: Setup) -> Engine:
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
     """A `Task.draw`: positions and velocities within `params.reset_noise_scale`."""
-    init_qpos = np.asarray(model.qpos0, np.float32)
-
-    def draw(params: Any, key: Key) -> tuple[Array, Array]:
-        key_qpos, key_qvel = jax.random.split(key)
-        scale = params.reset_noise_scale
-        qpos = init_qpos + scale * jax.random.uniform(key_qpos, (model.nq,), minval=-1.0)
-        return qpos, scale * jax.random.uniform(key_qvel, (model.nv,), minval=-1.0)
-
-    return draw
+    return _near_the_start(model, partial(jax.random.uniform, minval=-1.0))
 
 
 def uniform_and_normal(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
     """A `Task.draw`: positions within, velocities normal with, `params.reset_noise_scale`."""
+    return _near_the_start(model, jax.random.normal)
+
+
+def _near_the_start(model: Any, draw_velocity: Callable) -> Callable[[Any, Key], tuple[Array, Array]]:
     init_qpos = np.asarray(model.qpos0, np.float32)
 
     def draw(params: Any, key: Key) -> tuple[Array, Array]:
         key_qpos, key_qvel = jax.random.split(key)
         scale = params.reset_noise_scale
         qpos = init_qpos + scale * jax.random.uniform(key_qpos, (model.nq,), minval=-1.0)
-        return qpos, scale * jax.random.normal(key_qvel, (model.nv,))
+        return qpos, scale * draw_velocity(key_qvel, (model.nv,))
 
     return draw
