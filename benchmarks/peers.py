@@ -1,8 +1,15 @@
 """Other libraries' training beside ours: a child process that trains when told to, and waits otherwise.
 
-SBX and Stable-Baselines3, with the hyperparameters of one of our configs, on Gymnasium's environments.
-They are installed in an interpreter of their own, and left at their own defaults elsewhere: neither
-normalises observations, and both step their environments in Python.
+Each is installed in an interpreter of its own, gets the hyperparameters of one of our configs, and is left
+at its own defaults elsewhere. None of them normalises observations.
+
+- SBX and Stable-Baselines3 on Gymnasium's environments, which they step in Python. One seed.
+- purejaxrl's `ppo.py` on gymnax's cartpole, as many seeds as ours under one `vmap`. It always clips the
+  value, by `clip_eps`. It is a program of a whole run, compiled before the first measurement; every
+  measurement is of whole runs, each from fresh keys. It is no package: its interpreter needs the folder
+  `purejaxrl` of its repository on the path (say, in a `.pth` file), `flax`, `distrax` and `gymnax==0.0.9`.
+  The child gives back to jax the name that this gymnax uses, and stands in for the physics and grid worlds
+  that `wrappers.py` imports; neither is in what is timed.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from typing import Any
 
 from purerl.config import Config
 
-LIBRARIES = {"sbx": "sbx", "sb3": "stable_baselines3"}
+LIBRARIES = {"sbx": "sbx", "sb3": "stable_baselines3", "purejaxrl": "ppo"}
 """Module by short name."""
 
 GYMNASIUM_IDS = {
@@ -26,7 +33,7 @@ GYMNASIUM_IDS = {
 BEGIN = 2_000
 """Steps before the first measurement: the warm-up, and everything compiled."""
 
-CHILD = """
+STABLE_BASELINES = """
 import importlib, importlib.metadata, json, sys, time
 from stable_baselines3.common.env_util import make_vec_env
 
@@ -43,11 +50,47 @@ for line in sys.stdin:
     model.learn(int(line), reset_num_timesteps=False)
     print("answer", (model.num_timesteps - before) / (time.perf_counter() - began), flush=True)
 """
+"""Speaks with `Peer`: versions at first, and for every line, a number of steps, their rate."""
+
+PUREJAXRL = """
+import hashlib, importlib.metadata, json, sys, time
+from unittest import mock
+import jax
+
+jax.tree_map = jax.tree.map
+for name in ("brax", "brax.envs", "brax.envs.wrappers", "brax.envs.wrappers.training", "navix"):
+    sys.modules[name] = mock.MagicMock()
+import ppo
+
+config, seeds = json.loads(sys.argv[1])
+train = ppo.make_train(config)
+train = jax.jit(train if seeds == 1 else jax.vmap(train))
+run_steps = config["NUM_UPDATES"] * config["NUM_STEPS"] * config["NUM_ENVS"] * seeds
+
+def run(i):
+    keys = jax.random.split(jax.random.PRNGKey(i), seeds)
+    jax.block_until_ready(train(keys[0] if seeds == 1 else keys))
+
+run(0)
+versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "distrax", "gymnax")}
+versions["ppo.py"] = "sha256 " + hashlib.sha256(open(ppo.__file__, "rb").read()).hexdigest()[:12]
+print("answer", json.dumps(versions), flush=True)
+done = 1
+for line in sys.stdin:
+    runs, began = -(-int(line) // run_steps), time.perf_counter()
+    for _ in range(runs):
+        run(done)
+        done += 1
+    print("answer", runs * run_steps / (time.perf_counter() - began), flush=True)
+"""
+"""As STABLE_BASELINES does, for several seeds."""
 
 
-def matching_fields(cfg: Config) -> dict[str, Any] | None:
-    """The arguments that make a peer's algorithm do the work of `cfg`; None where they have no such one."""
-    if cfg.env not in GYMNASIUM_IDS or cfg.algo not in ("ppo", "sac"):
+def matching_fields(library: str, cfg: Config, seeds: int = 1) -> dict[str, Any] | None:
+    """The arguments that make `library` do the work of `seeds` of `cfg`; None where it cannot."""
+    if library == "purejaxrl":
+        return purejaxrl_fields(cfg)
+    if cfg.env not in GYMNASIUM_IDS or cfg.algo not in ("ppo", "sac") or seeds > 1:
         return None
     ours: Any = cfg
     fields = {name: getattr(ours, name) for name in ("learning_rate", "gamma")}
@@ -73,16 +116,46 @@ def matching_fields(cfg: Config) -> dict[str, Any] | None:
     }
 
 
-class Peer:
-    """One seed of a peer's training, past its warm-up and its compilation."""
+def purejaxrl_fields(cfg: Config) -> dict[str, Any] | None:
+    """The `config` of its `ppo.py`, where the networks are 64 x 64; None where that cannot do our work."""
+    ours: Any = cfg
+    if (cfg.algo, cfg.env) != ("ppo", "cartpole"):
+        return None
+    if tuple(ours.hidden_sizes) != (64, 64) or ours.activation not in ("tanh", "relu"):
+        return None
+    return {
+        "LR": ours.learning_rate,
+        "NUM_ENVS": ours.num_envs,
+        "NUM_STEPS": ours.num_steps,
+        "TOTAL_TIMESTEPS": ours.total_timesteps,
+        "UPDATE_EPOCHS": ours.num_epochs,
+        "NUM_MINIBATCHES": ours.num_minibatches,
+        "GAMMA": ours.gamma,
+        "GAE_LAMBDA": ours.gae_lambda,
+        "CLIP_EPS": ours.clip_eps,
+        "ENT_COEF": ours.ent_coef,
+        "VF_COEF": ours.vf_coef,
+        "MAX_GRAD_NORM": ours.max_grad_norm or 1e9,
+        "ACTIVATION": ours.activation,
+        "ENV_NAME": GYMNASIUM_IDS[cfg.env],
+        "ANNEAL_LR": ours.anneal_lr,
+        "DEBUG": False,  # it would print every episode
+    }
 
-    def __init__(self, library: str, python: str, cfg: Config):
-        """Start `library`, a key of LIBRARIES, in the interpreter `python`; `cfg` has a counterpart there."""
-        self.fields = matching_fields(cfg)
-        names = [LIBRARIES[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]
-        wanted = [*names, cfg.num_envs, self.fields, BEGIN]
+
+class Peer:
+    """A peer's training, past its warm-up and its compilation."""
+
+    def __init__(self, library: str, python: str, cfg: Config, seeds: int = 1):
+        """Start `library`, a key of LIBRARIES, in the interpreter `python`; it has `matching_fields`."""
+        self.fields = matching_fields(library, cfg, seeds)
+        if library == "purejaxrl":
+            program, wanted = PUREJAXRL, [self.fields, seeds]
+        else:
+            names = [LIBRARIES[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]
+            program, wanted = STABLE_BASELINES, [*names, cfg.num_envs, self.fields, BEGIN]
         self.child = subprocess.Popen(
-            [python, "-c", CHILD, json.dumps(wanted)],
+            [python, "-c", program, json.dumps(wanted)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -90,7 +163,10 @@ class Peer:
         self.versions: dict[str, str] = json.loads(self._answer())
 
     def measure(self, steps: int) -> float:
-        """Environment steps per second while it trains `steps` more (or a whole rollout, if that is more)."""
+        """Environment steps per second, summed over seeds, while it trains `steps` more.
+
+        More than `steps`, where it can only do whole rollouts, or whole runs.
+        """
         assert self.child.stdin
         self.child.stdin.write(f"{steps}\n")
         self.child.stdin.flush()

@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py --cases sac-half_cheetah ppo-half_cheetah ppo-cartpole --seeds 1 8
 
-For each case `algo-env[-engine]` and number of seeds, four programs are compiled, for all seeds at once
-and with the state donated, as `purerl.run` does it:
+For each case, `algo-env[-engine]` or a key of SETTINGS, and number of seeds, four programs are compiled,
+for all seeds at once and with the state donated, as `purerl.run` does it:
 
 - *whole*: `Driver.chunk`, that is rollouts and updates, metrics and the guard against divergence.
 - *rollout*: as many rollouts of the trained policy, which stays as it is. Their transitions are results
@@ -25,8 +25,11 @@ programs had meanwhile. The same ratio is given of each part's fastest call and 
 busy machine disturbs less.
 
 Tracing and compiling are timed apart. All starts after the warm-up and two calls of the whole. Other
-libraries' training takes turns beside one seed of ours, where an interpreter that has them is given; see
-peers.py.
+libraries' training takes turns beside ours, where an interpreter that has them is given and they can do as
+many seeds; see peers.py. The two comparisons of PPO:
+
+    python benchmarks/throughput.py --cases ppo-half_cheetah-2048x1 --seeds 1 --sbx-python PY --sb3-python PY
+    python benchmarks/throughput.py --cases ppo-cartpole-purejaxrl --seeds 1 8 --purejaxrl-python PY
 """
 
 from __future__ import annotations
@@ -60,7 +63,27 @@ Turns = list[list["Seconds"]]
 """One list per turn, with an entry per call."""
 PARTS = ("whole", "rollout", "update", "environment")
 TOTAL_TIMESTEPS = 100_000
-"""It bounds the replay memory; the programs may run on for longer."""
+"""It bounds the replay memory; the programs may run on for longer. SETTINGS may have another."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo-half_cheetah-2048x1": {"num_envs": 1, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32},
+    "ppo-cartpole-purejaxrl": {
+        "total_timesteps": 500_000,
+        "num_envs": 4,
+        "num_steps": 128,
+        "num_epochs": 4,
+        "num_minibatches": 4,
+        "learning_rate": 2.5e-4,
+        "ent_coef": 0.01,
+        "value_clip_eps": 0.2,
+        "normalize_obs": False,
+    },
+}
+"""Cases whose fields are not our defaults.
+
+- `ppo-half_cheetah-2048x1`: the sizes of Stable-Baselines3's and SBX's own PPO, minibatches of 64. Ours
+  normalises observations besides; theirs do not.
+- `ppo-cartpole-purejaxrl`: the `config` of purejaxrl's `ppo.py`. What it does not name is our default too.
+"""
 PIECE = 100
 """The most iterations, summed over seeds, of one call: about a second on two cores, so that what a call
 costs by itself is lost in it. No call is longer than a row of metrics."""
@@ -236,7 +259,7 @@ def measure(name: str, seeds: int, turns: int, seconds: float, pythons: dict[str
     bench = Bench(cfg, seeds)
     bench.split()
     calls = max(1, round(seconds / bench.iterations / bench.turn(1)["whole"][0].wall))
-    peers = start_peers(cfg, pythons) if seeds == 1 else {}
+    peers = start_peers(cfg, seeds, pythons)
 
     def turn() -> Turn:
         parts, foreign_load = with_foreign_load(partial(bench.turn, calls))
@@ -325,11 +348,13 @@ def of_peer(rates: list[float], ours: list[float], peer: Peer) -> dict[str, Any]
     }
 
 
-def start_peers(cfg: Config, pythons: dict[str, str]) -> dict[str, tuple[Peer, int]]:
-    """The peers that have a counterpart of `cfg`, each with the steps that take it about a second."""
-    if matching_fields(cfg) is None:
-        return {}
-    peers = {library: Peer(library, python, cfg) for library, python in pythons.items()}
+def start_peers(cfg: Config, seeds: int, pythons: dict[str, str]) -> dict[str, tuple[Peer, int]]:
+    """The peers that can do the work of `cfg`, each with the steps that take it about a second."""
+    peers = {
+        library: Peer(library, python, cfg, seeds)
+        for library, python in pythons.items()
+        if matching_fields(library, cfg, seeds) is not None
+    }
     return {library: (peer, round(peer.measure(200))) for library, peer in peers.items()}
 
 
@@ -365,10 +390,10 @@ def rounded(loads: Sequence[float]) -> list[float]:
 
 
 def config_of(case: str) -> Config:
-    """The config of `algo-env[-engine]`. Raises ConfigError."""
+    """The config of `algo-env[-engine]` or of a key of SETTINGS. Raises ConfigError."""
     algo, env, *engine = case.split("-")
-    fields = {"engine": engine[0]} if engine else {}
-    cfg = make_config(algo, env=env, total_timesteps=TOTAL_TIMESTEPS, **fields)
+    fields = SETTINGS[case] if case in SETTINGS else {"engine": engine[0]} if engine else {}
+    cfg = make_config(algo, **{"env": env, "total_timesteps": TOTAL_TIMESTEPS} | fields)
     validate(cfg, spec_of(env_of(cfg)))
     return cfg
 
@@ -408,7 +433,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", nargs="+", help="algo-env[-engine]; every algorithm by default")
+    parser.add_argument("--cases", nargs="+", help="see above; every algorithm by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of the whole in each turn, about")

@@ -13,6 +13,7 @@ _PUBLIC = {
     "purerl.envs.mujoco.custom": ("mujoco_env",),
     "purerl.evaluate": ("Policy",),
     "purerl.experiment.checkpoint": ("CheckpointError",),
+    "purerl.experiment.presets": ("from_preset",),
     "purerl.experiment.run": ("load", "run"),
     "purerl.make": ("make_algorithm", "make_config", "make_env", "make_policy"),
     "purerl.train": ("make_driver", "make_train"),

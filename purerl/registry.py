@@ -12,8 +12,12 @@ from typing import Any
 from purerl.config import Config, ConfigError, did_you_mean
 
 ALGORITHMS = {
+    "a2c": "purerl.algos.a2c:A2CConfig",
     "ppo": "purerl.algos.ppo:PPOConfig",
+    "recurrent_ppo": "purerl.algos.recurrent_ppo:RecurrentPPOConfig",
     "sac": "purerl.algos.sac:SACConfig",
+    "trpo": "purerl.algos.trpo:TRPOConfig",
+    "vpg": "purerl.algos.vpg:VPGConfig",
 }
 """id -> "module:Config class"; the module also holds `make` and `validate`."""
 

@@ -90,33 +90,36 @@ def unroll(
         `(rollout, carry, Transition [T, N, ...], Episodes [T, N])`.
     """
 
-    def step(loop, key):
-        rollout, carry = loop
+    num_envs = rollout.episode_length.shape[0]
+
+    def keys_of_step(key):
         key_act, key_step, key_reset = jax.random.split(key, 3)
+        return key_act, jax.random.split(key_step, num_envs), jax.random.split(key_reset, num_envs)
+
+    def step(loop, keys):
+        rollout, carry = loop
+        key_act, keys_step, keys_reset = keys
         action, carry, extras = policy(carry, rollout.obs, key_act)
-        rollout, transition, episodes = _step(env, rollout, action, key_step, key_reset)
+        rollout, transition, episodes = _step(env, rollout, action, keys_step, keys_reset)
         carry = jax.tree.map(lambda leaf: _where(episodes.ended, jnp.zeros_like(leaf), leaf), carry)
         return (rollout, carry), (transition._replace(extras=extras), episodes)
 
-    keys = jax.random.split(key, num_steps)
+    keys = jax.vmap(keys_of_step)(jax.random.split(key, num_steps))  # at once: a step would split slowly
     (rollout, carry), (transitions, episodes) = jax.lax.scan(step, (rollout, carry), keys)
     return rollout, carry, transitions, episodes
 
 
-def _step(env: Env, rollout: Rollout, action: Array, key_step: Key, key_reset: Key):
+def _step(env: Env, rollout: Rollout, action: Array, keys_step: Key, keys_reset: Key):
     """One step of every environment, and a fresh start where that ended the episode."""
-    num_envs = rollout.episode_length.shape[0]
     next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(
-        jax.random.split(key_step, num_envs), rollout.state, env_action(env.action_space, action)
+        keys_step, rollout.state, env_action(env.action_space, action)
     )
     next_obs, reward, terminated, broken = contain(rollout.obs, next_obs, reward, terminated)
     ended = terminated | truncated
-    fresh_obs, fresh_state = jax.vmap(env.reset, in_axes=(0, None, 0))(
-        jax.random.split(key_reset, num_envs), None, ended
-    )
+    fresh_obs, fresh_state = jax.vmap(env.reset, in_axes=(0, None, 0))(keys_reset, None, ended)
     returns, lengths = rollout.episode_return + reward, rollout.episode_length + 1
     transition = Transition(rollout.obs, action, reward, next_obs, terminated, truncated)
-    diverged = jnp.maximum(broken, info.get("diverged", jnp.zeros(num_envs)))
+    diverged = jnp.maximum(broken, info.get("diverged", jnp.zeros_like(reward)))
     episodes = Episodes(ended, returns, lengths, diverged)
     rollout = Rollout(
         jax.tree.map(lambda new, old: _where(ended, new, old), fresh_state, state),

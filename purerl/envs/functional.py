@@ -63,7 +63,7 @@ def params_from(cls: type[ParamsT], env: str, values: Mapping[str, Any]) -> Para
     names = cls._fields  # type: ignore[attr-defined]
     for name, value in values.items():
         if name not in names:
-            options = (*names, "max_episode_steps")
+            options = (*names, "max_episode_steps", "mask_velocity")
             what = f"the options of {env} are {', '.join(options)}"
             raise ConfigError(name, value, what, did_you_mean(name, options))
         validate_value(name, value, real(None))

@@ -15,6 +15,7 @@ import tyro
 from purerl import registry
 from purerl.config import ALIASES, Config, ConfigError, count, did_you_mean, from_dict, real, switch, text
 from purerl.experiment.config_file import cast, read_config
+from purerl.experiment.presets import preset_fields
 
 
 # Each field has a rule, as those of a Config do.
@@ -24,6 +25,8 @@ class RunOptions:
 
     algo: str | None = text(None, optional=True)
     """Algorithm: one of those in purerl/registry.py, such as ppo, which is the default, or sac."""
+    preset: str | None = text(None, optional=True)
+    """Tuned settings by a name of purerl/presets.yaml, such as ppo-half_cheetah; all else wins over them."""
     config: str | None = text(None, optional=True)
     """JSON, YAML or TOML file of fields; what the command line says wins over it."""
     seeds: int = count(1, high=2**16)
@@ -95,7 +98,7 @@ def _fail(code: int, reason: object) -> int:
 
 
 def parse(argv: Sequence[str]) -> tuple[RunOptions, Config]:
-    """The options of `argv`. What it says wins over `--config FILE`, which wins over the defaults.
+    """The options of `argv`; they win over `--config FILE`, that over `--preset`, and that over defaults.
 
     Of an option that is given twice, the last value counts. A switch is set by `--quiet` or
     `--quiet True`, and unset by `--no-quiet` or `--quiet False`.
@@ -106,10 +109,14 @@ def parse(argv: Sequence[str]) -> tuple[RunOptions, Config]:
     """
     words, _ = _read(RunOptions(), argv, add_help=False)
     first = from_dict(RunOptions, cast(RunOptions, vars(words)))
-    seeds, values = 1, read_config(Path(first.config)) if first.config else {}
+    seeds, values = 1, preset_fields(first.preset) if first.preset else {}
+    made_for = values.get("algo")
+    values |= read_config(Path(first.config)) if first.config else {}
     if first.resume:
         seeds, values = _resumed(first)
     algo = values.pop("algo", "ppo") if first.algo is None else first.algo
+    if made_for not in (None, algo):
+        raise ConfigError("preset", first.preset, f"it is made for {made_for}, and algo is {algo}")
     cls = registry.config_class(algo)
     values.pop("algo", None)
     for name, value in values.items():
@@ -134,7 +141,7 @@ def _resumed(options: RunOptions) -> tuple[int, dict[str, Any]]:
     """How many seeds the run to resume has, and the fields of its config. Raises ConfigError."""
     from purerl.experiment.directory import read_record
 
-    for name in ("config", "logdir"):
+    for name in ("config", "logdir", "preset"):
         if getattr(options, name) is not None:
             raise ConfigError(name, getattr(options, name), f"the run in {options.resume} has its own")
     record = read_record(Path(str(options.resume)))

@@ -8,6 +8,43 @@ import jax.numpy as jnp
 
 from purerl.types import Array
 
+COEFFICIENT_MIN, COEFFICIENT_MAX = 1e-6, 1e6
+"""Beyond these a penalty is already nothing or everything, and the way back would only be longer."""
+
+
+def policy_gradient(log_prob: Array, advantage: Array) -> Array:
+    """The loss whose gradient is the policy gradient's estimate, `-mean(log_prob A)`.
+
+    Williams 1992; with a baseline, Sutton & Barto 2018, eq. 13.11. No gradient flows into the
+    advantage.
+
+    Args:
+        log_prob: `[B]` of the actions taken.
+        advantage: `[B]`.
+
+    Returns:
+        Scalar.
+    """
+    chex.assert_equal_shape([log_prob, advantage])
+    return -(log_prob * jax.lax.stop_gradient(advantage)).mean()
+
+
+def surrogate(log_prob: Array, old_log_prob: Array, advantage: Array) -> Array:
+    """TRPO's policy loss `-mean(ratio A)`, without the constraint that keeps the ratio near 1.
+
+    Schulman et al. 2015, arXiv:1502.05477, eq. 14, negated, with actions drawn from the old policy.
+
+    Args:
+        log_prob: `[B]` of the policy being optimised.
+        old_log_prob: `[B]` of the policy that acted.
+        advantage: `[B]`.
+
+    Returns:
+        Scalar.
+    """
+    chex.assert_equal_shape([log_prob, old_log_prob, advantage])
+    return -(_ratio(log_prob, old_log_prob) * advantage).mean()
+
 
 def clipped_surrogate(
     log_prob: Array, old_log_prob: Array, advantage: Array, clip_eps: float | Array
@@ -26,15 +63,52 @@ def clipped_surrogate(
         Scalar.
     """
     chex.assert_equal_shape([log_prob, old_log_prob, advantage])
-    log_ratio = jnp.clip(log_prob - old_log_prob, -20.0, 20.0)  # exp overflows at 88: NaN gradients
-    ratio = jnp.exp(log_ratio)
+    ratio = _ratio(log_prob, old_log_prob)
     clipped = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
     return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+
+
+def _ratio(log_prob: Array, old_log_prob: Array) -> Array:
+    """`exp(log_prob - old_log_prob)`, finite and with a finite gradient."""
+    return jnp.exp(jnp.clip(log_prob - old_log_prob, -20.0, 20.0))  # exp overflows at 88: NaN gradients
 
 
 def half_mean_square(error: Array) -> Array:
     """`mean(error^2) / 2`, whose gradient is `mean(error)`. Any shape to a scalar."""
     return 0.5 * jnp.square(error).mean()
+
+
+def clipped_value_loss(value: Array, old_value: Array, target: Array, clip_eps: float | Array) -> Array:
+    """PPO's value loss, which does not gain from moving further than `clip_eps` from the old value.
+
+    `mean(max((V - target)^2, (V_old + clip(V - V_old, -eps, eps) - target)^2)) / 2`. Not in the
+    paper but in its authors' code (Engstrom et al. 2020, arXiv:2005.12729, section 3).
+
+    Args:
+        value: `[B]` of the parameters being optimised.
+        old_value: `[B]` of the parameters that acted.
+        target: `[B]`.
+        clip_eps: in units of the value.
+
+    Returns:
+        Scalar.
+    """
+    chex.assert_equal_shape([value, old_value, target])
+    clipped = old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)
+    larger = jnp.maximum(jnp.square(value - target), jnp.square(clipped - target))
+    return 0.5 * larger.mean()
+
+
+def adapted_coefficient(coef: Array, kl: Array, kl_target: float | Array) -> Array:
+    """The KL penalty's coefficient for the next update: halved, doubled or as it was.
+
+    Halved where `kl < kl_target / 1.5` and doubled where `kl > 1.5 kl_target` (Schulman et al. 2017,
+    arXiv:1707.06347, section 4), but kept between `COEFFICIENT_MIN` and `COEFFICIENT_MAX`, so that
+    it never reaches 0 or infinity. A KL that is NaN changes nothing. All scalars.
+    """
+    chex.assert_equal_shape([coef, kl])
+    factor = jnp.where(kl < kl_target / 1.5, 0.5, jnp.where(kl > kl_target * 1.5, 2.0, 1.0))
+    return jnp.clip(coef * factor, COEFFICIENT_MIN, COEFFICIENT_MAX)
 
 
 def approximate_kl(log_prob: Array, old_log_prob: Array) -> Array:

@@ -48,3 +48,71 @@ def gae(
 
     _, advantage = jax.lax.scan(backwards, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
     return advantage, advantage + value
+
+
+def lambda_returns(
+    reward: Array,
+    next_value: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: float | Array,
+    lambda_: float | Array,
+) -> Array:
+    """The lambda-return of every step, a target for the value of `obs`.
+
+    `G_t = r_t + gamma (1 - terminated_t) [(1 - lambda_t) V(next_obs_t) + lambda_t G_{t+1}]` (Sutton
+    & Barto 2018, eq. 12.18), where `lambda_t` is `lambda_`, but 0 where the rollout does not go on
+    with `next_obs`: at a truncated step and at the last row.
+
+    Args:
+        reward: `[T, ...]` float32.
+        next_value: `[T, ...]` values of `next_obs`, the observation before any reset.
+        terminated: `[T, ...]` bool.
+        truncated: `[T, ...]` bool.
+        gamma: discount.
+        lambda_: 0 gives one-step targets, 1 the discounted rewards to go.
+
+    Returns:
+        `[T, ...]` float32; with values that agree across rows, the target of `gae`.
+    """
+    chex.assert_equal_shape([reward, next_value, terminated, truncated])
+
+    def backwards(following, step):
+        reward, next_value, terminated, truncated = step
+        mixed = (1.0 - lambda_) * next_value + lambda_ * following
+        future = jnp.where(truncated, next_value, mixed)
+        target = reward + gamma * jnp.where(terminated, 0.0, future)
+        return target, target
+
+    rows = (reward, next_value, terminated, truncated)
+    _, target = jax.lax.scan(backwards, jnp.asarray(next_value[-1]), rows, reverse=True)
+    return target
+
+
+def discounted_so_far(
+    reward: Array, ended: Array, gamma: float | Array, before: Array
+) -> tuple[Array, Array]:
+    """Discounted sums of an episode's rewards up to each step: `S_t = r_t + gamma S_{t-1}`.
+
+    Their variance is what reward scaling divides by (Engstrom et al. 2020, arXiv:2005.12729,
+    alg. 1). The first step of an episode has nothing before it.
+
+    Args:
+        reward: `[T, N]` float32.
+        ended: `[T, N]` bool, terminated or truncated.
+        gamma: discount.
+        before: `[N]` what the rollout before this one carried over, at first 0.
+
+    Returns:
+        `(sums [T, N], after [N])`, where `after` is the next rollout's `before`.
+    """
+    chex.assert_equal_shape([reward, ended])
+    chex.assert_equal_shape([reward[0], before])
+
+    def forwards(before, step):
+        reward, ended = step
+        so_far = reward + gamma * before
+        return jnp.where(ended, 0.0, so_far), so_far
+
+    after, sums = jax.lax.scan(forwards, jnp.asarray(before), (reward, ended))
+    return sums, after

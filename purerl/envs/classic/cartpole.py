@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from purerl.config import switch, validate_value
 from purerl.envs.functional import functional_env, no_physics_engine, params_from
+from purerl.envs.wrappers import mask_observation
 from purerl.types import Array, EnvFunctions, Key
 
 
@@ -73,12 +75,18 @@ def step(key: Key, state: State, action: Array, params: Params):
     return observe(state), state, 1.0, terminated, {}
 
 
-def make(engine: str = "auto", max_episode_steps: int = 500, **params: float) -> EnvFunctions:
-    """CartPole; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one."""
+def make(
+    engine: str = "auto", max_episode_steps: int = 500, mask_velocity: bool = False, **params: float
+) -> EnvFunctions:
+    """CartPole; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
+
+    With `mask_velocity`, velocities read 0: what they are must be told from the past.
+    """
     no_physics_engine("cartpole", engine)
     default = params_from(Params, "cartpole", params)
     high = np.array([4.8, np.inf, 2 * math.pi / 15, np.inf], np.float32)
-    return functional_env(
+    validate_value("mask_velocity", mask_velocity, switch(False))
+    env = functional_env(
         "cartpole",
         reset=reset,
         step=step,
@@ -87,3 +95,4 @@ def make(engine: str = "auto", max_episode_steps: int = 500, **params: float) ->
         max_episode_steps=max_episode_steps,
         default_params=default,
     )
+    return mask_observation(env, [True, False, True, False]) if mask_velocity else env

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from purerl.config import switch, validate_value
 from purerl.envs.functional import functional_env, no_physics_engine, params_from
+from purerl.envs.wrappers import mask_observation
 from purerl.types import Array, EnvFunctions, Key
 
 MAX_SPEED = 8.0
@@ -58,11 +60,17 @@ def step(key: Key, state: State, action: Array, params: Params):
     return observe(state), state, -cost, jnp.bool(False), {}
 
 
-def make(engine: str = "auto", max_episode_steps: int = 200, **params: float) -> EnvFunctions:
-    """Pendulum; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one."""
+def make(
+    engine: str = "auto", max_episode_steps: int = 200, mask_velocity: bool = False, **params: float
+) -> EnvFunctions:
+    """Pendulum; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
+
+    With `mask_velocity`, velocities read 0: what they are must be told from the past.
+    """
     no_physics_engine("pendulum", engine)
     high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
-    return functional_env(
+    validate_value("mask_velocity", mask_velocity, switch(False))
+    env = functional_env(
         "pendulum",
         reset=reset,
         step=step,
@@ -71,3 +79,4 @@ def make(engine: str = "auto", max_episode_steps: int = 200, **params: float) ->
         max_episode_steps=max_episode_steps,
         default_params=params_from(Params, "pendulum", params),
     )
+    return mask_observation(env, [True, True, False]) if mask_velocity else env

@@ -1,0 +1,196 @@
+"""PPO with a memory, for tasks whose observations do not tell the state (arXiv:1707.06347, 1507.06527).
+
+As `ppo`, but policy and value are read off a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078),
+which sees one observation after the other and starts anew with every episode. An update runs it again
+over each environment's rollout, from the memory that the rollout began with, and differentiates through
+time as far as the rollout goes; a minibatch is therefore made of whole rows of environments.
+
+Choices: one memory for actor and critic; advantages standardised per minibatch; the value of `next_obs`
+comes from the memory after `obs`, also where a time limit ended the episode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from purerl import networks as nets
+from purerl.algos import on_policy
+from purerl.algos.actor_critic import heads, torso, validate_spaces
+from purerl.config import ConfigError, count, real, sizes, switch
+from purerl.distributions import of_outputs
+from purerl.ops import losses
+from purerl.types import Algorithm, Array, EnvSpec, Network, PyTree, Transition
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecurrentPPOConfig(on_policy.OnPolicyConfig):
+    """Hyperparameters of recurrent PPO."""
+
+    algo: ClassVar[str] = "recurrent_ppo"
+
+    num_envs: int = count(16, high=2**20)
+    """Environments that each seed steps side by side."""
+    num_steps: int = count(128)
+    """Steps of each environment per update, and how far back gradients go."""
+    num_epochs: int = count(8)
+    """Passes over the rollout per update."""
+    num_minibatches: int = count(4)
+    """Gradient steps per pass, each on some environments' whole rollouts; must divide num_envs."""
+    learning_rate: float = real(1e-3, above=0)
+    """Adam step size."""
+    anneal_lr: bool = switch(True)
+    """Let the step size fall linearly to 0 over total_timesteps; it is 0 in what they round up by."""
+    clip_eps: float = real(0.2, above=0)
+    """How far the probability ratio may move from 1 and still gain."""
+    ent_coef: float = real(0.0, low=0)
+    """Weight of the entropy bonus."""
+    vf_coef: float = real(0.5, low=0)
+    """Weight of the value loss."""
+    hidden_sizes: tuple[int, ...] = sizes((64,))
+    """Widths of the hidden layers between an observation and the memory."""
+    memory_size: int = count(64, high=65_536)
+    """Units of the gated recurrent unit."""
+
+
+class Learner(NamedTuple):
+    """What a gradient step changes."""
+
+    params: PyTree
+    """Of the `memory`, and of the heads `pi` and `v` on it."""
+    opt_state: optax.OptState
+
+
+class State(NamedTuple):
+    """All that it remembers between updates; what it remembers within an episode is the carry."""
+
+    learner: Learner
+    normalizer: on_policy.Normalizer
+
+
+class Sequences(NamedTuple):
+    """What a gradient step needs: rows of environments, each leaf `[N, T, ...]` but the first."""
+
+    carry: Array
+    """`[N, H]` memory before the first observation."""
+    obs: Array
+    action: Array
+    log_prob: Array
+    ended: Array
+    advantage: Array
+    target: Array
+
+
+def validate(cfg: RecurrentPPOConfig, spec: EnvSpec) -> None:
+    """Raises ConfigError where `cfg` does not fit `spec`."""
+    validate_spaces(cfg, spec)
+    on_policy.validate_rollout(cfg)
+    if cfg.num_envs % cfg.num_minibatches:
+        raise ConfigError("num_minibatches", cfg.num_minibatches, f"it must divide num_envs = {cfg.num_envs}")
+
+
+def default_networks(cfg: RecurrentPPOConfig, spec: EnvSpec) -> dict[str, Network]:
+    """`memory: carry [B, H], obs [B, O] -> (carry, features [B, H])`, and `pi` and `v` of features."""
+    memory = nets.Memory(cfg.memory_size, torso(cfg))
+    return {"memory": nets.network(memory), **heads(cfg, spec, ())}
+
+
+def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:
+    """Recurrent PPO for `spec`; the real-valued fields of `cfg` may be traced."""
+    chosen = nets.choose(default_networks(cfg, spec), networks)
+    memory, pi, v = (chosen[name] for name in ("memory", "pi", "v"))
+
+    def init_carry(num_envs: int) -> Array:
+        return jnp.zeros((num_envs, cfg.memory_size))
+
+    def recall(params: PyTree, carry: Array, obs: Array, ended: Array) -> tuple[Array, Array]:
+        """Features and memories after each observation, `[T, N, H]`; an end clears the memory behind it."""
+
+        def step(carry, now):
+            obs, ended = now
+            after, x = memory.apply(params["memory"], carry, obs)
+            return jnp.where(ended[:, None], 0.0, after), (x, after)
+
+        return jax.lax.scan(step, carry, (obs, ended))[1]
+
+    def loss(params: PyTree, rows: Sequences):
+        by_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows._replace(carry=()))
+        x, _ = recall(params, rows.carry, by_time.obs, by_time.ended)
+        x, steps = on_policy.flatten_time((x, by_time))
+        policy = of_outputs(spec.action_space, pi.apply(params["pi"], x))
+        log_prob, entropy = policy.log_prob(steps.action), policy.entropy().mean()
+        advantage = losses.standardize(steps.advantage)
+        pi_loss = losses.clipped_surrogate(log_prob, steps.log_prob, advantage, cfg.clip_eps)
+        v_loss = losses.half_mean_square(v.apply(params["v"], x) - steps.target)
+        metrics = {
+            "pi/loss": pi_loss,
+            "pi/entropy": entropy,
+            "pi/kl": losses.approximate_kl(log_prob, steps.log_prob),
+            "pi/clip_fraction": (jnp.abs(jnp.expm1(log_prob - steps.log_prob)) > cfg.clip_eps).mean(),
+            "v/loss": v_loss,
+        }
+        return pi_loss + cfg.vf_coef * v_loss - cfg.ent_coef * entropy, metrics
+
+    def init(key) -> State:
+        key_memory, key_pi, key_v = jax.random.split(key, 3)
+        carry, obs = init_carry(1), jnp.zeros((1, *spec.observation_space.shape))
+        params = {"memory": memory.init(key_memory, carry, obs)}
+        _, x = memory.apply(params["memory"], carry, obs)
+        params |= {"pi": pi.init(key_pi, x), "v": v.init(key_v, x)}
+        opt_state = on_policy.adam(cfg, cfg.learning_rate).init(params)
+        return State(Learner(params, opt_state), on_policy.init_normalizer(cfg, spec))
+
+    def act(state: State, carry, obs, key, *, explore: bool):
+        params = state.learner.params
+        obs = on_policy.normalize_obs(cfg, state.normalizer, obs)
+        after, x = memory.apply(params["memory"], carry, obs)
+        policy = of_outputs(spec.action_space, pi.apply(params["pi"], x))
+        if not explore:
+            return policy.mode(), after, {}
+        action, log_prob = policy.sample_and_log_prob(seed=key)
+        return action, after, {"log_prob": log_prob, "carry": carry}
+
+    def observe(state: State, transition: Transition) -> State:
+        return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))
+
+    def sequences(state: State, observed: State, transition: Transition):
+        """The rollout by environments, and how well the critic knew it."""
+        params, shape = state.learner.params, transition.reward.shape
+        obs, next_obs = (
+            on_policy.normalize_obs(cfg, state.normalizer, o) for o in (transition.obs, transition.next_obs)
+        )
+        carry, ended = transition.extras["carry"][0], transition.terminated | transition.truncated
+        x, after = recall(params, carry, obs, ended)
+        _, next_x = memory.apply(params["memory"], *on_policy.flatten_time((after, next_obs)))
+        values = v.apply(params["v"], on_policy.flatten_time(x)).reshape(shape)
+        next_values = v.apply(params["v"], next_x).reshape(shape)
+        estimates = on_policy.estimate_from_values(cfg, values, next_values, observed.normalizer, transition)
+        advantage, target = (x.reshape(shape) for x in estimates[1:])
+        log_prob = transition.extras["log_prob"]
+        by_time = obs, transition.action, log_prob, ended, advantage, target
+        by_env = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)
+        return Sequences(carry, *by_env), losses.explained_variance(estimates.value, estimates.target)
+
+    def update(state: State, transition: Transition, key, step):
+        observed = observe(state, transition)
+        rows, explained = sequences(state, observed, transition)
+        left = on_policy.remaining(cfg, step) if cfg.anneal_lr else 1.0
+        adam = on_policy.adam(cfg, cfg.learning_rate * left)
+
+        def gradient_step(learner: Learner, minibatch: Sequences):
+            gradient, metrics = jax.grad(loss, has_aux=True)(learner.params, minibatch)
+            updates, opt_state = adam.update(gradient, learner.opt_state)
+            return Learner(optax.apply_updates(learner.params, updates), opt_state), metrics
+
+        def epoch(learner: Learner, key):
+            return on_policy.one_epoch(gradient_step, learner, rows, key, num_minibatches=cfg.num_minibatches)
+
+        learner, metrics = jax.lax.scan(epoch, state.learner, jax.random.split(key, cfg.num_epochs))
+        metrics = jax.tree.map(jnp.mean, metrics) | {"v/explained_variance": explained}
+        return observed._replace(learner=learner), metrics
+
+    return Algorithm(init, init_carry, act, observe, update, cfg.num_envs, cfg.num_steps, 0)

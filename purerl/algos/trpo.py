@@ -1,0 +1,142 @@
+"""Trust Region Policy Optimisation (Schulman et al. 2015, arXiv:1502.05477).
+
+Per rollout, `max mean(ratio A)` subject to `mean KL(old || new) <= delta`  (eq. 14): the natural
+direction `F^-1 g` by conjugate gradient on Fisher-vector products (appendix C), scaled to where the
+quadratic model meets the limit, then a line search on the true surrogate and divergence. The critic then
+takes several passes on `(V - target)^2 / 2`.
+
+Choices: advantages by GAE, standardised over the rollout; F damped; actor and critic apart, so that the
+natural step is the policy's alone. Where no step of the search is allowed, the policy stays as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from purerl.algos import on_policy
+from purerl.algos.actor_critic import default_networks, make_actor_critic, validate_spaces
+from purerl.config import count, real
+from purerl.ops import losses, trust_region
+from purerl.types import Algorithm, Array, EnvSpec, PyTree, Transition
+
+__all__ = ["TRPOConfig", "default_networks", "make", "validate"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TRPOConfig(on_policy.OnPolicyConfig):
+    """Hyperparameters of TRPO."""
+
+    algo: ClassVar[str] = "trpo"
+
+    num_envs: int = count(16, high=2**20)
+    """Environments that each seed steps side by side."""
+    num_steps: int = count(64)
+    """Steps of each environment per update."""
+    target_kl: float = real(0.01, above=0)
+    """The limit delta: the most that the mean KL(old || new) of an update may be."""
+    cg_steps: int = count(10)
+    """Iterations of conjugate gradient."""
+    cg_damping: float = real(0.1, low=0)
+    """What is added to the diagonal of the Fisher matrix."""
+    backtrack: float = real(0.8, above=0, below=1)
+    """By how much the line search shortens a step that is not allowed."""
+    backtrack_steps: int = count(10)
+    """Steps that the line search tries."""
+    num_epochs: int = count(10)
+    """Passes of the critic over the rollout per update."""
+    num_minibatches: int = count(8)
+    """Gradient steps of the critic per pass; must divide num_envs * num_steps."""
+    value_learning_rate: float = real(1e-3, above=0)
+    """Adam step size of the critic; the policy's follows from target_kl."""
+
+
+class State(NamedTuple):
+    """All that TRPO remembers."""
+
+    params: PyTree
+    """Of the policy `pi` and the value function `v`."""
+    opt_state: optax.OptState
+    """Of the critic."""
+    normalizer: on_policy.Normalizer
+
+
+def validate(cfg: TRPOConfig, spec: EnvSpec) -> None:
+    """Raises ConfigError where `cfg` does not fit `spec`."""
+    validate_spaces(cfg, spec)
+    on_policy.validate_rollout(cfg)
+
+
+def make(cfg: TRPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:
+    """TRPO for `spec`; the real-valued fields of `cfg` may be traced."""
+    model = make_actor_critic(cfg, spec, networks)
+
+    def value(v_params: PyTree, obs: Array) -> Array:
+        return model.value({"v": v_params}, obs)
+
+    def init(key) -> State:
+        params = model.init(key)
+        opt_state = on_policy.value_adam(cfg).init(params["v"])
+        return State(params, opt_state, on_policy.init_normalizer(cfg, spec))
+
+    def act(state: State, carry, obs, key, *, explore: bool):
+        policy = model.policy(state.params, on_policy.normalize_obs(cfg, state.normalizer, obs))
+        return (policy.sample_and_log_prob(seed=key)[0] if explore else policy.mode()), carry, {}
+
+    def observe(state: State, transition: Transition) -> State:
+        return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))
+
+    def improve(pi_params: PyTree, obs: Array, action: Array, advantage: Array):
+        """The policy after one update, and what there is to say of it."""
+        old = model.policy({"pi": pi_params}, obs)
+        old_log_prob = old.log_prob(action)
+
+        def surrogate_loss(pi_params: PyTree) -> Array:
+            log_prob = model.policy({"pi": pi_params}, obs).log_prob(action)
+            return losses.surrogate(log_prob, old_log_prob, advantage)
+
+        def mean_kl(pi_params: PyTree) -> Array:
+            return old.kl_divergence(model.policy({"pi": pi_params}, obs)).mean()
+
+        old_loss, gradient = jax.value_and_grad(surrogate_loss)(pi_params)
+        fisher = trust_region.fisher_vector_product(mean_kl, pi_params, cfg.cg_damping)
+        descent = jax.tree.map(jnp.negative, gradient)
+        direction = trust_region.conjugate_gradient(fisher, descent, cfg.cg_steps)
+        step = trust_region.scale_to_limit(fisher, direction, cfg.target_kl)
+
+        def accept(candidate: PyTree) -> Array:
+            return (mean_kl(candidate) <= cfg.target_kl) & (surrogate_loss(candidate) <= old_loss)
+
+        found, fraction = trust_region.line_search(
+            accept, pi_params, step, cfg.backtrack, cfg.backtrack_steps
+        )
+        new_loss = surrogate_loss(found)
+        return found, {
+            "pi/loss": new_loss,
+            "pi/improvement": old_loss - new_loss,
+            "pi/kl": mean_kl(found),
+            "pi/entropy": old.entropy().mean(),
+            "pi/accepted": (fraction > 0).astype(jnp.float32),
+            "pi/step_fraction": fraction,
+        }
+
+    def update(state: State, transition: Transition, key, step):
+        observed, steps = observe(state, transition), on_policy.flatten_time(transition)
+        obs = on_policy.normalize_obs(cfg, state.normalizer, steps.obs)
+        old_value, advantage, target = on_policy.estimate(
+            cfg, partial(value, state.params["v"]), state.normalizer, observed.normalizer, transition
+        )
+        pi, metrics = improve(state.params["pi"], obs, steps.action, losses.standardize(advantage))
+
+        critic, more = on_policy.fit_critic(
+            cfg, value, (state.params["v"], state.opt_state), obs, target, key
+        )
+        metrics |= more | {"v/explained_variance": losses.explained_variance(old_value, target)}
+        return State({"pi": pi, "v": critic[0]}, critic[1], observed.normalizer), metrics
+
+    return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, cfg.num_steps, 0)
