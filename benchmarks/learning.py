@@ -45,6 +45,8 @@ class Protocol(NamedTuple):
     """Instead, the mean over seeds of the mean of this many last evaluations must reach the bar."""
 
 
+CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
+MASKED = {"env_kwargs": {"mask_velocity": True}}
 PROTOCOLS = {
     # Classic settings: 1 environment, 1 update a step, the defaults of SACConfig.
     "sac-half_cheetah-100k": Protocol("sac", "half_cheetah", 2, {"total_timesteps": 100_000}, 3_000),
@@ -57,6 +59,23 @@ PROTOCOLS = {
     ),
     "ppo-cartpole-150k": Protocol(
         "ppo", "cartpole", 5, {"total_timesteps": 150_000, "eval_interval": 10_000, "eval_episodes": 20}, 475
+    ),
+    # The defaults of each algorithm.
+    "ppo-cartpole-200k": Protocol("ppo", "cartpole", 5, CARTPOLE, 475),
+    "a2c-cartpole-200k": Protocol("a2c", "cartpole", 5, CARTPOLE, 475),
+    "trpo-cartpole-200k": Protocol("trpo", "cartpole", 5, CARTPOLE, 475),
+    "vpg-cartpole-500k": Protocol("vpg", "cartpole", 5, CARTPOLE | {"total_timesteps": 500_000}, 475),
+    # What needs a memory, with one and, from the same settings, without.
+    "recurrent_ppo-masked-cartpole-200k": Protocol("recurrent_ppo", "cartpole", 5, CARTPOLE | MASKED, 475),
+    "ppo-masked-cartpole-200k": Protocol(
+        "ppo",
+        "cartpole",
+        5,
+        CARTPOLE
+        | MASKED
+        | {"num_envs": 16, "num_steps": 64, "num_epochs": 4, "num_minibatches": 4}
+        | {"learning_rate": 1e-3, "normalize_reward": True},
+        475,
     ),
     # Settled on other roots (100 to 102), in one or two runs of one seed each.
     "ppo-rover-1m": Protocol(

@@ -38,6 +38,7 @@ class Mutant(NamedTuple):
 
 
 RETURNS, LOSSES = "ops/test_returns.py::test_", "ops/test_losses.py::test_"
+TRUST_REGION, FISHER = "ops/test_trust_region.py::test_", "ops/test_trust_region.py::test_fisher_"
 STATISTICS, INITIALIZERS = "ops/test_statistics.py::test_", "ops/test_initializers.py::test_"
 RING, DISTRIBUTIONS = "replay/test_ring.py::test_", "test_distributions.py::test_"
 ROLLOUT, EVALUATE = "test_rollout.py::test_", "test_evaluate.py::test_"
@@ -58,6 +59,21 @@ CHECKPOINT = "experiment/test_checkpoint.py::test_"
 HOSTILE = CHECKPOINT + "a_hostile_directory_is_an_error_and_nothing_else"
 LOAD, RUN = "experiment/test_load.py::test_", "experiment/test_run.py::test_"
 PAGES, PROGRAM = "experiment/test_pages.py::test_", "experiment/test_program.py::test_"
+PPO, A2C = "algos/test_ppo.py::test_", "algos/test_a2c.py::test_"
+VPG, TRPO = "algos/test_vpg.py::test_", "algos/test_trpo.py::test_"
+RECURRENT, ORDERS = "algos/test_recurrent_ppo.py::test_", "algos/test_on_policy.py::test_"
+NETWORKS, ANEW = (
+    "algos/test_networks_and_masks.py::test_",
+    PPO + "advantages_estimated_anew_are_those_of_the_plain_loop",
+)
+PLAIN, STOPS = (
+    PPO + "every_option_reaches_the_loss",
+    PPO + "an_update_stops_for_good_where_the_divergence_is_too_large",
+)
+SEARCH, WHOLE = (
+    TRPO + "where_no_step_is_allowed_the_policy_stays_to_the_bit",
+    TRPO + "a_whole_step_is_the_natural_gradient_of_the_explicit_matrix",
+)
 KNOWN, BEST = PROBES + "the_value_is_the_known_one", PROBES + "the_action_is_the_rewarded_one"
 
 SQUASH = "return cast(Distribution, squashed).sample_and_log_prob(seed=key)"
@@ -65,10 +81,20 @@ NORMAL = "(*diagonal_normal(mean, log_std).sample_and_log_prob(seed=key))"
 SLOPE = "2 * (jnp.log(2.0) - u + jnp.log(1 / (1 + jnp.exp(-2 * u))))"
 CUT = "jnp.where(terminated | truncated, 0.0, 1.0)"
 FUTURE = "jnp.where(terminated, 0.0, next_value)"
+BRACKET = "jnp.where(terminated, 0.0, future)"
+HALVED = "jnp.where(kl < kl_target / 1.5, 0.5, jnp.where(kl > kl_target * 1.5, 2.0, 1.0))"
+CURVED = "stop = (curvature <= 0) | (square <= 0)"
 SOFT = "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)"
 NEXT = "Transition(rollout.obs, action, reward, next_obs, terminated, truncated)"
 RESET = NEXT.replace("next_obs", "_where(ended, fresh_obs, next_obs)")
 KEPT = "kept = Row(*(getattr(transition, name) for name in Row._fields))"
+EPOCHS = "jax.random.split(key, cfg.num_epochs)"
+SAME = "jnp.broadcast_to(key, (cfg.num_epochs,))"
+RAW = "reward / jnp.sqrt(normalizer.returns.variance"
+ACCEPT = "(mean_kl(candidate) <= cfg.target_kl) & (surrogate_loss(candidate) <= old_loss)"
+FITTED = "critic = on_policy.fit_critic(cfg, value, (state.params['v'], OPT), obs, target, key)[0]; advantage = on_policy.estimate(cfg, partial(value, critic[0]), state.normalizer, observed.normalizer, transition).advantage; "
+ASCENT, IMPROVEMENT = "pi, pi_opt, metrics = ascend(", 'pi, metrics = improve(state.params["pi"], obs'
+A2C_ESTIMATE = "observed.normalizer, transition)\n        left"
 ERASED = (
     "jax.tree.map(lambda leaf: jnp.where(metrics['q/loss'] < 1e9, leaf, jnp.zeros_like(leaf)), state.memory)"
 )
@@ -83,14 +109,51 @@ MUTANTS = [
     Mutant("gae: leaks across a death", "ops/returns", CUT, "jnp.where(truncated, 0.0, 1.0)", RETURNS + "nothing_leaks_across_the_end_of_an_episode"),
     Mutant("gae: cuts one step early", "ops/returns", CUT, f"jnp.roll({CUT}, -1, 0)", RETURNS + "nothing_leaks_across_the_end_of_an_episode"),
     Mutant("gae: without lambda", "ops/returns", "gamma * gae_lambda *", "gamma *", RETURNS + "equals_the_plain_loop"),
-    Mutant("gae: runs forwards", "ops/returns", "reverse=True", "reverse=False", RETURNS + "equals_rlax_on_every_episode"),
+    Mutant("gae: runs forwards", "ops/returns", "(delta, decay), reverse=True", "(delta, decay)", RETURNS + "equals_rlax_on_every_episode"),
     Mutant("gae: target of the next state", "ops/returns", "advantage + value", "advantage + next_value", RETURNS + "one_row_by_hand"),
+    # Other returns
+    Mutant("lambda return: a time limit is a death", "ops/returns", BRACKET, BRACKET.replace("terminated", "terminated | truncated"), RETURNS + "lambda_returns_by_hand"),
+    Mutant("lambda return: a death at the time limit is none", "ops/returns", BRACKET, BRACKET.replace("terminated", "terminated & ~truncated"), RETURNS + "lambda_returns_by_hand"),
+    Mutant("lambda return: the dead go on", "ops/returns", BRACKET, "future", RETURNS + "lambda_returns_by_hand"),
+    Mutant("lambda return: 0 times NaN", "ops/returns", BRACKET, "(1.0 - terminated) * future", RETURNS + "lambda_returns_hear_nothing_from_beyond_an_end"),
+    Mutant("lambda return: leaks across a time limit", "ops/returns", "jnp.where(truncated, next_value, mixed)", "mixed", RETURNS + "lambda_returns_equal_the_plain_loop"),
+    Mutant("lambda return: cuts one step early", "ops/returns", "rows = (reward, next_value, terminated, truncated)", "rows = (reward, next_value, terminated, jnp.roll(truncated, -1, 0))", RETURNS + "lambda_returns_are_the_targets_of_gae"),
+    Mutant("lambda return: lambda turned round", "ops/returns", "(1.0 - lambda_) * next_value + lambda_ * following", "lambda_ * next_value + (1.0 - lambda_) * following", RETURNS + "lambda_returns_are_the_targets_of_gae"),
+    Mutant("lambda return: nothing after the rollout", "ops/returns", "jnp.asarray(next_value[-1]), rows", "jnp.zeros_like(next_value[-1]), rows", RETURNS + "lambda_returns_by_hand"),
+    Mutant("lambda return: runs forwards", "ops/returns", "rows, reverse=True", "rows", RETURNS + "lambda_returns_equal_the_plain_loop"),
+    Mutant("lambda return: any shape", "ops/returns", "    chex.assert_equal_shape([reward, next_value, terminated, truncated])\n", "", RETURNS + "lambda_returns_refuse_a_stray_axis"),
+    Mutant("so far: never starts anew", "ops/returns", "return jnp.where(ended, 0.0, so_far), so_far", "return so_far, so_far", RETURNS + "sums_so_far_by_hand"),
+    Mutant("so far: starts anew a step early", "ops/returns", "return jnp.where(ended, 0.0, so_far), so_far", "return so_far * ~ended, so_far * ~ended", RETURNS + "sums_so_far_by_hand"),
+    Mutant("so far: every rollout starts anew", "ops/returns", "jnp.asarray(before), (reward, ended)", "jnp.zeros_like(before), (reward, ended)", RETURNS + "sums_so_far_however_the_stream_is_cut"),
+    Mutant("so far: discounts the present", "ops/returns", "reward + gamma * before", "gamma * (reward + before)", RETURNS + "sums_so_far_are_gymnasiums"),
+    Mutant("so far: runs backwards", "ops/returns", "(reward, ended))\n    return sums", "(reward, ended), reverse=True)\n    return sums", RETURNS + "sums_so_far_are_gymnasiums"),
+    Mutant("so far: any shape", "ops/returns", "    chex.assert_equal_shape([reward[0], before])\n", "", RETURNS + "sums_so_far_refuse_a_stray_axis"),
     # Losses
     Mutant("surrogate: maximum", "ops/losses", "-jnp.minimum(ratio", "-jnp.maximum(ratio", LOSSES + "clipped_surrogate_equals_rlax"),
     Mutant("surrogate: ascends", "ops/losses", "return -jnp.minimum", "return jnp.minimum", LOSSES + "clipped_surrogate_equals_rlax"),
     Mutant("surrogate: ratio upside down", "ops/losses", "jnp.clip(log_prob - old_log_prob,", "jnp.clip(old_log_prob - log_prob,", LOSSES + "clipped_surrogate_stops_pushing_where_it_has_gained"),
     Mutant("surrogate: clips one side", "ops/losses", "jnp.clip(ratio, 1.0 - clip_eps, ", "jnp.clip(ratio, 0.0, ", LOSSES + "clipped_surrogate_stops_pushing_where_it_has_gained"),
     Mutant("surrogate: clips everything", "ops/losses", "jnp.minimum(ratio * advantage, clipped * advantage)", "(clipped * advantage)", LOSSES + "clipped_surrogate_stops_pushing_where_it_has_gained"),
+    Mutant("surrogate: infinite ratios", "ops/losses", "jnp.clip(log_prob - old_log_prob, -20.0, 20.0)", "(log_prob - old_log_prob)", LOSSES + "ratios_that_overflow_leave_finite_gradients"),
+    Mutant("plain surrogate: ascends", "ops/losses", "return -(_ratio", "return (_ratio", LOSSES + "surrogate_by_hand"),
+    Mutant("plain surrogate: the log ratio", "ops/losses", "(_ratio(log_prob, old_log_prob) * adv", "((log_prob - old_log_prob) * adv", LOSSES + "surrogate_starts_out_as_the_policy_gradient"),
+    Mutant("plain surrogate: any shape", "ops/losses", "    chex.assert_equal_shape([log_prob, old_log_prob, advantage])\n    return", "    return", LOSSES + "losses_refuse_a_stray_axis"),
+    Mutant("policy gradient: ascends", "ops/losses", "return -(log_prob * jax", "return (log_prob * jax", LOSSES + "policy_gradient_of_a_softmax_bandit_is_exact"),
+    Mutant("policy gradient: sum", "ops/losses", "jax.lax.stop_gradient(advantage)).mean()", "jax.lax.stop_gradient(advantage)).sum()", LOSSES + "policy_gradient_equals_rlax"),
+    Mutant("policy gradient: pulls at the critic", "ops/losses", "jax.lax.stop_gradient(advantage)", "(advantage)", LOSSES + "policy_gradient_leaves_the_advantage_alone"),
+    Mutant("policy gradient: any shape", "ops/losses", "    chex.assert_equal_shape([log_prob, advantage])\n", "", LOSSES + "losses_refuse_a_stray_axis"),
+    Mutant("value clip: minimum", "ops/losses", "jnp.maximum(jnp.square(value", "jnp.minimum(jnp.square(value", LOSSES + "clipped_value_loss_by_hand"),
+    Mutant("value clip: hides the wrong way", "ops/losses", "jnp.maximum(jnp.square(value - target), jnp.square(clipped - target))", "jnp.square(clipped - target)", LOSSES + "clipped_value_loss_by_hand"),
+    Mutant("value clip: about 0", "ops/losses", "jnp.clip(value - old_value, -clip_eps", "jnp.clip(value, -clip_eps", LOSSES + "clipped_value_loss_by_hand"),
+    Mutant("value clip: not clipped", "ops/losses", "old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)", "value", LOSSES + "clipped_value_loss_has_no_gradient_where_it_has_gained"),
+    Mutant("value clip: no half", "ops/losses", "return 0.5 * larger", "return larger", LOSSES + "clipped_value_loss_by_hand"),
+    Mutant("value clip: any shape", "ops/losses", "    chex.assert_equal_shape([value, old_value, target])\n", "", LOSSES + "losses_refuse_a_stray_axis"),
+    Mutant("coefficient: halves for doubles", "ops/losses", HALVED, HALVED.replace("0.5", "two").replace("2.0", "0.5").replace("two", "2.0"), LOSSES + "the_coefficient_follows_the_kl"),
+    Mutant("coefficient: halves below a half", "ops/losses", "(kl < kl_target / 1.5", "(kl < kl_target / 2.0", LOSSES + "the_coefficient_follows_the_kl"),
+    Mutant("coefficient: doubles above the double", "ops/losses", "kl_target * 1.5", "kl_target * 2.0", LOSSES + "the_coefficient_follows_the_kl"),
+    Mutant("coefficient: down to 0", "ops/losses", "jnp.clip(coef * factor, COEFFICIENT_MIN, COEFFICIENT_MAX)", "jnp.minimum(coef * factor, COEFFICIENT_MAX)", LOSSES + "the_coefficient_stays_finite_and_finds_back"),
+    Mutant("coefficient: up to infinity", "ops/losses", "jnp.clip(coef * factor, COEFFICIENT_MIN, COEFFICIENT_MAX)", "jnp.maximum(coef * factor, COEFFICIENT_MIN)", LOSSES + "the_coefficient_stays_finite_and_finds_back"),
+    Mutant("coefficient: NaN is small", "ops/losses", HALVED, "jnp.where(kl > kl_target * 1.5, 2.0, jnp.where(kl >= kl_target / 1.5, 1.0, 0.5))", LOSSES + "a_kl_that_is_not_a_number_changes_nothing"),
     Mutant("kl: the estimator that can be negative", "ops/losses", "(jnp.expm1(log_ratio) - log_ratio)", "(-log_ratio)", LOSSES + "approximate_kl_is_never_negative"),
     Mutant("kl: of new to old", "ops/losses", "log_ratio = log_prob - old_log_prob", "log_ratio = old_log_prob - log_prob", LOSSES + "approximate_kl_is_of_old_to_new"),
     Mutant("standardize: ddof 1", "ops/losses", "jnp.square(centred).mean()", "jnp.square(centred).sum() / (x.size - 1)", LOSSES + "standardize_without_spread_gives_zero_and_a_finite_gradient"),
@@ -105,6 +168,44 @@ MUTANTS = [
     Mutant("temperature: wrong way", "ops/losses", "(entropy - target_entropy)", "(target_entropy - entropy)", LOSSES + "temperature_rises_while_entropy_is_short"),
     Mutant("temperature: sign of the target", "ops/losses", "(entropy - target_entropy)", "(entropy + target_entropy)", LOSSES + "temperature_rises_while_entropy_is_short"),
     Mutant("temperature: pulls at the policy", "ops/losses", "jax.lax.stop_gradient(entropy - target_entropy)", "(entropy - target_entropy)", LOSSES + "temperature_loss_leaves_the_policy_alone"),
+    # Trust region
+    Mutant("fisher: no damping", "ops/trust_region", "fv + damping * v", "fv", TRUST_REGION + "damping_adds_exactly_so_much_of_the_vector"),
+    Mutant("fisher: damping stretches", "ops/trust_region", "fv + damping * v", "fv + damping * fv", TRUST_REGION + "damping_adds_exactly_so_much_of_the_vector"),
+    Mutant("fisher: both stopped", "ops/trust_region", "jax.grad(mean_kl), params)", "jax.grad(lambda x: mean_kl(jax.lax.stop_gradient(x))), params)", FISHER + "is_positive_and_not_small"),
+    Mutant("fisher: wrong sign", "ops/trust_region", "jax.grad(mean_kl), params)", "jax.grad(lambda x: -mean_kl(x)), params)", FISHER + "is_positive_and_not_small"),
+    Mutant("fisher: half of it", "ops/trust_region", "fv + damping * v", "0.5 * fv + damping * v", FISHER + "products_are_those_of_the_explicit_matrix"),
+    Mutant("fisher: elsewhere", "ops/trust_region", "jax.grad(mean_kl), params)", "jax.grad(mean_kl), jax.tree.map(lambda x: 0.9 * x, params))", FISHER + "products_are_those_of_the_explicit_matrix"),
+    Mutant("fisher: the KL anew for every product", "ops/trust_region", "hessian_product(vector), vector)", "jax.jvp(jax.grad(mean_kl), (params,), (vector,))[1], vector)", TRUST_REGION + "products_share_the_work_at_params"),
+    Mutant("fisher: any shape", "ops/trust_region", "        chex.assert_trees_all_equal_shapes(params, vector)\n", "", TRUST_REGION + "shapes_must_agree"),
+    Mutant("cg: steepest descent", "ops/trust_region", "_add(residual, beta, direction))", "residual)", TRUST_REGION + "conjugate_gradient_ends_after_as_many_steps_as_eigenvalues"),
+    Mutant("cg: beta turned round", "ops/trust_region", "new_square / jnp.where(stop, 1.0, square)", "square / jnp.where(stop, 1.0, new_square)", TRUST_REGION + "conjugate_gradient_solves"),
+    Mutant("cg: the residual grows", "ops/trust_region", "_add(residual, -alpha, product)", "_add(residual, alpha, product)", TRUST_REGION + "conjugate_gradient_solves"),
+    Mutant("cg: one step short", "ops/trust_region", "fori_loop(0, num_iters", "fori_loop(1, num_iters", TRUST_REGION + "conjugate_gradient_ends_after_as_many_steps_as_eigenvalues"),
+    Mutant("cg: one leaf for all", "ops/trust_region", "jnp.stack(jax.tree.leaves(products)).sum()", "jax.tree.leaves(products)[0]", TRUST_REGION + "conjugate_gradient_takes_pytrees"),
+    Mutant("cg: squares underflow", "ops/trust_region", "residual, scale = _over_largest(b)", "residual, scale = b, 1.0", TRUST_REGION + "conjugate_gradient_solves"),
+    Mutant("cg: of length 1 for ever", "ops/trust_region", "lambda leaf: scale * leaf, x)", "lambda leaf: leaf, x)", TRUST_REGION + "conjugate_gradient_solves"),
+    Mutant("cg: 0 / 0 at once", "ops/trust_region", "jnp.where(largest < jnp.finfo(jnp.float32).tiny, 1.0, largest)", "largest", TRUST_REGION + "conjugate_gradient_of_nothing_is_nothing"),
+    Mutant("cg: 0 / 0 at the solution", "ops/trust_region", CURVED, "stop = curvature < 0", TRUST_REGION + "conjugate_gradient_goes_on_after_the_solution"),
+    Mutant("cg: the residual underflows first", "ops/trust_region", CURVED, "stop = curvature <= 0", TRUST_REGION + "conjugate_gradient_goes_on_after_the_solution"),
+    Mutant("cg: up a hill", "ops/trust_region", CURVED, "stop = (curvature == 0) | (square <= 0)", TRUST_REGION + "conjugate_gradient_stops_where_the_curvature_is_not_positive"),
+    Mutant("cg: goes on beyond a hill", "ops/trust_region", "jnp.where(stop, 0.0, p)", "p", TRUST_REGION + "conjugate_gradient_stops_where_the_curvature_is_not_positive"),
+    Mutant("cg: hides a NaN", "ops/trust_region", CURVED, "stop = ~(curvature > 0) | ~(square > 0)", TRUST_REGION + "what_is_not_a_number_stays_one"),
+    Mutant("limit: no 2", "ops/trust_region", "jnp.sqrt(2.0 * limit /", "jnp.sqrt(limit /", TRUST_REGION + "the_step_has_the_length_that_the_limit_allows"),
+    Mutant("limit: no root", "ops/trust_region", "jnp.sqrt(2.0 * limit /", "(2.0 * limit /", TRUST_REGION + "the_kl_of_the_step_is_nearly_the_limit"),
+    Mutant("limit: curvature underflows", "ops/trust_region", "    direction, _ = _over_largest(direction)\n", "", TRUST_REGION + "the_step_has_the_length_that_the_limit_allows"),
+    Mutant("limit: without curvature", "ops/trust_region", "flat = curvature <= 0", "flat = jnp.bool_(False)", TRUST_REGION + "no_direction_no_step"),
+    Mutant("limit: hides a NaN", "ops/trust_region", "flat = curvature <= 0", "flat = ~(curvature > 0)", TRUST_REGION + "what_is_not_a_number_stays_one"),
+    Mutant("search: skips the whole step", "ops/trust_region", "jnp.float32(backtrack) ** tries", "jnp.float32(backtrack) ** (tries + 1)", TRUST_REGION + "the_first_fraction_that_passes_is_taken"),
+    Mutant("search: one try too many", "ops/trust_region", "tries < num_steps", "tries <= num_steps", TRUST_REGION + "no_more_tries_than_allowed"),
+    Mutant("search: down to the smallest", "ops/trust_region", "~accepted & (tries", "(tries", TRUST_REGION + "the_first_fraction_that_passes_is_taken"),
+    Mutant("search: goes on after a success", "ops/trust_region", "~accepted & (tries", "(tries", TRUST_REGION + "no_more_tries_than_allowed"),
+    Mutant("search: skips every other", "ops/trust_region", "return tries + 1, accepted", "return tries + 2, accepted", TRUST_REGION + "the_first_fraction_that_passes_is_taken"),
+    Mutant("search: the last try stays", "ops/trust_region", "jnp.where(accepted, new, old)", "new", TRUST_REGION + "params_stay_to_the_bit_where_none_passes"),
+    Mutant("search: nearly as before", "ops/trust_region", "jnp.where(accepted, new, old)", "old + accepted * (new - old)", TRUST_REGION + "params_stay_to_the_bit_where_none_passes"),
+    Mutant("search: 0 times NaN", "ops/trust_region", "jnp.where(accepted, new, old)", "accepted * new + (1.0 - accepted) * old", TRUST_REGION + "a_step_that_is_not_a_number_is_not_taken"),
+    Mutant("search: a failure has a fraction", "ops/trust_region", "jnp.where(accepted, fraction, 0.0)", "fraction", TRUST_REGION + "seeds_search_on_their_own"),
+    Mutant("search: against the step", "ops/trust_region", "candidate = _add(params, fraction, step)", "candidate = _add(params, -fraction, step)", TRUST_REGION + "seeds_search_on_their_own"),
+    Mutant("search: any shape", "ops/trust_region", "    chex.assert_trees_all_equal_shapes(params, step)\n", "", TRUST_REGION + "shapes_must_agree"),
     # Statistics
     Mutant("moments: mean of variances", "ops/statistics", " + weight * (1 - weight) * jnp.square(delta)", "", STATISTICS + "two_batches_by_hand"),
     Mutant("moments: batches weigh alike", "ops/statistics", "b.count / jnp.maximum(total, 1)", "0.5", STATISTICS + "two_batches_by_hand"),
@@ -185,7 +286,7 @@ MUTANTS = [
     Mutant("config: static hyper", "config", "if name not in allowed:", "if False:", CONFIG + "hyper_takes_only_leaves"),
     Mutant("config: lists stay lists", "config", "return tuple(freeze(item) for item in value)", "return value", CONFIG + "configs_are_frozen_and_hashable"),
     Mutant("config: None is a leaf", "config", "and (value := getattr(cfg, field.name)) is not None", "and [value := getattr(cfg, field.name)]", CONFIG + "leaves_are_the_numbers_that_are_switched_on"),
-    Mutant("ppo: minibatches need not divide", "algos/ppo", "if rows % cfg.num_minibatches:", "if False:", CONFIG + "what_does_not_fit_together_is_refused"),
+    Mutant("ppo: minibatches need not divide", "algos/on_policy", 'if rows % getattr(cfg, "num_minibatches", 1):', "if False:", CONFIG + "what_does_not_fit_together_is_refused"),
     Mutant("sac: nothing is learned", "algos/sac", "cfg.learning_starts >= cfg.total", "cfg.learning_starts > cfg.total", CONFIG + "what_does_not_fit_together_is_refused"),
     Mutant("classic: any engine", "envs/functional", 'if engine != "auto":', "if False:", CONFIG + "environment_options_are_checked"),
     # Classic control
@@ -269,7 +370,7 @@ MUTANTS = [
     Mutant("sac: death is ignored (learned)", "ops/losses", SOFT, "(next_q - alpha * next_log_prob)", KNOWN + "[0-sac-constant]"),
     Mutant("ppo: the surrogate's sign (learned)", "ops/losses", "return -jnp.minimum(ratio", "return jnp.minimum(ratio", BEST + "[0-ppo_discrete]"),
     Mutant("sac: the actor descends the value (learned)", "algos/sac", "* log_prob - value).mean()", "* log_prob + value).mean()", BEST + "[0-sac]"),
-    Mutant("ppo: all seeds start alike", "algos/ppo", "key_pi, key_v = jax.random.split(key)", "key_pi, key_v = jax.random.split(jax.random.key(0))", BATTERY + "different_keys_give_different_parameters_actions_and_returns[ppo-cartpole]"),
+    Mutant("ppo: all seeds start alike", "algos/actor_critic", "jax.random.split(key, len(chosen))", "jax.random.split(jax.random.key(0), len(chosen))", BATTERY + "different_keys_give_different_parameters_actions_and_returns[ppo-cartpole]"),
     Mutant("sac: one key used twice", "algos/sac", "key_critic, key_actor = jax.random.split(key)", "key_critic = key_actor = key", BATTERY + "no_key_is_used_twice[sac-pendulum]"),
     Mutant("train: every chunk meets the same noise", "train", "jax.random.split(jax.random.fold_in(root, now))", "jax.random.split(jax.random.fold_in(root, i))", BATTERY + "the_same_state_meets_other_noise_at_another_step[ppo-cartpole]"),
     Mutant("ppo: explores in evaluation", "algos/ppo", "return distribution.mode(), carry, {}", "return distribution.sample_and_log_prob(seed=key)[0], carry, {}", BATTERY + "the_deterministic_policy_ignores_the_key[ppo-cartpole]"),
@@ -281,7 +382,7 @@ MUTANTS = [
     Mutant("train: step is batched", "train", "now = step + i * schedule.iteration_steps\n", "now = step + i * schedule.iteration_steps + 0 * state.env.episode_length[0]\n", BATTERY + "the_delayed_update_stays_a_branch[td3-pendulum]"),
     Mutant("ring: write fused into the sample", "replay/ring", "return jax.lax.cond(state.size > 0, draw, blank)", "return draw()", BATTERY + "only_the_write_touches_the_whole_memory[sac-pendulum-alone]"),
     Mutant("sac: a select over the memory", "algos/sac", "        return State(learner, state.memory), metrics", f"        return State(learner, {ERASED}), metrics", BATTERY + "only_the_write_touches_the_whole_memory[sac-pendulum-side by side]"),
-    Mutant("ppo: orthogonal by LAPACK", "algos/ppo", "from purerl.ops.initializers import orthogonal", "from flax.linen.initializers import orthogonal", BATTERY + "no_lapack_and_no_fft_in_any_program[ppo-cartpole]"),
+    Mutant("ppo: orthogonal by LAPACK", "algos/actor_critic", "from purerl.ops.initializers import orthogonal", "from flax.linen.initializers import orthogonal", BATTERY + "no_lapack_and_no_fft_in_any_program[ppo-cartpole]"),
     Mutant("sac: an unbounded spread overflows", "algos/sac", "log_std_range=(-20.0, 2.0)", "log_std_range=(-200.0, 200.0)", BATTERY + "saturated_networks_give_finite_losses[sac-pendulum]"),
     Mutant("train: evaluations share their starts", "train", "jax.random.fold_in(streams(state.key).evaluate, step)", "jax.random.fold_in(streams(state.key).evaluate, 0)", BATTERY + "evaluation_depends_on_nothing_but_its_arguments[sac-pendulum]"),
     Mutant("train: rows are rounded down", "train", "rows = -(-wanted // (iterations * iteration_steps))", "rows = wanted // (iterations * iteration_steps)", BATTERY + "steps_are_counted_as_they_are_made[ppo-cartpole]"),
@@ -318,8 +419,8 @@ MUTANTS = [
     Mutant("config: no nearest choice", "config", 'hint = did_you_mean(value, rule.options) if isinstance(value, str) else ""', 'hint = ""', REFUSED),
     Mutant("config: a key array is read", "config", 'freeze(value.tolist()) if hasattr(value, "tolist") else value', "freeze(value.tolist())", CONFIG + "a_bad_value_is_refused"),
     Mutant("config: rows of any length", "config", "count(1_000, high=MAX_INTERVAL)", "count(1_000)", CONFIG + "a_bad_value_is_refused"),
-    Mutant("ppo: rows of any length", "algos/ppo", "count(10_000, high=MAX_INTERVAL)", "count(10_000)", CONFIG + "a_bad_value_is_refused"),
-    Mutant("ppo: a rollout of any size", "algos/ppo", "if rows > MAX_ROWS:", "if False:", CONFIG + "what_does_not_fit_together_is_refused"),
+    Mutant("ppo: rows of any length", "algos/on_policy", "count(10_000, high=MAX_INTERVAL)", "count(10_000)", CONFIG + "a_bad_value_is_refused"),
+    Mutant("ppo: a rollout of any size", "algos/on_policy", "if rows > MAX_ROWS:", "if False:", CONFIG + "what_does_not_fit_together_is_refused"),
     Mutant("sac: a batch beyond the memory", "algos/sac", "if cfg.batch_size > cfg.buffer_size:", "if False:", CONFIG + "what_does_not_fit_together_is_refused"),
     Mutant("classic: one option is never meant", "envs/functional", "did_you_mean(name, options)", "did_you_mean(name, names)", CONFIG + "environment_options_are_checked"),
     Mutant("mujoco: more than float32 holds", "envs/mujoco/options", "(-MAX_FLOAT32 <= value <= MAX_FLOAT32 or value in (-math.inf, math.inf))", "value == value", CONFIG + "environment_options_are_checked"),
@@ -566,6 +667,88 @@ MUTANTS = [
     Mutant('callback: warnings are not seen', 'envs/mujoco/callback.py', 'bad.any() or data.warning.number[_breakdowns()].any()', 'bad.any()', CALLBACK + 'the_routes_break_down_alike'),
     Mutant('callback: one simulation for all', 'envs/mujoco/callback.py', '            self.idle.put(data)', '            self.idle.put(data), self.idle.put(data)', CALLBACK + 'calls_from_several_threads_do_not_mix'),
     Mutant('mujoco: falls back in silence', 'envs/mujoco/host.py', '        warn_once(str(error).splitlines()[0])', '        pass', CALLBACK + 'without_the_native_route_one_line_says_so'),
+    # The on-policy family, against the same updates in plain loops
+    Mutant("ppo: normalises by what it has just seen", "algos/ppo", "obs = on_policy.normalize_obs(cfg, state.normalizer, steps.obs)", "obs = on_policy.normalize_obs(cfg, observed.normalizer, steps.obs)", PPO + "the_first_minibatch_has_ratio_1"),
+    Mutant("ppo: the penalty has no coefficient", "algos/ppo", "total += kl_coef * model", "total += model", PPO + "the_penalty_is_the_coefficient_times_the_divergence"),
+    Mutant("ppo: the penalty turned round", "algos/ppo", "model.distribution(batch.outputs).kl_divergence(policy)", "policy.kl_divergence(model.distribution(batch.outputs))", PPO + "the_penalty_is_the_coefficient_times_the_divergence"),
+    Mutant("ppo: the coefficient never changes", "algos/ppo", "state = state._replace(kl_coef=losses.adapted_coefficient(state.kl_coef, kl, cfg.kl_target))", "pass", PPO + "the_coefficient_follows_the_exact_divergence"),
+    Mutant("ppo: the coefficient follows the divergence turned round", "algos/ppo", "kl = model.distribution(outputs).kl_divergence(new).mean()", "kl = new.kl_divergence(model.distribution(outputs)).mean()", PPO + "the_coefficient_follows_the_exact_divergence"),
+    Mutant("ppo: stops where the divergence is small", "algos/ppo", 'going &= metrics["pi/kl"] <= 1.5', 'going &= metrics["pi/kl"] >= 1.5', STOPS),
+    Mutant("ppo: stops at the target itself", "algos/ppo", "<= 1.5 * cfg.target_kl", "<= cfg.target_kl", STOPS),
+    Mutant("ppo: goes on after the stop", "algos/ppo", "going &= metrics", "going = metrics", STOPS),
+    Mutant("ppo: takes the step that is too far", "algos/ppo", "jnp.where(going, new, old), learner", "jnp.where(loop[1], new, old), learner", STOPS),
+    Mutant("ppo: says what it did not skip", "algos/ppo", 'metrics["pi/stopped"] = 1.0 - going', 'metrics["pi/stopped"] = 1.0 * going', STOPS),
+    Mutant("ppo: estimates anew with stale parameters", "algos/ppo", "estimates(loop[0].params)", "estimates(state.learner.params)", ANEW),
+    Mutant("ppo: clips the value about a new one", "algos/ppo", "._replace(value=batch.estimates.value)", "", ANEW),
+    Mutant("ppo: every pass in the same order", "algos/ppo", EPOCHS, SAME, PLAIN),
+    Mutant("ppo: the step size never falls", "algos/ppo", "cfg.learning_rate * left if cfg.anneal_lr else cfg.learning_rate", "cfg.learning_rate", PPO + "nothing_is_learned_after_the_end"),
+    Mutant("ppo: the clip never falls", "algos/ppo", "cfg.clip_eps * left if", "cfg.clip_eps if", PPO + "step_size_and_clip_fall_linearly"),
+    Mutant("ppo: clips the value about its target", "algos/ppo", "losses.clipped_value_loss(value, old_value,", "losses.clipped_value_loss(value, target,", PLAIN),
+    Mutant("ppo: advantages as they come", "algos/ppo", "losses.standardize(advantage), model.value", "advantage, model.value", PPO + "one_step_is_the_plain_one"),
+    Mutant("ppo: ascends against entropy", "algos/ppo", "- cfg.ent_coef * entropy", "+ cfg.ent_coef * entropy", PLAIN),
+    Mutant("ppo: nothing holds it back", "algos/ppo", "if cfg.clip_eps is None and cfg.kl_target is None:", "if False:", PPO + "what_does_not_fit_together_is_refused"),
+    Mutant("ppo: anneals nothing", "algos/ppo", "if cfg.clip_eps is None and cfg.anneal_clip:", "if False:", PPO + "what_does_not_fit_together_is_refused"),
+    Mutant("permutation: numbers twice", "algos/on_policy", "jnp.uint32) & ~numbers |", "jnp.uint32) & numbers |", ORDERS + "a_permutation_has_every_number_once"),
+    Mutant("permutation: in order", "algos/on_policy", "jax.random.bits(key, (rows,), jnp.uint32) & ~numbers", "jnp.uint32(0)", ORDERS + "every_number_is_everywhere_equally_often"),
+    Mutant("permutation: two random bits", "algos/on_policy", "jnp.uint32) & ~numbers |", "jnp.uint32) & ~numbers & jnp.uint32(3 << 30) |", ORDERS + "all_orders_of_four_are_equally_likely"),
+    Mutant("epoch: in the order of the rollout", "algos/on_policy", "order = permutation(key, rows)", "order = jnp.arange(rows)", ORDERS + "an_epoch_takes_each_row_once_and_keeps_its_leaves_together"),
+    Mutant("epoch: rows drawn with replacement", "algos/on_policy", "order = permutation(key, rows)", "order = jax.random.randint(key, (rows,), 0, rows)", ORDERS + "an_epoch_takes_each_row_once_and_keeps_its_leaves_together"),
+    Mutant("flatten: environments first", "algos/on_policy", "leaf.reshape(-1, *leaf.shape[2:])", "jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])", ORDERS + "flattening_goes_through_the_environments_of_a_step_first"),
+    Mutant("reward: centred", "algos/on_policy", RAW, RAW.replace("reward", "(reward - normalizer.returns.mean)", 1), ORDERS + "rewards_are_scaled_and_never_centred"),
+    Mutant("reward: without limits", "algos/on_policy", ", -10.0, 10.0)", ", -1e9, 1e9)", ORDERS + "rewards_are_scaled_and_never_centred"),
+    Mutant("estimate: rewards scaled as before the rollout", "algos/on_policy", "next_values, observed, transition)", "next_values, normalizer, transition)", A2C + "an_update_is_the_plain_one"),
+    Mutant("estimate: next_obs as it comes", "algos/on_policy", "normalize_obs(cfg, normalizer, flatten_time(o)) for o in (transition.obs, transition.next_obs)", "normalize_obs(cfg, normalizer, flatten_time(transition.obs)), flatten_time(transition.next_obs)", A2C + "targets_are_n_step_returns"),
+    Mutant("estimate: the critic's lambda without effect", "algos/on_policy", "if cfg.value_lambda is not None:", "if False:", PPO + "the_options_matter"),
+    Mutant("remaining: less than nothing", "algos/on_policy", "jnp.maximum(1.0 - step / cfg.total_timesteps, 0.0)", "1.0 - step / cfg.total_timesteps", PPO + "nothing_is_learned_after_the_end"),
+    Mutant("gradients: clipped one by one", "algos/on_policy", "optax.clip_by_global_norm(cfg.max_grad_norm)", "optax.clip(cfg.max_grad_norm)", A2C + "an_update_is_the_plain_one"),
+    Mutant("critic: every pass in the same order", "algos/on_policy", EPOCHS, SAME, VPG + "an_update_is_the_plain_one"),
+    Mutant("vpg: advantages of the fitted critic", "algos/vpg", ASCENT, FITTED.replace("OPT", "state.opt_state['v']") + ASCENT, VPG + "actor_and_critic_learn_apart"),
+    Mutant("vpg: advantages as they come", "algos/vpg", "losses.standardize(advantage), step)", "advantage, step)", VPG + "an_update_is_the_plain_one"),
+    Mutant("vpg: ascends against entropy", "algos/vpg", "loss - cfg.ent_coef * entropy", "loss + cfg.ent_coef * entropy", VPG + "entropy_alone_moves_a_policy_without_rewards"),
+    Mutant("vpg: the step size never falls", "algos/vpg", "cfg.learning_rate * left", "cfg.learning_rate", VPG + "an_update_is_the_plain_one"),
+    Mutant("a2c: forgets the entropy", "algos/a2c", " - cfg.ent_coef * entropy, metrics", ", metrics", A2C + "entropy_alone_moves_a_policy_without_rewards"),
+    Mutant("a2c: rmsprop always", "algos/a2c", 'if cfg.optimizer == "adam":', "if False:", A2C + "an_update_is_the_plain_one"),
+    Mutant("a2c: epsilon beside the root", "algos/a2c", "decay=0.99, eps=1e-5)", "decay=0.99, eps=1e-5, eps_in_sqrt=False)", A2C + "an_update_is_the_plain_one"),
+    Mutant("a2c: advantages as they come", "algos/a2c", "losses.standardize(advantage) if cfg.normalize_advantage else advantage", "advantage", A2C + "an_update_is_the_plain_one"),
+    Mutant("a2c: returns of fewer steps", "algos/a2c", "gae_lambda: float = real(1.0", "gae_lambda: float = real(0.95", A2C + "targets_are_n_step_returns"),
+    Mutant("a2c: a time limit is a death", "algos/a2c", A2C_ESTIMATE, A2C_ESTIMATE.replace("transition)", "transition._replace(terminated=transition.terminated | transition.truncated))"), A2C + "only_a_time_limit_has_a_future"),
+    Mutant("a2c: a death at the time limit is none", "algos/a2c", A2C_ESTIMATE, A2C_ESTIMATE.replace("transition)", "transition._replace(terminated=transition.terminated & ~transition.truncated))"), A2C + "only_a_time_limit_has_a_future"),
+    Mutant("trpo: accepts any divergence", "algos/trpo", ACCEPT, "(surrogate_loss(candidate) <= old_loss)", TRPO + "a_step_that_is_too_long_is_shortened"),
+    Mutant("trpo: accepts a worse policy", "algos/trpo", ACCEPT, "(mean_kl(candidate) <= cfg.target_kl)", SEARCH),
+    Mutant("trpo: accepts what is not a number", "algos/trpo", ACCEPT, "~((mean_kl(candidate) > cfg.target_kl) | (surrogate_loss(candidate) > old_loss))", SEARCH),
+    Mutant("trpo: says a refused step was taken", "algos/trpo", '"pi/accepted": (fraction > 0)', '"pi/accepted": (fraction >= 0)', SEARCH),
+    Mutant("trpo: climbs its loss", "algos/trpo", "jax.tree.map(jnp.negative, gradient)", "gradient", WHOLE),
+    Mutant("trpo: the matrix undamped", "algos/trpo", "mean_kl, pi_params, cfg.cg_damping", "mean_kl, pi_params, 0.0", WHOLE),
+    Mutant("trpo: the gradient itself", "algos/trpo", "descent, cfg.cg_steps)", "descent, 1)", WHOLE),
+    Mutant("trpo: the divergence turned round", "algos/trpo", 'old.kl_divergence(model.policy({"pi": pi_params}, obs))', 'model.policy({"pi": pi_params}, obs).kl_divergence(old)', TRPO + "no_update_leaves_the_trust_region_or_makes_it_worse"),
+    Mutant("trpo: advantages as they come", "algos/trpo", "losses.standardize(advantage))", "advantage)", TRPO + "no_update_leaves_the_trust_region_or_makes_it_worse"),
+    Mutant("trpo: advantages of the fitted critic", "algos/trpo", IMPROVEMENT, FITTED.replace("OPT", "state.opt_state") + IMPROVEMENT, TRPO + "policy_and_critic_leave_each_other_alone"),
+    Mutant("recurrent: remembers through an end", "algos/recurrent_ppo", "return jnp.where(ended[:, None], 0.0, after), (x, after)", "return after, (x, after)", RECURRENT + "the_first_minibatch_has_ratio_1_in_mid_episode"),
+    Mutant("recurrent: remembers through a time limit", "algos/recurrent_ppo", 'transition.extras["carry"][0], transition.terminated | transition.truncated', 'transition.extras["carry"][0], transition.terminated', RECURRENT + "the_first_minibatch_has_ratio_1_in_mid_episode"),
+    Mutant("recurrent: remembers through a death", "algos/recurrent_ppo", 'transition.extras["carry"][0], transition.terminated | transition.truncated', 'transition.extras["carry"][0], transition.truncated', RECURRENT + "the_first_minibatch_has_ratio_1_in_mid_episode"),
+    Mutant("recurrent: every rollout begins afresh", "algos/recurrent_ppo", 'carry, ended = transition.extras["carry"][0]', 'carry, ended = jnp.zeros_like(transition.extras["carry"][0])', RECURRENT + "the_first_minibatch_has_ratio_1_in_mid_episode"),
+    Mutant("recurrent: normalises by what it has just seen", "algos/recurrent_ppo", "on_policy.normalize_obs(cfg, state.normalizer, o) for", "on_policy.normalize_obs(cfg, observed.normalizer, o) for", RECURRENT + "the_first_minibatch_has_ratio_1_in_mid_episode"),
+    Mutant("recurrent: what follows without a memory", "algos/recurrent_ppo", "flatten_time((after, next_obs))", "flatten_time((0 * after, next_obs))", RECURRENT + "the_value_of_what_follows_is_that_of_the_memory_after_obs"),
+    Mutant("recurrent: hands on the memory after obs", "algos/recurrent_ppo", '"log_prob": log_prob, "carry": carry}', '"log_prob": log_prob, "carry": after}', RECURRENT + "acting_is_a_pass_through_each_episode_alone"),
+    Mutant("recurrent: rows of time", "algos/recurrent_ppo", "by_env = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)", "by_env = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1], leaf.shape[0], *leaf.shape[2:]), by_time)", RECURRENT + "an_update_is_the_plain_one_on_whole_environments"),
+    Mutant("recurrent: every pass in the same order", "algos/recurrent_ppo", EPOCHS, SAME, RECURRENT + "an_update_is_the_plain_one_on_whole_environments"),
+    Mutant("recurrent: the step size never falls", "algos/recurrent_ppo", "cfg.learning_rate * left", "cfg.learning_rate", RECURRENT + "an_update_is_the_plain_one_on_whole_environments"),
+    Mutant("recurrent: minibatches need not divide", "algos/recurrent_ppo", "if cfg.num_envs % cfg.num_minibatches:", "if False:", RECURRENT + "minibatches_divide_the_environments"),
+    Mutant("rollout: the memory outlives the episode", "rollout", "_where(episodes.ended, jnp.zeros_like(leaf), leaf), carry)", "leaf, carry)", RECURRENT + "the_carry_is_nothing_after_an_end_and_something_elsewhere"),
+    Mutant("mask: shows all at a reset", "envs/wrappers", "return masked(obs), state\n", "return obs, state\n", NETWORKS + "velocities_read_0_and_nothing_else_changes"),
+    Mutant("mask: shows all in a step", "envs/wrappers", "return masked(obs), state, reward", "return obs, state, reward", NETWORKS + "velocities_read_0_and_nothing_else_changes"),
+    Mutant("mask: bounds as they were", "envs/wrappers", "np.where(shown, bound, 0.0)", "np.where(True, bound, 0.0)", NETWORKS + "velocities_read_0_and_nothing_else_changes"),
+    Mutant("mask: of any length", "envs/wrappers", "if shown.shape != space.shape:", "if False:", NETWORKS + "a_mask_of_the_wrong_length_is_refused"),
+    Mutant("mask: hides cartpole's positions", "envs/classic/cartpole", "[True, False, True, False]", "[False, True, False, True]", NETWORKS + "velocities_read_0_and_nothing_else_changes[cartpole-keep0]"),
+    Mutant("mask: hides pendulum's angle", "envs/classic/pendulum", "[True, True, False]", "[True, False, True]", NETWORKS + "velocities_read_0_and_nothing_else_changes[pendulum-keep1]"),
+    Mutant("mask: any value is a switch", "envs/classic/cartpole", 'validate_value("mask_velocity", mask_velocity, switch(False))', "pass", NETWORKS + "mask_velocity_is_a_switch"),
+    Mutant("layer norm: behind the nonlinearity", "networks", "ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)", "(nn.LayerNorm() if self.layer_norm else lambda x: x)(ACTIVATIONS[self.activation](x))", NETWORKS + "hidden_layers_are_normalised_where_layer_norm_is_on"),
+    Mutant("layer norm: not in a shared torso", "algos/actor_critic", ", orthogonal(np.sqrt(2)), layer_norm=cfg.layer_norm)", ", orthogonal(np.sqrt(2)))", NETWORKS + "a_shared_torso_can_be_normalised_too"),
+    Mutant("heads: hidden layers on a shared torso", "algos/actor_critic", '"torso": nets.network(torso(cfg)), **heads(cfg, spec, ())', '"torso": nets.network(torso(cfg)), **heads(cfg, spec, cfg.hidden_sizes)', NETWORKS + "a_shared_torso_is_all_hidden_layers_once"),
+    Mutant("spread: a fixed one starts at 1", "algos/actor_critic", "mlp(space.shape[0], cfg.pi_init_scale), cfg.init_log_std)", "mlp(space.shape[0], cfg.pi_init_scale))", NETWORKS + "the_first_policy_is_as_wide_and_as_flat_as_the_config_says"),
+    Mutant("spread: one of the state starts at 1", "algos/actor_critic", "LOG_STD_RANGE, cfg.init_log_std)", "LOG_STD_RANGE)", NETWORKS + "the_first_policy_is_as_wide_and_as_flat_as_the_config_says"),
+    Mutant("spread: without limits", "networks", "jnp.clip(self.init_log_std + log_std, *self.log_std_range)", "self.init_log_std + log_std", NETWORKS + "a_spread_that_depends_on_the_state"),
+    Mutant("pi: a last layer of any scale", "algos/actor_critic", "mlp(space.shape[0], cfg.pi_init_scale)", "mlp(space.shape[0], 0.01)", NETWORKS + "the_first_policy_is_as_wide_and_as_flat_as_the_config_says"),
 ]
 # fmt: on
 

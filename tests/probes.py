@@ -119,8 +119,12 @@ def probe(name: str, action_space: spaces.Space = DISCRETE) -> EnvFunctions:
     return one_of([name], 0, action_space)
 
 
-def values(name: str, gamma: float, *, monte_carlo: bool = False) -> list[tuple[list[float], float]]:
+def values(
+    name: str, gamma: float, *, monte_carlo: bool = False, memory: bool = False
+) -> list[tuple[list[float], float]]:
     """Pairs of an observation and its value under the best policy.
+
+    With a `memory`, of a fresh episode's observations only: any other is not all that the policy knows.
 
     A ring whose eighth step is a death shows each observation at two times, so what is learned is
     the mean of two returns (Monte Carlo), or the fixed point of the one-step equation in which the
@@ -129,7 +133,9 @@ def values(name: str, gamma: float, *, monte_carlo: bool = False) -> list[tuple[
     start = [1.0, 0.0, 0.0, 0.0]
     annuity = lambda steps: (1 - gamma**steps) / (1 - gamma)
     dies = (annuity(8) + annuity(4)) / 2 if monte_carlo else annuity(4) / (1 - gamma**4 / 2)
-    return {
+    if memory and name in ("ring_terminated", "ring_both"):
+        return [(start, annuity(8))]
+    known = {
         "constant": [([0.0] * 4, 1.0)],
         "follow": [([-1.0, 0.0, 0.0, 0.0], -1.0), (start, 1.0)],
         "delay": [(start, gamma), ([0.0, 1.0, 0.0, 0.0], 1.0)],
@@ -141,3 +147,4 @@ def values(name: str, gamma: float, *, monte_carlo: bool = False) -> list[tuple[
         "far": [([0.0, 0.0, 0.0, FAR], 10.0)] + [([float(i == j) for j in range(4)], 0.0) for i in range(3)],
         "remember": [(start, gamma)],
     }[name]
+    return known[:1] if memory and name in ("delay", "far") else known

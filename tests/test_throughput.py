@@ -1,4 +1,7 @@
-"""The benchmark of throughput runs, its arithmetic is what it says, and its parts do the whole's work."""
+"""The benchmark of throughput runs, its arithmetic is what it says, its parts do the whole's work.
+
+And its peers are asked for the same work, by processes that stand in for them.
+"""
 
 import importlib
 import json
@@ -17,12 +20,18 @@ TINY = purerl.make_config(
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def throughput():
+    """The benchmark's module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+        yield importlib.import_module("throughput")
+
+
+@pytest.fixture(scope="module")
+def measured(throughput, tmp_path_factory):
     """The JSON of a short run on two seeds, and what it ran: compiled once for all tests."""
     out, benches = tmp_path_factory.mktemp("throughput") / "out.json", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-        throughput = importlib.import_module("throughput")
         bench = throughput.Bench
         patch.setattr(throughput, "Bench", lambda *args: benches.append(bench(*args)) or benches[-1])
         patch.setattr(throughput, "config_of", lambda case: TINY)
@@ -60,3 +69,72 @@ def test_the_parts_do_the_work_of_the_whole(measured):
     bench.whole()
     parts, whole = (bench.learned, *bench.sims["rollout"]), (bench.state.algo, *bench.state[1:3])
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_settings_are_what_they_are_named_after(throughput):
+    """The sizes of the compared libraries' own PPO; other cases keep our defaults."""
+    small, pure = (throughput.config_of(case) for case in throughput.SETTINGS)
+    assert (small.env, small.num_envs, small.num_steps, small.num_epochs) == ("half_cheetah", 1, 2048, 10)
+    assert small.num_steps // small.num_minibatches == 64 and small.hidden_sizes == (64, 64)
+    assert (pure.env, pure.num_envs, pure.num_steps, pure.total_timesteps) == ("cartpole", 4, 128, 500_000)
+    assert pure.value_clip_eps == pure.clip_eps == 0.2 and not pure.normalize_obs
+    default = purerl.make_config("ppo", env="half_cheetah", total_timesteps=throughput.TOTAL_TIMESTEPS)
+    assert throughput.config_of("ppo-half_cheetah") == default
+    assert throughput.config_of("ppo-half_cheetah-mjx").engine == "mjx"
+
+
+def test_purejaxrl_is_asked_for_its_own_config(throughput):
+    """Every entry of the `config` at the end of its `ppo.py`, except that it prints nothing."""
+    cfg = throughput.config_of("ppo-cartpole-purejaxrl")
+    assert throughput.matching_fields("purejaxrl", cfg, 8) == {
+        "LR": 2.5e-4,
+        "NUM_ENVS": 4,
+        "NUM_STEPS": 128,
+        "TOTAL_TIMESTEPS": 500_000,
+        "UPDATE_EPOCHS": 4,
+        "NUM_MINIBATCHES": 4,
+        "GAMMA": 0.99,
+        "GAE_LAMBDA": 0.95,
+        "CLIP_EPS": 0.2,
+        "ENT_COEF": 0.01,
+        "VF_COEF": 0.5,
+        "MAX_GRAD_NORM": 0.5,
+        "ACTIVATION": "tanh",
+        "ENV_NAME": "CartPole-v1",
+        "ANNEAL_LR": True,
+        "DEBUG": False,
+    }
+
+
+def test_only_peers_that_can_do_the_work_take_part(throughput):
+    """purejaxrl: cartpole with its networks; the others: one seed."""
+
+    def peers(cfg, seeds):
+        return [name for name in throughput.LIBRARIES if throughput.matching_fields(name, cfg, seeds)]
+
+    cartpole = throughput.config_of("ppo-cartpole-purejaxrl")
+    assert peers(cartpole, 1) == ["sbx", "sb3", "purejaxrl"] and peers(cartpole, 8) == ["purejaxrl"]
+    assert peers(TINY, 1) == ["sbx", "sb3"]
+    cheetah = throughput.config_of("ppo-half_cheetah-2048x1")
+    assert peers(cheetah, 1) == ["sbx", "sb3"] and peers(cheetah, 8) == []
+    fields = throughput.matching_fields("sb3", cheetah)
+    assert (fields["n_steps"], fields["batch_size"], fields["n_epochs"]) == (2048, 64, 10)
+
+
+def test_a_peer_is_told_how_far_to_train_and_answers_with_its_rate(throughput, tmp_path):
+    """A stand-in whose rate is the steps it is told, and who prints lines of its own."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(
+        '#!/bin/sh\necho hello\necho \'answer {"it": "1.0"}\'\n'
+        "while read -r steps; do echo training; echo answer $steps; done\n"
+    )
+    stand_in.chmod(0o755)
+    cfg = throughput.config_of("ppo-cartpole-purejaxrl")
+    pythons = {"sbx": "/not/there", "purejaxrl": str(stand_in)}
+    started = throughput.start_peers(cfg, 8, pythons)
+    assert list(started) == ["purejaxrl"]
+    peer, steps = started["purejaxrl"]
+    assert steps == 200 and peer.measure(700) == 700.0 and peer.versions == {"it": "1.0"}
+    peer.close()
+    entry = throughput.of_peer([100.0, 200.0, 50.0], [150.0, 200.0, 200.0], peer)
+    assert entry["whole_over_it"] == 1.5 and entry["steps_per_second"] == 100.0

@@ -36,7 +36,7 @@ class A2CConfig(on_policy.OnPolicyConfig):
     """Environments that each seed steps side by side."""
     num_steps: int = count(8)
     """Steps of each environment per update."""
-    learning_rate: float = real(7e-4, above=0)
+    learning_rate: float = real(2e-3, above=0)
     """Step size."""
     anneal_lr: bool = switch(True)
     """Let the step size fall linearly to 0 over total_timesteps."""

@@ -35,9 +35,9 @@ class RecurrentPPOConfig(on_policy.OnPolicyConfig):
 
     num_envs: int = count(16, high=2**20)
     """Environments that each seed steps side by side."""
-    num_steps: int = count(128)
+    num_steps: int = count(64)
     """Steps of each environment per update, and how far back gradients go."""
-    num_epochs: int = count(8)
+    num_epochs: int = count(4)
     """Passes over the rollout per update."""
     num_minibatches: int = count(4)
     """Gradient steps per pass, each on some environments' whole rollouts; must divide num_envs."""

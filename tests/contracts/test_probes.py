@@ -12,7 +12,6 @@ import numpy as np
 import probes
 import pytest
 from throwaways.ddpg_ou import DDPGConfig
-from throwaways.gru_ppo import GRUPPOConfig
 from throwaways.td3 import TD3Config
 
 import purerl
@@ -50,6 +49,12 @@ ON_POLICY = dict(
     normalize_obs=False,
     hidden_sizes=(16,),
 )
+PLAIN = {name: ON_POLICY[name] for name in ("num_envs", "gae_lambda", "max_grad_norm", "normalize_obs")}
+PLAIN |= dict(hidden_sizes=(16,), num_steps=16, normalize_reward=False)
+CRITIC = PLAIN | dict(num_epochs=8, num_minibatches=4, value_learning_rate=0.02)
+NATURAL = CRITIC | dict(total_timesteps=8 * 16 * 150, target_kl=0.03)
+VANILLA = CRITIC | dict(total_timesteps=8 * 16 * 150, learning_rate=0.02)
+SHORT = PLAIN | dict(total_timesteps=8 * 16 * 1_000, learning_rate=0.02, optimizer="adam")
 OFF_POLICY = dict(
     num_envs=8,
     total_timesteps=8 * 1_000,
@@ -59,13 +64,11 @@ OFF_POLICY = dict(
     tau=0.3,
     hidden_sizes=(16,),
 )
-RECURRENT = dict(
+RECURRENT = ON_POLICY | dict(
     num_envs=16,
-    num_steps=16,
-    num_epochs=4,
+    num_minibatches=4,
     total_timesteps=16 * 16 * 80,
-    learning_rate=0.02,
-    gae_lambda=1.0,
+    normalize_reward=False,
     memory_size=8,
 )
 SOFT = OFF_POLICY | dict(
@@ -75,12 +78,20 @@ SOFT = OFF_POLICY | dict(
     ent_coef=0.0,
     activation="tanh",
 )
-PPO, SAC = registry.config_class("ppo"), registry.config_class("sac")
+VPG, A2C, TRPO, PPO, RECURRENT_PPO, SAC = map(
+    registry.config_class, ("vpg", "a2c", "trpo", "ppo", "recurrent_ppo", "sac")
+)
 CASES = {
+    "vpg_discrete": Case(VPG, VANILLA, probes.DISCRETE, SMALL + RINGS),
+    "vpg": Case(VPG, VANILLA),
+    "a2c_discrete": Case(A2C, SHORT, probes.DISCRETE, SMALL + RINGS),
+    "a2c": Case(A2C, SHORT),
+    "trpo_discrete": Case(TRPO, NATURAL, probes.DISCRETE, SMALL + RINGS),
+    "trpo": Case(TRPO, NATURAL),
     "ppo_discrete": Case(PPO, ON_POLICY, probes.DISCRETE, SMALL + RINGS),
     "ppo": Case(PPO, ON_POLICY, names=SMALL + RINGS),
     "sac": Case(SAC, SOFT, names=SMALL + RINGS),
-    "gru_ppo": Case(GRUPPOConfig, RECURRENT, probes.DISCRETE, (*SMALL, "remember")),
+    "recurrent_ppo": Case(RECURRENT_PPO, RECURRENT, probes.DISCRETE, (*SMALL, *RINGS, "remember")),
     "ddpg_ou": Case(DDPGConfig, OFF_POLICY | {"noise_sigma": 2.0}),
     "td3": Case(TD3Config, OFF_POLICY),
 }
@@ -107,9 +118,10 @@ class Learned(NamedTuple):
 
     def value(self, state, obs):
         """The value of `obs [B, 4]`, whatever the algorithm keeps it in."""
-        if "net" in self.networks:
-            return self.networks["net"].apply(state.params, self.algorithm.init_carry(len(obs)), obs)[2]
-        params = state.learner.params
+        params = getattr(state, "learner", state).params
+        if "memory" in self.networks:
+            carry = self.algorithm.init_carry(len(obs))
+            _, obs = self.networks["memory"].apply(params["memory"], carry, obs)
         if "v" in self.networks:
             return self.networks["v"].apply(params["v"], obs)
         size = 1 if self.case.config is DDPGConfig else 2
@@ -153,9 +165,8 @@ def train(case: Case) -> Learned:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_value_is_the_known_one(learn, case, name, seed):
     learned = learn(case)
-    known = probes.values(name, GAMMA[name], monte_carlo="gae_lambda" in learned.case.fields)
-    if case == "gru_ppo" and name == "delay":
-        known = known[:1]  # the second observation has a memory of the first
+    monte_carlo, memory = "gae_lambda" in learned.case.fields, "memory" in learned.networks
+    known = probes.values(name, GAMMA[name], monte_carlo=monte_carlo, memory=memory)
     obs, expected = (np.array(column, np.float32) for column in zip(*known, strict=True))
     value = np.asarray(learned.value(learned.of(name, seed), jnp.asarray(obs)))
     np.testing.assert_allclose(value, expected, rtol=0, atol=TOLERANCE.get(name, 0.1))
@@ -176,7 +187,7 @@ def test_the_action_is_the_rewarded_one(learn, case, seed):
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_memory_lasts_through_an_episode(learn, seed):
-    learned = learn("gru_ppo")
+    learned = learn("recurrent_ppo")
     state, nothing = learned.of("remember", seed), jnp.zeros((2, 4))
     shown = nothing.at[:, 0].set(jnp.array([-1.0, 1.0]))
     key = jax.random.key(0)

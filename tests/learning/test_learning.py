@@ -42,3 +42,21 @@ def test_ppo_balances_the_pole():
     returns = evaluations(5, "ppo", env="cartpole", total_timesteps=100_000, eval_interval=20_000)
     assert (returns.max(axis=1) >= 475).all(), returns.round(0)
     assert (returns[:, -1] >= 400).all(), returns.round(0)
+
+
+@pytest.mark.parametrize(("algo", "steps"), [("vpg", 120_000), ("a2c", 100_000), ("trpo", 60_000)])
+def test_the_pole_is_balanced_by(algo, steps):
+    """475 on each of 5 seeds, in fewer steps than the recorded runs have, and still there at the end."""
+    returns = evaluations(5, algo, env="cartpole", total_timesteps=steps, eval_interval=20_000)
+    assert (returns.max(axis=1) >= 475).all(), returns.round(0)
+    assert (returns[:, -1] >= 400).all(), returns.round(0)
+
+
+def test_a_memory_tells_the_velocities():
+    """Of positions alone PPO makes next to nothing, with the same settings and as many steps."""
+    masked = {"env": "cartpole", "env_kwargs": {"mask_velocity": True}, "eval_interval": 40_000}
+    masked |= {"num_envs": 16, "num_steps": 64, "num_epochs": 4, "num_minibatches": 4, "learning_rate": 1e-3}
+    with_memory = evaluations(3, "recurrent_ppo", total_timesteps=160_000, **masked)
+    without = evaluations(3, "ppo", total_timesteps=160_000, normalize_reward=True, **masked)
+    assert (with_memory.max(axis=1) >= 475).all(), with_memory.round(0)
+    assert (without.max(axis=1) < 100).all(), without.round(0)

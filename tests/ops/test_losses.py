@@ -15,6 +15,67 @@ OLD_LOGITS = jnp.array([[1.0, 1.0, 1.0], [2.0, 0.0, 0.0], [-3.0, -2.0, -1.0]])
 LOG_PROB, OLD_LOG_PROB = (jnp.diag(jax.nn.log_softmax(x)) for x in (LOGITS, OLD_LOGITS))
 
 
+def policy_gradient_rows(logits, actions):
+    """Log-probabilities of `actions` under rows of `logits`."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[:, None], axis=1)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("shift", "sign", "actions", "expected"),
+    [(0.0, 1, [0, 1, 2], 0.0788835088), (1.0, -1, [0, 0, 0], 0.327200909)],
+)
+def test_policy_gradient_equals_rlax(shift, sign, actions, expected):
+    """Its published numbers: the mean over rows, negated. rlax's weights go into the advantage."""
+    weighted = sign * jnp.array([0.3, 0.2, 0.1]) * (jnp.array([-2.0, 2.0, 0.0]) - shift)
+    loss = losses.policy_gradient(policy_gradient_rows(LOGITS + shift, jnp.array(actions)), weighted)
+    assert loss == pytest.approx(expected, abs=1e-5)
+
+
+def test_policy_gradient_of_a_softmax_bandit_is_exact():
+    """Each action as often as the policy draws it: descending goes up `pi_k (r_k - sum pi r)`."""
+    counts, reward = np.array([5, 3, 2]), np.array([1.0, -2.0, 4.0])
+    draws = jnp.asarray(np.repeat(np.arange(3), counts))
+    logits = jnp.log(jnp.float32(counts))
+    loss = lambda logits: losses.policy_gradient(
+        jax.nn.log_softmax(logits)[draws], jnp.float32(reward)[draws]
+    )
+    pi = counts / counts.sum()
+    np.testing.assert_allclose(-jax.grad(loss)(logits), pi * (reward - pi @ reward), atol=1e-6)
+
+
+def test_policy_gradient_leaves_the_advantage_alone():
+    """A critic that shares parameters with the policy must not learn from the policy's loss."""
+    log_prob, advantage = jnp.array([-1.0, -2.0]), jnp.array([3.0, -5.0])
+    gradients = jax.grad(losses.policy_gradient, argnums=(0, 1))(log_prob, advantage)
+    np.testing.assert_array_equal(gradients[0], -advantage / 2)
+    np.testing.assert_array_equal(gradients[1], [0.0, 0.0])
+
+
+def test_surrogate_by_hand():
+    """Ratios 2, 1 and 1/4: the mean of ratio times advantage, negated, without a clip."""
+    old = jnp.array([-1.0, -2.0, -0.5])
+    new, advantage = old + jnp.log(jnp.array([2.0, 1.0, 0.25])), jnp.array([3.0, -5.0, 8.0])
+    loss, gradient = jax.value_and_grad(losses.surrogate)(new, old, advantage)
+    assert loss == pytest.approx(-(6 - 5 + 2) / 3, rel=1e-5)
+    np.testing.assert_allclose(gradient, -np.array([6, -5, 2]) / 3, rtol=1e-5)
+
+
+def test_surrogate_starts_out_as_the_policy_gradient():
+    """Where the policies agree the loss is minus the mean advantage, and the gradients are one."""
+    old, advantage = jnp.linspace(-3.0, 0.0, 7), jnp.linspace(-1.0, 2.0, 7)
+    loss, gradient = jax.value_and_grad(losses.surrogate)(old, old, advantage)
+    assert loss == pytest.approx(-0.5, rel=1e-5)
+    np.testing.assert_allclose(gradient, jax.grad(losses.policy_gradient)(old, advantage), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.surrogate, lambda *row: losses.clipped_surrogate(*row, 0.2)])
+def test_ratios_that_overflow_leave_finite_gradients(loss):
+    """exp(200) is infinite in float32, and infinity times 0 is NaN."""
+    rows = jnp.array([200.0, -200.0, 0.0]), jnp.array([0.0, 0.0, 0.0]), jnp.array([0.0, -1.0, 1.0])
+    value, gradient = jax.value_and_grad(loss)(*rows)
+    assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(("sign", "expected"), [(1, -0.17117467), (-1, 0.19333333)])
 def test_clipped_surrogate_equals_rlax(sign, expected):
     """The minimum, not the maximum, and the loss, not the objective."""
@@ -40,6 +101,63 @@ def test_clipped_surrogate_refuses_a_stray_axis():
     """An advantage of shape [B, 1] must not become [B, B]."""
     with pytest.raises(AssertionError):
         losses.clipped_surrogate(jnp.zeros(3), jnp.zeros(3), jnp.zeros((3, 1)), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("value", "old_value", "target", "expected"),
+    [
+        (1.0, 0.0, 2.0, 1.62),  # clipped to 0.2, which is further from the target
+        (4.0, 5.0, 3.0, 1.62),
+        (0.1, 0.0, 2.0, 0.5 * 1.9**2),  # within the clip both are one
+        (1.0, 0.0, -2.0, 4.5),  # the wrong way: the clip must not hide it
+    ],
+)
+def test_clipped_value_loss_by_hand(value, old_value, target, expected):
+    """Half of the larger square; the maximum, not the minimum."""
+    rows = (jnp.array([x]) for x in (value, old_value, target))
+    assert losses.clipped_value_loss(*rows, 0.2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_clipped_value_loss_has_no_gradient_where_it_has_gained():
+    """A value beyond the clip towards its target rests; all others are pulled as by the plain loss."""
+    value, old_value = jnp.array([1.0, 0.1, 1.0, -1.0]), jnp.zeros(4)
+    target = jnp.array([2.0, 2.0, -2.0, -2.0])
+    gradient = 4 * jax.grad(losses.clipped_value_loss)(value, old_value, target, 0.2)
+    np.testing.assert_allclose(gradient, [0.0, -1.9, 3.0, 0.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"), [(0.0, 0.5), (0.0066, 0.5), (0.0067, 1), (0.01, 1), (0.0149, 1), (0.0151, 2), (9.0, 2)]
+)
+def test_the_coefficient_follows_the_kl(kl, factor):
+    """Too far a step doubles the penalty, too short a one halves it; the target is 0.01."""
+    assert losses.adapted_coefficient(jnp.float32(0.3), jnp.float32(kl), 0.01) == jnp.float32(0.3 * factor)
+
+
+@pytest.mark.parametrize("kl", [0.0, 1.0, jnp.inf])
+def test_the_coefficient_stays_finite_and_finds_back(kl):
+    """After 1,000 updates to one side it is not 0 or infinite, and 41 to the other side bring it back."""
+    adapt = lambda kl: lambda _, coef: losses.adapted_coefficient(coef, jnp.float32(kl), 0.01)
+    coef = jax.lax.fori_loop(0, 1000, adapt(kl), jnp.float32(1.0))
+    assert 1e-7 < coef < 1e7 and not 0.1 < coef < 10
+    back = jax.lax.fori_loop(0, 41, adapt(0.0 if kl else 1.0), coef)
+    assert back < 1e-5 if kl else back > 1e5
+
+
+def test_a_kl_that_is_not_a_number_changes_nothing():
+    """One broken update must not leave its mark in the coefficient."""
+    assert losses.adapted_coefficient(jnp.float32(0.3), jnp.float32(jnp.nan), 0.01) == jnp.float32(0.3)
+
+
+@pytest.mark.parametrize("name", ["policy_gradient", "surrogate", "clipped_value_loss"])
+def test_losses_refuse_a_stray_axis(name):
+    """A column of shape [B, 1] must not become [B, B]."""
+    flat, tall = jnp.zeros(3), jnp.zeros((3, 1))
+    rows = {"policy_gradient": (flat, tall), "surrogate": (flat, flat, tall)}.get(
+        name, (flat, tall, flat, 0.2)
+    )
+    with pytest.raises(AssertionError):
+        getattr(losses, name)(*rows)
 
 
 def test_approximate_kl_is_never_negative():

@@ -2,17 +2,18 @@
 
 import itertools
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import rlax
 
-from purerl.ops.returns import gae
+from purerl.ops.returns import discounted_so_far, gae, lambda_returns
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
-CASES, STEPS = 64, 40
+CASES, STEPS = 250, 40
 ENDINGS = {"no end": (0, 0), "deaths": (0.2, 0), "time limits": (0, 0.2), "both": (0.3, 0.3)}
 
 
@@ -33,43 +34,56 @@ def batched_gae():
     return jax.jit(jax.vmap(gae))
 
 
+def random_cases(ending):
+    """`CASES` rollouts that end as `ENDINGS` says, with a gamma and a lambda for each."""
+    rng = np.random.default_rng(list(ENDINGS).index(ending))
+    reward, value, final = rng.normal(size=(3, CASES, STEPS)).astype(np.float32)
+    terminated, truncated = (rng.random((CASES, STEPS)) < rate for rate in ENDINGS[ending])
+    gamma, gae_lambda = rng.choice([0, 0.5, 0.9, 0.99, 1], (2, CASES)).astype(np.float32)
+    return reward, value, final, terminated, truncated, gamma, gae_lambda
+
+
+def consistent(value, final, terminated, truncated):
+    """Values of `next_obs`: of the row after, and `final` where an episode or the rollout ends."""
+    following = np.append(value[..., 1:], final[..., -1:], axis=-1)
+    return np.where(terminated | truncated, final, following)
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_equals_the_plain_loop(batched_gae, ending):
     """Deaths and time limits are not the same, and neither lets anything through."""
-    rng = np.random.default_rng(list(ENDINGS).index(ending))
-    reward, value, next_value = rng.normal(size=(3, CASES, STEPS)).astype(np.float32)
-    terminated, truncated = (rng.random((CASES, STEPS)) < rate for rate in ENDINGS[ending])
-    gamma, gae_lambda = rng.choice([0, 0.5, 0.9, 0.99, 1], (2, CASES)).astype(np.float32)
-    rows = (reward, value, next_value, terminated, truncated, gamma, gae_lambda)
+    rows = random_cases(ending)  # values of next_obs are unrelated to those of the row after
     advantage, target = batched_gae(*rows)
     expected = np.array([loop(*row) for row in zip(*rows, strict=True)])
-    np.testing.assert_allclose(advantage, expected, rtol=1e-5, atol=3e-5)
-    np.testing.assert_allclose(target, expected + value, rtol=1e-5, atol=3e-5)
+    np.testing.assert_allclose(advantage, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(target, expected + rows[1], rtol=1e-5, atol=1e-4)
 
 
-def test_equals_rlax_on_every_episode():
-    """Our masks do what cutting the rollout into episodes by hand does."""
-    gamma, gae_lambda, rng = 0.97, 0.9, np.random.default_rng(5)
-    reward, value, final = rng.normal(size=(3, STEPS)).astype(np.float32)
-    terminated, truncated = rng.random((2, STEPS)) < 0.12
+def test_equals_rlax_on_every_episode(batched_gae):
+    """Our masks do what cutting 1,000 rollouts into episodes by hand does."""
+    cases = [np.concatenate(rows) for rows in zip(*map(random_cases, ENDINGS), strict=True)]
+    reward, value, final, terminated, truncated, gamma, gae_lambda = cases
     ended = terminated | truncated
-    assert terminated.sum() > 2 and truncated.sum() > 2
-    next_value = np.where(ended, final, np.append(value[1:], final[-1]))
-
-    def alone(start, stop):
-        """The episode at the end of a row of zeros, so that all have one shape."""
-        row = lambda x: np.pad(x[start:stop], (STEPS - stop + start, 0))
-        discount = gamma * (1 - terminated)
-        return row(reward), row(discount), np.append(row(value), next_value[stop - 1])
-
-    bounds = [0, *np.flatnonzero(ended[:-1]) + 1, STEPS]
-    spans = list(itertools.pairwise(bounds))
-    rewards, discounts, values = map(np.stack, zip(*[alone(*s) for s in spans], strict=True))
-    oracle = jax.vmap(rlax.truncated_generalized_advantage_estimation, (0, 0, None, 0))
-    rows = oracle(*map(jnp.float32, (rewards, discounts, gae_lambda, values)))
-    expected = np.concatenate([row[a - b :] for row, (a, b) in zip(rows, spans, strict=True)])
-    advantage, _ = gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda)
-    np.testing.assert_allclose(advantage, expected, rtol=1e-5, atol=1e-5)
+    next_value = consistent(value, final, terminated, truncated)
+    spans = [
+        (case, *span)
+        for case in range(len(reward))
+        for span in itertools.pairwise([0, *np.flatnonzero(ended[case, :-1]) + 1, STEPS])
+    ]
+    assert len(reward) == 1000 and len(spans) > 8000
+    # Each episode stands at the end of a row of zeros, so that all have one shape.
+    rewards, discounts, values = (np.zeros((len(spans), n), np.float32) for n in (STEPS, STEPS, STEPS + 1))
+    for row, (case, start, stop) in enumerate(spans):
+        at = slice(STEPS - (stop - start), STEPS)
+        rewards[row, at], values[row, at] = reward[case, start:stop], value[case, start:stop]
+        discounts[row, at] = gamma[case] * ~terminated[case, start:stop]
+        values[row, -1] = next_value[case, stop - 1]
+    lambdas = gae_lambda[[case for case, *_ in spans]]
+    oracle = jax.jit(jax.vmap(rlax.truncated_generalized_advantage_estimation))
+    rows = np.asarray(oracle(rewards, discounts, lambdas, values))
+    expected = np.concatenate([row[a - b :] for row, (_, a, b) in zip(rows, spans, strict=True)])
+    advantage, _ = batched_gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda)
+    np.testing.assert_allclose(advantage.ravel(), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +135,136 @@ def test_a_stray_axis_is_refused():
     flat, tall = jnp.zeros(5), jnp.zeros((5, 1))
     with pytest.raises(AssertionError):
         gae(flat, tall, flat, flat > 1, flat > 1, 0.9, 0.9)
+
+
+@pytest.fixture(scope="module")
+def batched_returns():
+    """One program for every random case: the leading axis is the case."""
+    return jax.jit(jax.vmap(lambda_returns))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_lambda_returns_equal_the_plain_loop(batched_returns, ending):
+    """Also where the value of `next_obs` is not that of the row after."""
+
+    def plain(reward, next_value, terminated, truncated, gamma, lambda_):
+        target = np.zeros(STEPS)
+        for t in reversed(range(STEPS)):
+            alone = truncated[t] or t == STEPS - 1
+            future = next_value[t]
+            if not alone:
+                future = (1 - lambda_) * next_value[t] + lambda_ * target[t + 1]
+            target[t] = reward[t] + (0 if terminated[t] else gamma * future)
+        return target
+
+    reward, _, *rows = random_cases(ending)
+    target = batched_returns(reward, *rows)
+    expected = np.array([plain(*row) for row in zip(reward, *rows, strict=True)])
+    np.testing.assert_allclose(target, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_lambda_returns_are_the_targets_of_gae(batched_gae, batched_returns, ending):
+    """Wherever the values agree from row to row, as one network's do."""
+    reward, value, final, *ends, gamma, lambda_ = random_cases(ending)
+    next_value = consistent(value, final, *ends)
+    _, expected = batched_gae(reward, value, next_value, *ends, gamma, lambda_)
+    target = batched_returns(reward, next_value, *ends, gamma, lambda_)
+    np.testing.assert_allclose(target, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("lambda_", "target"),
+    [
+        (0.0, [11.0, 1.0, 21.0, 31.0, 41.0, 51.0]),
+        (1.0, [1.5, 1.0, 21.0, 1 + 26.5 / 2, 26.5, 51.0]),
+        (0.5, [1 + (20 + 1) / 4, 1.0, 21.0, 1 + (60 + 1 + (80 + 51) / 4) / 4, 1 + (80 + 51) / 4, 51.0]),
+    ],
+)
+def test_lambda_returns_by_hand(lambda_, target):
+    """A death at the time limit, a time limit, and an episode that outlasts the rollout.
+
+    Rewards are 1 and gamma is 1/2.
+    """
+    next_value = jnp.array([20.0, 20.0, 40.0, 60.0, 80.0, 100.0])
+    terminated = jnp.array([False, True, False, False, False, False])
+    truncated = jnp.array([False, True, True, False, False, False])
+    got = lambda_returns(jnp.ones(6), next_value, terminated, truncated, 0.5, lambda_)
+    np.testing.assert_allclose(got, target, rtol=1e-6)
+
+
+def test_lambda_returns_hear_nothing_from_beyond_an_end():
+    """Not even a NaN: what a death leads to, and what follows a time limit, is not looked at."""
+    nan = jnp.nan
+    reward, next_value = jnp.array([1.0, 1.0, nan]), jnp.array([nan, 20.0, nan])
+    first, second = jnp.array([True, False, False]), jnp.array([False, True, False])
+    target = lambda_returns(reward, next_value, first, second, 0.5, 0.9)
+    np.testing.assert_allclose(target[:2], [1.0, 11.0])
+
+
+def test_lambda_returns_refuse_a_stray_axis():
+    """A value of shape [T, 1] must not become [T, T]."""
+    flat, tall = jnp.zeros(5), jnp.zeros((5, 1))
+    with pytest.raises(AssertionError):
+        lambda_returns(flat, tall, flat > 1, flat > 1, 0.9, 0.9)
+
+
+def stream(rate, steps=60, envs=3):
+    rng = np.random.default_rng(8)
+    return rng.normal(1, 2, (steps, envs)).astype(np.float32), rng.random((steps, envs)) < rate
+
+
+@pytest.mark.parametrize("cut", [1, 17, 30, 59])
+def test_sums_so_far_however_the_stream_is_cut(cut):
+    """Two rollouts in a row are one, and both are the plain loop's."""
+    reward, ended = stream(0.2)
+    assert ended[:, 0].any() and not ended[cut - 1].all()
+    before = np.array([0.5, -1.0, 3.0], np.float32)
+    expected, carried = np.zeros(reward.shape), np.float64(before)
+    for t in range(len(reward)):
+        expected[t] = reward[t] + 0.9 * carried
+        carried = np.where(ended[t], 0, expected[t])
+    run = jax.jit(discounted_so_far)
+    first, between = run(reward[:cut], ended[:cut], 0.9, before)
+    second, after = run(reward[cut:], ended[cut:], 0.9, between)
+    np.testing.assert_allclose(jnp.concatenate([first, second]), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(after, carried, rtol=1e-5, atol=1e-5)
+
+
+def test_sums_so_far_by_hand():
+    """Reward 1, gamma 1/2: the step that ends an episode is its last, and the next one starts anew."""
+    ended = jnp.array([False, False, True, False])[:, None]
+    sums, after = discounted_so_far(jnp.ones((4, 1)), ended, 0.5, jnp.array([4.0]))
+    np.testing.assert_array_equal(sums[:, 0], [3.0, 2.5, 2.25, 1.0])
+    assert after.item() == 1.0
+    assert discounted_so_far(jnp.ones((1, 1)), jnp.ones((1, 1), bool), 0.5, jnp.zeros(1))[1].item() == 0.0
+
+
+class Rewards(gymnasium.Env):
+    """Nothing but a list of rewards, without an end."""
+
+    action_space = observation_space = gymnasium.spaces.Discrete(1)
+
+    def __init__(self, rewards):
+        self.rewards = iter(rewards)
+
+    def step(self, action):
+        return 0, next(self.rewards), False, False, {}
+
+
+def test_sums_so_far_are_gymnasiums():
+    """So is their variance, as long as nothing ends: its wrapper does not cut at time limits."""
+    reward, ended = stream(0.0, steps=2000, envs=1)
+    env = gymnasium.wrappers.NormalizeReward(Rewards(reward[:, 0].tolist()), gamma=0.95)
+    expected = [(env.step(0), env.discounted_reward.item())[1] for _ in reward]
+    sums, _ = discounted_so_far(reward, ended, 0.95, jnp.zeros(1))
+    np.testing.assert_allclose(sums[:, 0], expected, rtol=1e-4, atol=1e-4)
+    assert sums.var() == pytest.approx(env.return_rms.var.item(), rel=1e-3)
+
+
+def test_sums_so_far_refuse_a_stray_axis():
+    """What is carried has no time axis, and every environment has its own."""
+    reward, never = jnp.zeros((5, 2)), jnp.zeros((5, 2), bool)
+    for before in (jnp.zeros(()), jnp.zeros(1), jnp.zeros((1, 2))):
+        with pytest.raises(AssertionError):
+            discounted_so_far(reward, never, 0.9, before)

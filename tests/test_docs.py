@@ -1,0 +1,211 @@
+"""The pages of the algorithms say what the code does: options, defaults, metrics, examples.
+
+Nothing is compiled: metrics are told from shapes alone.
+"""
+
+import ast
+import dataclasses
+import functools
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import purerl
+from purerl import metrics, registry
+from purerl.algos.on_policy import OnPolicyConfig
+from purerl.config import freeze
+from purerl.experiment import presets
+from purerl.experiment.cli import parse
+from purerl.experiment.logger import SPINNING_UP
+from purerl.rollout import Episodes
+from purerl.types import Transition
+
+PAGES = Path(__file__).parents[1] / "docs" / "algos"
+INDEX = PAGES / "README.md"
+WITHOUT_PAGE = {"sac"}
+ALGORITHMS = sorted(set(registry.ALGORITHMS) - WITHOUT_PAGE)
+FILES = [INDEX, *(PAGES / f"{algo}.md" for algo in ALGORITHMS)]
+SECTIONS = (
+    "Background",
+    "Quick facts",
+    "Use it",
+    "Key equations",
+    "Exploration",
+    "Pseudocode",
+    "Options",
+    "Logged metrics",
+    "Implementation choices",
+    "Results",
+    "References",
+)
+
+
+def page(algo: str) -> str:
+    return (PAGES / f"{algo}.md").read_text("utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under the heading of the second level."""
+    parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return found[heading]
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """The only table in `text`: the other cells of each row by the name in its first."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert all(len(row) == len(rows[0]) for row in rows), "a cell holds a | of its own"
+    names = [row[0].strip("`") for row in rows]
+    assert len(set(names)) == len(names), "a name stands twice"
+    return dict(zip(names, (row[1:] for row in rows), strict=True))
+
+
+def documented_defaults(text: str) -> dict[str, object]:
+    return {name: freeze(ast.literal_eval(cells[0].strip("`"))) for name, cells in table(text).items()}
+
+
+def vmappable(text: str) -> set[str]:
+    """The names in the item that begins so, without what it says of the shared ones."""
+    (item,) = re.findall(r"^- Vmappable: (.*?)(?:;\s+and the|\n(?:-|\n))", text, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"`(\w+)`", item))
+
+
+def fields(cls: type) -> dict[str, dataclasses.Field]:
+    return {field.name: field for field in dataclasses.fields(cls)}
+
+
+def own_fields(algo: str) -> dict[str, dataclasses.Field]:
+    """What the algorithm's Config has beyond OnPolicyConfig, or with another default."""
+    shared, own = fields(OnPolicyConfig), fields(registry.config_class(algo))
+    return {n: f for n, f in own.items() if n not in shared or f.default != shared[n].default}
+
+
+def reals(known: dict[str, dataclasses.Field]) -> set[str]:
+    return {name for name, field in known.items() if field.metadata["rule"].kind == "real"}
+
+
+def all_switched_on(algo: str) -> purerl.Config:
+    """With every switch true and every optional number set, so that no metric stays away."""
+    chosen = {}
+    for name, field in fields(registry.config_class(algo)).items():
+        if field.metadata["rule"].kind == "switch":
+            chosen[name] = True
+        elif field.metadata["rule"].kind == "real" and field.default is None:
+            chosen[name] = 0.5
+    return purerl.make_config(algo, env="pendulum", **chosen)
+
+
+def reported(cfg: purerl.Config) -> set[str]:
+    """The keys of what an update says, from shapes alone."""
+    env = purerl.make_env(cfg.env)
+    algo = purerl.make_algorithm(cfg, env)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(algo.init, key)
+    carry = jax.eval_shape(lambda: algo.init_carry(algo.num_envs))
+    obs = jax.ShapeDtypeStruct((algo.num_envs, *env.observation_space.shape), jnp.float32)
+    act = functools.partial(algo.act, explore=True)
+    action, _, extras = jax.eval_shape(act, state, carry, obs, key)
+
+    def over_time(leaf):
+        return jax.ShapeDtypeStruct((algo.num_steps, *leaf.shape), leaf.dtype)
+
+    row = {d: jax.ShapeDtypeStruct((algo.num_envs,), d) for d in (jnp.float32, jnp.bool_)}
+    flags = row[jnp.bool_], row[jnp.bool_]
+    rollout = jax.tree.map(over_time, Transition(obs, action, row[jnp.float32], obs, *flags, extras))
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    return set(jax.eval_shape(algo.update, state, rollout, key, step)[1])
+
+
+def blocks(file: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", file.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+PYTHON = [(file.name, code) for file in FILES for code in blocks(file, "python")]
+COMMANDS = [line for file in FILES for code in blocks(file, "bash") for line in code.splitlines()]
+
+
+def test_every_algorithm_but_those_named_has_a_page_and_the_index_links_it():
+    index = INDEX.read_text("utf-8")
+    for algo in ALGORITHMS:
+        assert f"({algo}.md) | `{algo}` |" in index
+    assert {file.stem for file in PAGES.glob("*.md")} == {"README", *ALGORITHMS}
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_page_has_its_sections_in_order(algo):
+    assert tuple(re.findall(r"^## (.+)$", page(algo), re.MULTILINE)) == SECTIONS
+    assert f"`purerl/algos/{algo}.py`" in section(page(algo), "Quick facts")
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_page_lists_the_algorithms_own_options_with_their_defaults(algo):
+    own = own_fields(algo)
+    expected = {name: field.default for name, field in own.items()}
+    assert documented_defaults(section(page(algo), "Options")) == expected
+    assert vmappable(page(algo)) == reals(own)
+
+
+def test_the_index_lists_the_shared_options_with_their_defaults():
+    shared, text = fields(OnPolicyConfig), section(INDEX.read_text("utf-8"), "Shared options")
+    assert documented_defaults(text) == {name: field.default for name, field in shared.items()}
+    assert vmappable(text) == reals(shared)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_page_names_the_metrics_that_an_update_reports(algo):
+    rows = table(section(page(algo), "Logged metrics"))
+    default = purerl.make_config(algo, env="pendulum")
+    assert set(rows) == reported(default) | reported(all_switched_on(algo))
+
+
+def test_the_index_names_the_metrics_that_every_row_has():
+    def row(episodes: Episodes, returns, lengths, diverged_at):
+        tallies = metrics.episode_tallies(episodes) | metrics.evaluation_tallies(returns, lengths)
+        return metrics.summarise(tallies, diverged_at)
+
+    real, flag, whole = (jax.ShapeDtypeStruct((4, 2), d) for d in (jnp.float32, jnp.bool_, jnp.int32))
+    one = jax.ShapeDtypeStruct((), jnp.int32)
+    known = jax.eval_shape(row, Episodes(flag, real, whole, real), real, whole, one)
+    rows = table(section(INDEX.read_text("utf-8"), "Common metrics"))
+    assert set(rows) == {"step", *known}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_metrics_feed_the_columns_of_spinning_up_that_the_page_says(file):
+    heading = "Common metrics" if file == INDEX else "Logged metrics"
+    for name, (_, column) in table(section(file.read_text("utf-8"), heading)).items():
+        assert column.strip("`") == SPINNING_UP.get(name, "–"), name
+
+
+@pytest.mark.parametrize("code", [code for _, code in PYTHON], ids=[name for name, _ in PYTHON])
+def test_examples_in_python_parse_and_their_configurations_are_valid(code):
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    configs = [call for call in calls if ast.unparse(call.func) == "purerl.make_config"]
+    assert configs
+    for call in configs:
+        keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        cfg = purerl.make_config(*map(ast.literal_eval, call.args), **keywords)
+        purerl.make_algorithm(cfg)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_examples_of_commands_are_understood(line):
+    python, script, *argv = shlex.split(line)
+    assert (python, script) == ("python", "scripts/train.py")
+    if "--preset" in argv and not presets.FILE.exists():
+        pytest.skip("no presets yet")
+    parse(argv)
+
+
+def test_links_between_pages_lead_somewhere():
+    for file in FILES:
+        for target, anchor in re.findall(r"\]\(([\w./]*\.md|(?=#))#?([^)]*)\)", file.read_text("utf-8")):
+            there = file.parent / target if target else file
+            assert there.exists(), f"{file.name}: {target}"
+            headings = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
+            assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}
