@@ -315,7 +315,6 @@ ALIASES = {
     "start_steps": "learning_starts",
     "warmup_steps": "learning_starts",
     "replay_size": "buffer_size",
-    "memory_size": "buffer_size",
     "train_freq": "updates_per_step",
     "gradient_steps": "updates_per_step",
     "utd_ratio": "updates_per_step",

@@ -173,7 +173,12 @@ def test_another_algorithms_field_is_refused(algo, field):
 @pytest.mark.parametrize(("algo", "hint"), [("poo", "ppo"), ("SAC", "sac"), ("os:system", None), (3, None)])
 def test_an_unknown_algorithm_is_refused(algo, hint):
     """And nothing is imported for a name that looks like a module."""
-    with refused("algo", algo, "known are ppo, sac", f"Did you mean {hint}?" if hint else ""):
+    with refused(
+        "algo",
+        algo,
+        "known are a2c, ppo, recurrent_ppo, sac, trpo, vpg",
+        f"Did you mean {hint}?" if hint else "",
+    ):
         make_config(algo)
 
 
@@ -292,7 +297,7 @@ def test_json_round_trip(cls):
         env="ant",
         env_kwargs={"weight": 0.1, "range": [0.2, 1.0], "deep": {"flag": True}},
         seed=np.int64(7),
-        learning_rate=0.1 + 0.2,
+        gamma=0.1 + 0.2,
         hidden_sizes=[32, 16],
     )
     for cfg in (from_dict(cls, {}), from_dict(cls, fields)):
@@ -335,6 +340,7 @@ def test_leaves_are_the_numbers_that_are_switched_on():
     """What may be vmapped: no shape, no switch, and no number that is None."""
     cfg = make_config("ppo", gamma=0.5, max_grad_norm=None)
     names = {"learning_rate", "gamma", "gae_lambda", "clip_eps", "ent_coef", "vf_coef"}
+    names |= {"init_log_std", "pi_init_scale"}
     assert set(leaves(cfg)) == names and leaves(cfg)["gamma"] == 0.5
     assert set(leaves(make_config("ppo"))) == names | {"max_grad_norm"}
     assert {"ent_coef", "target_entropy"}.isdisjoint(leaves(make_config("sac")))

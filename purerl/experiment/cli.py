@@ -239,7 +239,7 @@ def _unknown(cls: type[Config], name: str, value: Any, names: list[str]) -> Conf
     if field in _names(RunOptions) and field not in names:
         hint = f"{field} is an option of the command line."
     elif owners and cls.algo not in owners:
-        hint = f"{field} belongs to {' and '.join(owners)}."
+        hint = f"{field} belongs to {', '.join(owners)}."
     else:
         hint = did_you_mean(plain, names) or "See --help."
     return ConfigError(name, value, f"{cls.algo} has no such option", hint)
