@@ -321,7 +321,7 @@ MUTANTS = [
     Mutant('task: diverged reward', 'envs/mujoco/task.py', 'jnp.where(diverged, 0.0, reward)', 'reward', NATIVE + 'actions_that_are_no_numbers_end_the_episode'),
     Mutant('task: NaN actions go on', 'envs/mujoco/task.py', ' | ~jnp.isfinite(reward)', '', NATIVE + 'actions_that_are_no_numbers_end_the_episode'),
     Mutant('task: every step pays for a reset', 'envs/mujoco/task.py', '    place = where_needed(place, engine.rows_at_once)\n', '', NATIVE + 'reset_only_where_needed'),
-    Mutant('task: one key twice', 'envs/mujoco/task.py', 'jax.random.normal(key_qvel', 'jax.random.normal(key_qpos', TASKS + 'resets_are_drawn_from_gymnasiums_distribution[ant]'),
+    Mutant('task: one key twice', 'envs/mujoco/task.py', 'draw_velocity(key_qvel', 'draw_velocity(key_qpos', TASKS + 'resets_are_drawn_from_gymnasiums_distribution[ant]'),
     Mutant('task: noise on one side', 'envs/mujoco/task.py', 'jax.random.uniform(key_qpos, (model.nq,), minval=-1.0)', 'jax.random.uniform(key_qpos, (model.nq,))', TASKS + 'resets_are_drawn_from_gymnasiums_distribution[ant]'),
     Mutant('ant: may jump', 'envs/mujoco/ant.py', ' & (physics.qpos[2] <= high)', '', STEP + '[ant-unusual-plain]'),
     Mutant('ant: always body 1', 'envs/mujoco/ant.py', 'change["xpos"][body, :2]', 'change["xpos"][1, :2]', STEP + '[ant-unusual-plain]'),

@@ -48,7 +48,7 @@ MISTAKES = [
         "--clip-ratio",
         "'1'",
         "sac has no such",
-        "clip_eps belongs to ppo, recurrent_ppo.",
+        "clip_eps belongs to ppo, ",
     ),
     ("--buffer-size 10", "--buffer-size", "'10'", "ppo has no such option", "buffer_size belongs to sac."),
     ("--no-such --seed 1", "--no-such", "''", "ppo has no such option", "See --help."),
