@@ -4,8 +4,8 @@ After every few steps of all environments, one gradient step on
 `-mean(log pi(a|s) A) + c_v (V - target)^2 / 2 - c_e entropy`, where the advantage is that of n-step
 returns (gae_lambda = 1 bootstraps each from the end of the rollout, as the paper does).
 
-Choices: RMSProp with one set of statistics, or Adam; actor and critic apart unless `shared_torso`;
-gradients clipped by their global norm.
+Choices: rewards scaled by the deviation of the return; RMSProp with one set of statistics, or Adam; actor
+and critic apart unless `shared_torso`; gradients clipped by their global norm.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ which sees one observation after the other and starts anew with every episode. A
 over each environment's rollout, from the memory that the rollout began with, and differentiates through
 time as far as the rollout goes; a minibatch is therefore made of whole rows of environments.
 
-Choices: one memory for actor and critic; advantages standardised per minibatch; the value of `next_obs`
-comes from the memory after `obs`, also where a time limit ended the episode.
+Choices: rewards scaled by the deviation of the return, since their gradients meet in one memory of actor
+and critic; advantages standardised per minibatch; the value of `next_obs` comes from the memory after
+`obs`, also where a time limit ended the episode.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         if not explore:
             return policy.mode(), after, {}
         action, log_prob = policy.sample_and_log_prob(seed=key)
-        return action, after, {"log_prob": log_prob, "carry": carry}
+        return action, after, {"log_prob": log_prob, "carry": carry}  # update reads the first carry only
 
     def observe(state: State, transition: Transition) -> State:
         return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))

@@ -5,8 +5,9 @@ direction `F^-1 g` by conjugate gradient on Fisher-vector products (appendix C),
 quadratic model meets the limit, then a line search on the true surrogate and divergence. The critic then
 takes several passes on `(V - target)^2 / 2`.
 
-Choices: advantages by GAE, standardised over the rollout; F damped; actor and critic apart, so that the
-natural step is the policy's alone. Where no step of the search is allowed, the policy stays as it is.
+Choices: rewards scaled by the deviation of the return; advantages by GAE, standardised over the rollout; F
+damped; actor and critic apart, so that the natural step is the policy's alone. Where no step of the search
+is allowed, the policy stays as it is.
 """
 
 from __future__ import annotations

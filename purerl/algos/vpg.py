@@ -4,8 +4,9 @@ One ascent step on `mean(log pi(a|s) A)` per rollout, whose gradient is that of 
 (Sutton et al. 2000; Schulman et al. 2016, arXiv:1506.02438, eq. 1 and 16), then several passes of the
 critic on `(V - target)^2 / 2`, where the target is the bootstrapped reward-to-go.
 
-Choices: advantages standardised over the rollout; actor and critic apart, each with its own Adam. The
-advantages come from the critic before its passes: after them it would have seen the returns.
+Choices: rewards scaled by the deviation of the return; advantages standardised over the rollout; actor and
+critic apart, each with its own Adam. The advantages come from the critic before its passes: after them it
+would have seen the returns.
 """
 
 from __future__ import annotations
