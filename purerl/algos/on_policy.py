@@ -53,11 +53,13 @@ class OnPolicyConfig(Config):
     layer_norm: bool = switch(False)
     """Normalise each hidden layer before its nonlinearity (Ba et al. 2016, arXiv:1607.06450)."""
     state_dependent_std: bool = switch(False)
-    """Let the spread of a continuous policy be an output of its network, not one vector for all states."""
+    """Let the spread of a continuous policy be an output of its network, not one vector for all states
+    (compared in arXiv:2006.05990, section 3.2)."""
     init_log_std: float = real(0.0, low=-10, high=2)
     """Logarithm of a continuous policy's first spread, in units where [-1, 1] spans the action's range."""
     pi_init_scale: float = real(0.01, above=0)
-    """Scale of the policy's last layer at the start; small, so that it starts alike in every state."""
+    """Scale of the policy's last layer at the start; small, so that it starts alike in every state
+    (arXiv:2006.05990, section 3.2)."""
 
 
 def validate_rollout(cfg: Any) -> None:

@@ -178,7 +178,9 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         loop = state.learner, jnp.bool_(True)
         (learner, _), metrics = jax.lax.scan(epoch, loop, jax.random.split(key, cfg.num_epochs))
         metrics = jax.tree.map(jnp.mean, metrics)
-        metrics["v/explained_variance"] = losses.explained_variance(*batch.estimates[::2])
+        metrics["v/explained_variance"] = losses.explained_variance(
+            batch.estimates.value, batch.estimates.target
+        )
         state = observed._replace(learner=learner)
         if cfg.kl_target is not None:
             metrics["pi/kl_coef"] = state.kl_coef
