@@ -58,8 +58,8 @@ def test_the_best_policy_has_the_normaliser_of_its_own_evaluation(seen):
         same(lane(state.algo), lane(kept[step]))
     earlier = best_steps < run.steps[-1]
     assert earlier.any(), "here the last evaluation should not be the best one of every seed"
-    newest = kept[int(run.steps[-1])].obs_moments.count
-    assert (np.asarray(state.algo.obs_moments.count) < newest)[earlier].all()
+    newest = kept[int(run.steps[-1])].normalizer.obs.count
+    assert (np.asarray(state.algo.normalizer.obs.count) < newest)[earlier].all()
 
 
 def test_the_best_policy_acts_as_it_did(cfg, seen):

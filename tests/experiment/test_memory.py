@@ -72,7 +72,8 @@ def test_rollout_and_networks_by_hand():
     assert sizes(plan)["rollout"] == 64 * 32 * (2 * 4 * 4 + 4 + 4 + 4 + 2 + episodes)
     torso = 4 * 64 + 64 + 64 * 64 + 64
     weights = 2 * torso + (64 * 2 + 2) + (64 + 1)
-    learned = 4 * (3 * weights + 1 + 1 + 2 * 4)  # weights, two moments, both counts, the normaliser
+    normalizer = (1 + 2 * 4) + (1 + 2) + 64  # of observations, of returns, and the returns so far
+    learned = 4 * (3 * weights + 1 + normalizer + 1)  # weights, two moments and their count, KL coefficient
     assert sizes(plan)["networks"] == 3 * learned
     assert sizes(plan_of("ppo", **fields, eval_interval=0)[0])["networks"] == 2 * learned
     assert "replay" not in sizes(plan)
