@@ -6,6 +6,7 @@ Nothing is compiled: metrics are told from shapes alone.
 import ast
 import dataclasses
 import functools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -18,7 +19,6 @@ import purerl
 from purerl import metrics, registry
 from purerl.algos.on_policy import OnPolicyConfig
 from purerl.config import freeze
-from purerl.experiment import presets
 from purerl.experiment.cli import parse
 from purerl.experiment.logger import SPINNING_UP
 from purerl.rollout import Episodes
@@ -26,6 +26,7 @@ from purerl.types import Transition
 
 PAGES = Path(__file__).parents[1] / "docs" / "algos"
 INDEX = PAGES / "README.md"
+LEARNING = PAGES.parents[1] / "benchmarks" / "results" / "learning"
 WITHOUT_PAGE = {"sac"}
 ALGORITHMS = sorted(set(registry.ALGORITHMS) - WITHOUT_PAGE)
 FILES = [INDEX, *(PAGES / f"{algo}.md" for algo in ALGORITHMS)]
@@ -196,10 +197,12 @@ def test_examples_in_python_parse_and_their_configurations_are_valid(code):
 @pytest.mark.parametrize("line", COMMANDS)
 def test_examples_of_commands_are_understood(line):
     python, script, *argv = shlex.split(line)
-    assert (python, script) == ("python", "scripts/train.py")
-    if "--preset" in argv and not presets.FILE.exists():
-        pytest.skip("no presets yet")
-    parse(argv)
+    assert python == "python" and script in ("scripts/train.py", "benchmarks/learning.py")
+    if script == "scripts/train.py":
+        parse(argv)
+    else:  # a run that was recorded, by this very command
+        (name,) = argv
+        assert json.loads((LEARNING / f"{name}.json").read_text())["command"] == line
 
 
 def test_links_between_pages_lead_somewhere():
