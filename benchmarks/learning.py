@@ -46,6 +46,7 @@ class Protocol(NamedTuple):
 
 
 CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
+SWING = {"total_timesteps": 300_000, "gamma": 0.9, "eval_interval": 20_000, "eval_episodes": 20}
 MASKED = {"env_kwargs": {"mask_velocity": True}}
 PROTOCOLS = {
     # Classic settings: 1 environment, 1 update a step, the defaults of SACConfig.
@@ -76,6 +77,20 @@ PROTOCOLS = {
         | {"num_envs": 16, "num_steps": 64, "num_epochs": 4, "num_minibatches": 4}
         | {"learning_rate": 1e-3, "normalize_reward": True},
         475,
+    ),
+    # The settings of the preset for it, and the same without a memory.
+    "recurrent_ppo-masked-pendulum-300k": Protocol(
+        "recurrent_ppo", "pendulum", 5, SWING | MASKED | {"num_epochs": 10}, -300
+    ),
+    "ppo-masked-pendulum-300k": Protocol(
+        "ppo",
+        "pendulum",
+        5,
+        SWING
+        | MASKED
+        | {"num_envs": 16, "num_steps": 64, "num_epochs": 10, "num_minibatches": 4}
+        | {"learning_rate": 1e-3, "normalize_reward": True},
+        -300,
     ),
     # Settled on other roots (100 to 102), in one or two runs of one seed each.
     "ppo-rover-1m": Protocol(

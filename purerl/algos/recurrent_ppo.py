@@ -89,9 +89,9 @@ class Sequences(NamedTuple):
 def validate(cfg: RecurrentPPOConfig, spec: EnvSpec) -> None:
     """Raises ConfigError where `cfg` does not fit `spec`."""
     validate_spaces(cfg, spec)
-    on_policy.validate_rollout(cfg)
     if cfg.num_envs % cfg.num_minibatches:
         raise ConfigError("num_minibatches", cfg.num_minibatches, f"it must divide num_envs = {cfg.num_envs}")
+    on_policy.validate_rollout(cfg)
 
 
 def default_networks(cfg: RecurrentPPOConfig, spec: EnvSpec) -> dict[str, Network]:
