@@ -48,6 +48,9 @@ class Protocol(NamedTuple):
 CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
 SWING = {"total_timesteps": 300_000, "gamma": 0.9, "eval_interval": 20_000, "eval_episodes": 20}
 MASKED = {"env_kwargs": {"mask_velocity": True}}
+WITHOUT_MEMORY = {"num_envs": 16, "num_steps": 64, "num_minibatches": 4}
+WITHOUT_MEMORY |= {"learning_rate": 1e-3, "normalize_reward": True}
+"""What makes PPO's settings those of recurrent PPO's defaults."""
 PROTOCOLS = {
     # Classic settings: 1 environment, 1 update a step, the defaults of SACConfig.
     "sac-half_cheetah-100k": Protocol("sac", "half_cheetah", 2, {"total_timesteps": 100_000}, 3_000),
@@ -72,10 +75,7 @@ PROTOCOLS = {
         "ppo",
         "cartpole",
         5,
-        CARTPOLE
-        | MASKED
-        | {"num_envs": 16, "num_steps": 64, "num_epochs": 4, "num_minibatches": 4}
-        | {"learning_rate": 1e-3, "normalize_reward": True},
+        CARTPOLE | MASKED | WITHOUT_MEMORY | {"num_epochs": 4},
         475,
     ),
     # The settings of the preset for it, and the same without a memory.
@@ -86,10 +86,7 @@ PROTOCOLS = {
         "ppo",
         "pendulum",
         5,
-        SWING
-        | MASKED
-        | {"num_envs": 16, "num_steps": 64, "num_epochs": 10, "num_minibatches": 4}
-        | {"learning_rate": 1e-3, "normalize_reward": True},
+        SWING | MASKED | WITHOUT_MEMORY | {"num_epochs": 10},
         -300,
     ),
     # Settled on other roots (100 to 102), in one or two runs of one seed each.

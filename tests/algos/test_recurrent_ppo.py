@@ -170,8 +170,11 @@ def test_an_update_is_the_plain_one_on_whole_environments(optioned, played, step
     np.testing.assert_allclose(metrics["v/explained_variance"], explained, rtol=1e-3, atol=1e-4)
 
 
-def test_minibatches_divide_the_environments():
-    cfg = purerl.make_config("recurrent_ppo", env="pendulum", num_envs=4, num_steps=8, num_minibatches=8)
+@pytest.mark.parametrize("num_minibatches", [8, 5])
+def test_minibatches_divide_the_environments(num_minibatches):
+    """Whether or not they divide the steps, which is not what is asked for."""
+    fields = {"num_envs": 4, "num_steps": 8, "num_minibatches": num_minibatches}
+    cfg = purerl.make_config("recurrent_ppo", env="pendulum", **fields)
     with pytest.raises(ConfigError, match="num_envs = 4") as error:
         purerl.make_algorithm(cfg)
     assert error.value.field == "num_minibatches"
