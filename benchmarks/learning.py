@@ -48,8 +48,13 @@ class Protocol(NamedTuple):
 CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
 SWING = {"total_timesteps": 300_000, "gamma": 0.9, "eval_interval": 20_000, "eval_episodes": 20}
 MASKED = {"env_kwargs": {"mask_velocity": True}}
-WITHOUT_MEMORY = {"num_envs": 16, "num_steps": 64, "num_minibatches": 4}
-WITHOUT_MEMORY |= {"learning_rate": 1e-3, "normalize_reward": True}
+WITHOUT_MEMORY = {
+    "num_envs": 16,
+    "num_steps": 64,
+    "num_minibatches": 4,
+    "learning_rate": 1e-3,
+    "normalize_reward": True,
+}
 """What makes PPO's settings those of recurrent PPO's defaults."""
 PROTOCOLS = {
     # Classic settings: 1 environment, 1 update a step, the defaults of SACConfig.
