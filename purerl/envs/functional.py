@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
@@ -22,7 +22,8 @@ def functional_env(
     observation_space: spaces.Space,
     action_space: spaces.Space,
     max_episode_steps: int,
-    default_params: Any,
+    default_params: Any = (),
+    render: Callable[..., Any] | None = None,
 ) -> EnvFunctions:
     """An environment out of `reset` and `step` that always get their parameters and know no clock.
 
@@ -35,6 +36,7 @@ def functional_env(
         action_space: of `action`.
         max_episode_steps: the step at which an episode is truncated.
         default_params: what `params=None` means.
+        render: pictures of states, see `EnvFunctions`.
 
     Raises:
         ConfigError: if `max_episode_steps` is not a positive whole number.
@@ -51,19 +53,29 @@ def functional_env(
         return reset(key, default_params if params is None else params)
 
     return EnvFunctions(
-        name, free_reset, timed_step, observation_space, action_space, max_episode_steps, default_params
+        name,
+        free_reset,
+        timed_step,
+        observation_space,
+        action_space,
+        max_episode_steps,
+        default_params,
+        render,
     )
 
 
-def params_from(cls: type[ParamsT], env: str, values: Mapping[str, Any]) -> ParamsT:
+def params_from(
+    cls: type[ParamsT], env: str, values: Mapping[str, Any], others: Sequence[str] = ()
+) -> ParamsT:
     """`cls(**values)` for a NamedTuple of real numbers, which may be traced.
 
-    Raises ConfigError for an unknown name or a value that is not a finite number.
+    Raises ConfigError for an unknown name, with the names of the `others` that `env` takes beside them, or
+    for a value that is not a finite number.
     """
     names = cls._fields  # type: ignore[attr-defined]
     for name, value in values.items():
         if name not in names:
-            options = (*names, "max_episode_steps", "mask_velocity")
+            options = (*names, *others)
             what = f"the options of {env} are {', '.join(options)}"
             raise ConfigError(name, value, what, did_you_mean(name, options))
         validate_value(name, value, real(None))

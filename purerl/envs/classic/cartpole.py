@@ -83,7 +83,7 @@ def make(
     With `mask_velocity`, velocities read 0: what they are must be told from the past.
     """
     no_physics_engine("cartpole", engine)
-    default = params_from(Params, "cartpole", params)
+    default = params_from(Params, "cartpole", params, ("max_episode_steps", "mask_velocity"))
     high = np.array([4.8, np.inf, 2 * math.pi / 15, np.inf], np.float32)
     validate_value("mask_velocity", mask_velocity, switch(False))
     env = functional_env(

@@ -77,6 +77,6 @@ def make(
         observation_space=spaces.Box(-high, high),
         action_space=spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,)),
         max_episode_steps=max_episode_steps,
-        default_params=params_from(Params, "pendulum", params),
+        default_params=params_from(Params, "pendulum", params, ("max_episode_steps", "mask_velocity")),
     )
     return mask_observation(env, [True, True, False]) if mask_velocity else env
