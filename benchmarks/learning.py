@@ -94,6 +94,16 @@ PROTOCOLS = {
         SWING | MASKED | WITHOUT_MEMORY | {"num_epochs": 10},
         -300,
     ),
+    # Settings that are usual for it elsewhere, untuned by us; Gymnasium calls 200 solved.
+    "ppo-gym-lunar_lander-1m": Protocol(
+        "ppo",
+        "gym:LunarLander-v3",
+        3,
+        {"total_timesteps": 1_000_000, "num_envs": 16, "num_steps": 1_024, "num_minibatches": 256}
+        | {"num_epochs": 4, "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01}
+        | {"log_interval": 16_384, "eval_interval": 50_000, "eval_episodes": 20},
+        200,
+    ),
     # Settled on other roots (100 to 102), in one or two runs of one seed each.
     "ppo-rover-1m": Protocol(
         "ppo",

@@ -10,7 +10,7 @@ import jax
 from purerl import evaluate as evaluation
 from purerl import registry
 from purerl.config import Config, ConfigError, check, from_dict
-from purerl.types import Algorithm, Env, EnvSpec, TrainState
+from purerl.types import Algorithm, Env, EnvSpec, HostEnv, TrainState
 
 
 def make_config(algo: str, **fields: Any) -> Config:
@@ -26,11 +26,11 @@ def make_config(algo: str, **fields: Any) -> Config:
     return from_dict(registry.config_class(algo), fields)
 
 
-def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env:
+def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env | HostEnv:
     """The environment with id `env`.
 
     Args:
-        env: registry id, such as "ant".
+        env: registry id, such as "ant", or another library's behind its name, such as "gym:LunarLander-v3".
         engine: physics engine of a MuJoCo task: auto, mujoco or mjx.
         **env_kwargs: the task's own options, such as reward weights.
 
@@ -40,13 +40,13 @@ def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env:
     return registry.env_factory(env)(engine=engine, **env_kwargs)
 
 
-def spec_of(env: Env) -> EnvSpec:
+def spec_of(env: Env | HostEnv) -> EnvSpec:
     """What an algorithm may know of `env`."""
     return EnvSpec(env.name, env.observation_space, env.action_space)
 
 
 def make_algorithm(
-    cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None
+    cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
 ) -> Algorithm:
     """The algorithm that `cfg` configures, for a training loop of your own.
 
@@ -63,7 +63,7 @@ def make_algorithm(
     return registry.algorithm_module(cfg).make(cfg, spec, networks)
 
 
-def env_of(cfg: Config) -> Env:
+def env_of(cfg: Config) -> Env | HostEnv:
     """The environment that `cfg` names."""
     for name in ("env", "engine"):
         if name in cfg.env_kwargs:
@@ -78,7 +78,7 @@ def validate(cfg: Config, spec: EnvSpec) -> None:
 
 
 def make_policy(
-    cfg: Config, state: TrainState, seed: int | None = None, env: Env | None = None, networks=None
+    cfg: Config, state: TrainState, seed: int | None = None, env: Env | HostEnv | None = None, networks=None
 ):
     """The deterministic policy of a trained state, as `Policy(init, act)`.
 

@@ -6,6 +6,7 @@ Modules are imported when they are first asked for, so a name costs nothing unti
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ ALGORITHMS = {
 """id -> "module:Config class"; the module also holds `make` and `validate`."""
 
 ENVIRONMENTS = {
+    "acrobot": "purerl.envs.classic.acrobot:make",
     "ant": "purerl.envs.mujoco.ant:make",
     "cartpole": "purerl.envs.classic.cartpole:make",
     "half_cheetah": "purerl.envs.mujoco.half_cheetah:make",
@@ -30,6 +32,8 @@ ENVIRONMENTS = {
     "humanoid_standup": "purerl.envs.mujoco.humanoid_standup:make",
     "inverted_double_pendulum": "purerl.envs.mujoco.inverted_double_pendulum:make",
     "inverted_pendulum": "purerl.envs.mujoco.inverted_pendulum:make",
+    "mountain_car": "purerl.envs.classic.mountain_car:make",
+    "mountain_car_continuous": "purerl.envs.classic.mountain_car_continuous:make",
     "pendulum": "purerl.envs.classic.pendulum:make",
     "pusher": "purerl.envs.mujoco.pusher:make",
     "reacher": "purerl.envs.mujoco.reacher:make",
@@ -39,13 +43,36 @@ ENVIRONMENTS = {
 }
 """id -> "module:factory"; the factory takes `engine` and the task's own keyword arguments."""
 
+LIBRARIES = {
+    "brax": "purerl.envs.adapters.brax:make_brax",
+    "gym": "purerl.envs.adapters.gymnasium:make",
+    "gymnax": "purerl.envs.adapters.gymnax:make_gymnax",
+    "playground": "purerl.envs.adapters.brax:make_playground",
+}
+"""Other libraries' environments: prefix, as in "gym:LunarLander-v3" -> "module:factory"; it takes the
+library's own id, and then what ours take."""
+
 
 def _find(table: dict[str, str], field: str, name: Any) -> Any:
     if not isinstance(name, str) or name not in table:
         hint = did_you_mean(name, table) if isinstance(name, str) else ""
-        raise ConfigError(field, name, f"known are {', '.join(sorted(table))}", hint)
+        known = f"known are {', '.join(sorted(table))}"
+        if table is ENVIRONMENTS:
+            known += f", and those of other libraries behind {_prefixes()}"
+            hint = hint or _did_you_mean_gymnasiums(name)
+        raise ConfigError(field, name, known, hint)
     module, attribute = table[name].split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _prefixes() -> str:
+    return ", ".join(f"{library}:" for library in LIBRARIES)
+
+
+def _did_you_mean_gymnasiums(name: Any) -> str:
+    import gymnasium
+
+    return f"Did you mean gym:{name}?" if isinstance(name, str) and name in gymnasium.registry else ""
 
 
 def config_class(algo: str) -> type[Config]:
@@ -60,4 +87,10 @@ def algorithm_module(cfg: Config) -> ModuleType:
 
 def env_factory(env: str) -> Any:
     """The factory of environment `env`. Raises ConfigError for an unknown id."""
-    return _find(ENVIRONMENTS, "env", env)
+    library, colon, name = env.partition(":") if isinstance(env, str) else ("", "", "")
+    if not colon:
+        return _find(ENVIRONMENTS, "env", env)
+    if library not in LIBRARIES or not name:
+        what = f"ids of other libraries' environments stand behind {_prefixes()}"
+        raise ConfigError("env", env, what, did_you_mean(library, LIBRARIES))
+    return partial(_find(LIBRARIES, "env", library), name)

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 
 from purerl import evaluate as evaluation
 from purerl import metrics, registry, rollout
-from purerl.config import Config, replace
+from purerl.config import Config, ConfigError, replace
 from purerl.make import env_of, spec_of, validate
 from purerl.metrics import Tallies
-from purerl.types import Algorithm, Array, Env, Key, PyTree, TrainOutput, TrainState
+from purerl.rollout import Episodes
+from purerl.types import Algorithm, Array, Env, HostEnv, Key, Metrics, PyTree, TrainOutput, TrainState
 
 logger = logging.getLogger("purerl")
 Hyper = Mapping[str, Any]
@@ -98,6 +99,8 @@ class Driver(NamedTuple):
     env: Env
     algo: Algorithm
     """With the real-valued fields of the config as they are."""
+    algorithm: Callable[[Hyper], Algorithm]
+    """With those of `hyper` in place."""
     init: Callable[[Key, Hyper], TrainState]
     warmup: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
     """Iterations of the first `schedule.warmup_steps`: uniform actions, observed, not learned from."""
@@ -108,9 +111,11 @@ class Driver(NamedTuple):
     """The deterministic policy on whole episodes; depends on nothing but its arguments."""
 
 
-def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None) -> Driver:
+def make_driver(
+    cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
+) -> Driver:
     """The pieces of a training run. Raises ConfigError before anything is traced."""
-    env = env_of(cfg) if env is None else env
+    env = in_the_program(env_of(cfg) if env is None else env)
     spec = spec_of(env)
     validate(cfg, spec)
     make = registry.algorithm_module(cfg).make
@@ -159,9 +164,7 @@ def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any]
             return state._replace(algo=learned, env=sim, carry=carry), (episodes, report)
 
         after, (episodes, report) = jax.lax.scan(iteration, state, jnp.arange(iterations))
-        tallies = metrics.episode_tallies(episodes) | metrics.update_tallies(report)
-        after = freeze_if_diverged(state, after, step + iterations * schedule.iteration_steps)
-        return after, metrics.only_where(state.diverged_at < 0, tallies)
+        return settle(state, after, episodes, report, step + iterations * schedule.iteration_steps)
 
     def evaluate(state: TrainState, step: Array, hyper: Hyper) -> Tallies:
         policy = evaluation.deterministic_policy(algorithm(hyper), state.algo, env)
@@ -169,7 +172,31 @@ def make_driver(cfg: Config, env: Env | None = None, networks: Mapping[str, Any]
         tallies = metrics.evaluation_tallies(*evaluation.evaluate(env, policy, key, cfg.eval_episodes))
         return metrics.only_where(state.diverged_at < 0, tallies)
 
-    return Driver(schedule, env, facts, init, warmup, chunk, evaluate)
+    return Driver(schedule, env, facts, algorithm, init, warmup, chunk, evaluate)
+
+
+def in_the_program(env: Env | HostEnv) -> Env:
+    """`env`, unless it steps in Python. Raises ConfigError then: no compiled program can contain it."""
+    if isinstance(env, HostEnv):
+        raise ConfigError("env", env.name, "it steps in Python, which only purerl.run can train on")
+    return env
+
+
+def settle(
+    before: TrainState, after: TrainState, episodes: Episodes, report: Metrics, step: Array
+) -> tuple[TrainState, Tallies]:
+    """What one seed makes of some updates, at `step`: its state, frozen where it diverged, and tallies.
+
+    Args:
+        before: the state at their start.
+        after: the state at their end.
+        episodes: `[..., T, N]` of their rollouts.
+        report: metrics of the updates, `[iterations]` each.
+        step: environment steps by now.
+    """
+    tallies = metrics.episode_tallies(episodes) | metrics.update_tallies(report)
+    after = freeze_if_diverged(before, after, step)
+    return after, metrics.only_where(before.diverged_at < 0, tallies)
 
 
 def split_memory(algo: PyTree) -> tuple[PyTree, PyTree]:

@@ -118,6 +118,22 @@ class EnvFunctions(NamedTuple):
     """
 
 
+class HostEnv(NamedTuple):
+    """A task that steps in Python, such as a Gymnasium environment: only `purerl.run` trains on it.
+
+    It has no `reset` and `step` of its own; `make_vector` makes copies that have.
+    """
+
+    name: str
+    observation_space: Any
+    """A `gymnasium.spaces.Box`, float32 or uint8."""
+    action_space: Any
+    max_episode_steps: int
+    """Steps after which an evaluation gives up an episode."""
+    make_vector: Callable[[int, bool], Any]
+    """`(num_envs, evaluation) -> copies`, as `purerl.envs.adapters.gymnasium.HostVector`."""
+
+
 class Network(NamedTuple):
     """A network as a pair of pure functions; flax.linen's `(module.init, module.apply)` is one."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,8 @@ def _train(options: RunOptions, cfg: Config) -> int:
 
 
 def _new_directory(cfg: Config) -> str:
-    return f"runs/{cfg.algo}-{cfg.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "-", f"{cfg.algo}-{cfg.env}")  # ids such as gym:ALE/Breakout-v5
+    return f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _fail(code: int, reason: object) -> int:
@@ -133,7 +135,7 @@ def parse(argv: Sequence[str]) -> tuple[RunOptions, Config]:
     if options.resume and not any(word.replace("_", "-").startswith("--env-kwargs") for word in argv):
         from purerl.experiment.directory import refuse_files
 
-        refuse_files(base.env_kwargs, "If the file is yours, give --env-kwargs again.")
+        refuse_files(base.env, base.env_kwargs, "If the file is yours, give --env-kwargs again.")
     return options, from_dict(cls, cast(cls, vars(getattr(words, algo))))
 
 

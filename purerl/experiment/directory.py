@@ -94,8 +94,16 @@ def read_record(path: Path, field: str = "resume") -> dict[str, Any]:
     raise ConfigError(field, str(path), f"it must be the directory of a run: {why}")
 
 
-def refuse_files(env_kwargs: Mapping[str, Any], hint: str) -> None:
-    """Raises ConfigError if `env_kwargs`, which may be a stranger's, names a file to be opened."""
+def refuse_files(env: str, env_kwargs: Mapping[str, Any], hint: str) -> None:
+    """Raises ConfigError if `env_kwargs`, which may be a stranger's, may name a file or a module to open.
+
+    What another library's environment does with a text is not known, so it gets numbers and switches only.
+    """
+    if ":" in env:
+        for name, value in env_kwargs.items():
+            if not isinstance(value, bool | int | float | None):
+                what = f"a text that the files of a run name is not given to {shorten(env)}"
+                raise ConfigError(name, value, what, hint)
     model = env_kwargs.get("xml_file")
     if model is not None and model not in [asset.name for asset in ASSETS.glob("*.xml")]:
         raise ConfigError("xml_file", model, "a model that the files of a run name is not opened", hint)

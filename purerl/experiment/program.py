@@ -63,9 +63,9 @@ class Pieces(NamedTuple):
     train: int
 
 
-def make_pieces(schedule: Schedule, seeds: int) -> Pieces:
+def make_pieces(schedule: Schedule, seeds: int, most_steps: int = PIECE_STEPS) -> Pieces:
     """Pieces of a second or two that divide the warm-up, and the rows, evenly."""
-    limit = max(1, min(PIECE_ITERATIONS, PIECE_STEPS // schedule.iteration_steps) // seeds)
+    limit = max(1, min(PIECE_ITERATIONS, most_steps // schedule.iteration_steps) // seeds)
     warmup = schedule.warmup_steps // schedule.iteration_steps
     return Pieces(_largest_divisor(warmup, limit), _largest_divisor(schedule.iterations, limit))
 
@@ -96,6 +96,11 @@ class Functions(NamedTuple):
     """`(state, tallies, best, step, hyper) -> (tallies, best)`."""
     finish: Callable[..., Any]
     """`(tallies, diverged_at) -> (row of metrics, tallies of nothing)`."""
+    enter: Callable[..., Any] = lambda state, step: state
+    """`(state, step) -> state` before the first of these, and where a run goes on: what environments need
+    that are not all in the state."""
+    close: Callable[[], None] = lambda: None
+    """Once nothing is called any more."""
 
 
 def over_seeds(
@@ -152,10 +157,7 @@ def make_functions(driver: Driver, cfg: Config, pieces: Pieces, seeds: int) -> F
         return state, metrics.merge(tallies, more)
 
     def evaluate(state, tallies, best, step, hyper):
-        judged = judge(state, step, hyper)
-        value = jnp.where(judged["eval/return"].count > 0, judged["eval/return"].mean, -jnp.inf)
-        now = Best(split_memory(state.algo)[0], value, jnp.full_like(best.step, step))
-        return metrics.merge(tallies, judged), _select(value > best.value, now, best)
+        return keep_best(state, tallies, best, step, judge(state, step, hyper))
 
     def finish(tallies, diverged_at):
         return jax.vmap(metrics.summarise)(tallies, diverged_at), metrics.empty(tallies)
@@ -167,6 +169,15 @@ def make_functions(driver: Driver, cfg: Config, pieces: Pieces, seeds: int) -> F
         jax.jit(evaluate),
         jax.jit(finish),
     )
+
+
+def keep_best(
+    state: TrainState, tallies: Tallies, best: Best, step: Array, judged: Tallies
+) -> tuple[Tallies, Best]:
+    """`tallies` with an evaluation at `step` added, and the better of its policies and the `best`."""
+    value = jnp.where(judged["eval/return"].count > 0, judged["eval/return"].mean, -jnp.inf)
+    now = Best(split_memory(state.algo)[0], value, jnp.full_like(best.step, step))
+    return metrics.merge(tallies, judged), _select(value > best.value, now, best)
 
 
 def _select(rows: Array, new: PyTree, old: PyTree) -> PyTree:
@@ -189,11 +200,19 @@ class Program:
         cfg: the run's configuration.
         seeds: S.
         pieces: how much is done at a time.
+        adapt: what to change in the functions that `make_functions` makes.
     """
 
-    def __init__(self, driver: Driver, cfg: Config, seeds: int, pieces: Pieces):
+    def __init__(
+        self,
+        driver: Driver,
+        cfg: Config,
+        seeds: int,
+        pieces: Pieces,
+        adapt: Callable[[Functions], Functions] = lambda functions: functions,
+    ):
         self.schedule, self.cfg, self.seeds, self.pieces = driver.schedule, cfg, seeds, pieces
-        self._functions = make_functions(driver, cfg, pieces, seeds)
+        self._functions = adapt(make_functions(driver, cfg, pieces, seeds))
         keys, hyper = jax.eval_shape(lambda: (seed_keys(cfg, seeds), make_hyper(cfg)))
         state, tallies, best = jax.eval_shape(self._functions.start, keys, hyper)
         self.shapes = Snapshot(state, tallies, best, hyper)
@@ -209,6 +228,14 @@ class Program:
         state, tallies, best = self._functions.start(seed_keys(self.cfg, self.seeds), hyper)
         return Snapshot(state, tallies, best, hyper)
 
+    def enter(self, snapshot: Snapshot) -> Snapshot:
+        """`snapshot`, new or loaded, ready to go on from."""
+        return snapshot._replace(state=self._functions.enter(snapshot.state, jnp.int32(snapshot.step)))
+
+    def close(self) -> None:
+        """Let go of what the environments hold outside the state."""
+        self._functions.close()
+
     def compile(self, poll: Callable[[], None] = lambda: None) -> None:
         """Compile everything before the first step, so that its time is told apart.
 
@@ -221,7 +248,7 @@ class Program:
 
         def compiled(function: Any, *args: Any) -> Callable[..., Any]:
             poll()
-            return function.lower(*args).compile()
+            return function.lower(*args).compile() if hasattr(function, "lower") else function
 
         if self.schedule.warmup_steps:
             self._warmup = compiled(functions.warmup, state, tallies, step, hyper)

@@ -28,10 +28,12 @@ from purerl.experiment.directory import (
     read_record,
     refuse_files,
 )
+from purerl.experiment.host import HOST_PIECE_STEPS, Host
 from purerl.experiment.interrupts import Interrupts
 from purerl.experiment.loop import Loop
 from purerl.experiment.memory import make_plan, refuse_if_too_large
 from purerl.experiment.program import (
+    PIECE_STEPS,
     Best,
     Pieces,
     Program,
@@ -40,9 +42,11 @@ from purerl.experiment.program import (
     make_pieces,
     seed_keys,
 )
+from purerl.experiment.worlds import outline
+from purerl.make import env_of
 from purerl.registry import config_class
 from purerl.train import Driver, make_driver, rounding_note, split_memory
-from purerl.types import Env, TrainState
+from purerl.types import Env, HostEnv, TrainState
 
 
 class Run(NamedTuple):
@@ -66,7 +70,7 @@ def run(
     seeds: int = 1,
     logdir: str | os.PathLike[str] | None = None,
     *,
-    env: Env | None = None,
+    env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
     stop_at_return: float | None = None,
     resume: bool = False,
@@ -83,7 +87,8 @@ def run(
         cfg: from `purerl.make_config`.
         seeds: how many; seed i starts from `fold_in(key(cfg.seed), i)`, however many there are.
         logdir: gets one directory per seed, and the checkpoints; None writes nothing.
-        env: the task; made from `cfg` if None.
+        env: the task; made from `cfg` if None. One that steps in Python is welcome; its own state cannot be
+            saved, so that a resumed run begins new episodes.
         networks: `(init, apply)` pairs by name, in place of the algorithm's own.
         stop_at_return: end early once the latest return of every healthy seed is at least this: that
             of evaluations where they are on, of training episodes otherwise.
@@ -102,16 +107,20 @@ def run(
     validate_value("stop_at_return", stop_at_return, real(None, optional=True))
     if resume and logdir is None:
         raise ConfigError("logdir", None, "a run to resume has a directory")
-    driver = make_driver(cfg, env, networks)
+    env = env_of(cfg) if env is None else env
+    driver = _driver(cfg, env, networks)
     schedule, plan = driver.schedule, make_plan(driver, cfg, seeds)
     refuse_if_too_large(plan, cfg, available_bytes())
     title = f"{cfg.algo} on {driver.env.name}, {seeds} seed{'s' if seeds > 1 else ''}"
-    record = {"config": to_dict(cfg), "seeds": seeds, "pieces": make_pieces(schedule, seeds), "changes": []}
+    most_steps = HOST_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
+    pieces = make_pieces(schedule, seeds, most_steps)
+    record = {"config": to_dict(cfg), "seeds": seeds, "pieces": pieces, "changes": []}
     with ExitStack() as stack:
         directory = _open_directory(stack, logdir, resume)
         if directory and resume:
             record = _resumed(directory.path, record, allow_changes, env, networks)
-        program = Program(driver, cfg, seeds, Pieces(*record["pieces"]))
+        program = _program(driver, env, cfg, seeds, Pieces(*record["pieces"]))
+        stack.callback(program.close)
         saved = _load(directory, record, program) if directory and resume else None
         rows = []
         if directory:
@@ -129,6 +138,9 @@ def run(
         display.say(f"compiled in {program.seconds:.1f} s")
         if saved:
             display.say(f"resumed at step {saved.step:,}")
+            if isinstance(env, HostEnv):
+                display.say(f"{env.name} cannot be saved: its episodes begin anew")
+        snapshot = program.enter(snapshot)
         jax.block_until_ready(snapshot.state)
         loop = Loop(program, directory, display, interrupts, rows, stop_at_return)
         snapshot = loop.train(snapshot)
@@ -148,7 +160,7 @@ def load(
     run_dir: str | os.PathLike[str],
     *,
     best: bool = False,
-    env: Env | None = None,
+    env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
 ) -> tuple[Config, TrainState]:
     """The configuration and the newest sound state of the run in `run_dir`, for `purerl.make_policy`.
@@ -174,8 +186,8 @@ def load(
     record = read_record(path, "run_dir")
     cfg = config_of(record)
     if env is None:
-        refuse_files(cfg.env_kwargs, "Make the environment, and pass it as env.")
-    driver = make_driver(cfg, env, networks)
+        refuse_files(cfg.env, cfg.env_kwargs, "Make the environment, and pass it as env.")
+    driver = _driver(cfg, env, networks)
     state = _state_shapes(driver, cfg, record["seeds"])
     arrays: dict[str, Any] = {"state": state}
     if best:
@@ -189,6 +201,19 @@ def load(
         raise CheckpointError(f"{path} has no checkpoint yet")
     arrays = found[1]
     return cfg, arrays["state"]._replace(algo=arrays["best"].algo) if best else arrays["state"]
+
+
+def _driver(cfg: Config, env: Env | HostEnv | None, networks: Mapping[str, Any] | None) -> Driver:
+    """The pieces of a run; of the outline of an environment that steps in Python."""
+    env = env_of(cfg) if env is None else env
+    return make_driver(cfg, outline(env) if isinstance(env, HostEnv) else env, networks)
+
+
+def _program(driver: Driver, env: Env | HostEnv, cfg: Config, seeds: int, pieces: Pieces) -> Program:
+    """The program of a run of `driver`, on `env`."""
+    if not isinstance(env, HostEnv):
+        return Program(driver, cfg, seeds, pieces)
+    return Program(driver, cfg, seeds, pieces, Host(driver, env, cfg, pieces, seeds).adapt)
 
 
 def _state_shapes(driver: Driver, cfg: Config, seeds: int) -> TrainState:
@@ -221,7 +246,11 @@ def _open_directory(stack: ExitStack, logdir: Any, resume: bool) -> RunDirectory
 
 
 def _resumed(
-    path: Path, new: dict[str, Any], allow_changes: bool, env: Env | None, networks: Mapping[str, Any] | None
+    path: Path,
+    new: dict[str, Any],
+    allow_changes: bool,
+    env: Env | HostEnv | None,
+    networks: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The record of the resumed run in `path`, with what `new` changes. Raises ConfigError if it may not."""
     old = read_record(path)
@@ -245,9 +274,9 @@ def _resumed(
     return old | {"config": new["config"], "changes": [*old["changes"], entry | {"after": changed}]}
 
 
-def _layout(cfg: Config, record: Mapping[str, Any], env: Env | None, networks: Any) -> Any:
+def _layout(cfg: Config, record: Mapping[str, Any], env: Env | HostEnv | None, networks: Any) -> Any:
     """What a checkpoint fixes of a run: every array's shape, and where its rows begin and end."""
-    driver = make_driver(cfg, env, networks)
+    driver = _driver(cfg, env, networks)
     program = Program(driver, cfg, record["seeds"], Pieces(*record["pieces"]))
     leaves, structure = jax.tree.flatten(program.shapes.arrays)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves], driver.schedule._replace(rows=0)
