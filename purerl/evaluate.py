@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.rollout import contain, env_action
-from purerl.types import Algorithm, Array, Env, Key, PyTree
+from purerl.types import Algorithm, Array, Env, HostEnv, Key, PyTree
 
 
 class Policy(NamedTuple):
@@ -21,7 +21,7 @@ class Policy(NamedTuple):
     """`(carry, obs [N, O], key) -> (action [N, A] in the environment's units, carry)`."""
 
 
-def deterministic_policy(algo: Algorithm, state: PyTree, env: Env) -> Policy:
+def deterministic_policy(algo: Algorithm, state: PyTree, env: Env | HostEnv) -> Policy:
     """The policy that `state` has learned, without exploration noise."""
 
     def act(carry, obs, key):

@@ -25,7 +25,10 @@ ALGORITHMS = {
 ENVIRONMENTS = {
     "acrobot": "purerl.envs.classic.acrobot:make",
     "ant": "purerl.envs.mujoco.ant:make",
+    "asterix": "purerl.envs.minatar.asterix:make",
+    "breakout": "purerl.envs.minatar.breakout:make",
     "cartpole": "purerl.envs.classic.cartpole:make",
+    "freeway": "purerl.envs.minatar.freeway:make",
     "half_cheetah": "purerl.envs.mujoco.half_cheetah:make",
     "hopper": "purerl.envs.mujoco.hopper:make",
     "humanoid": "purerl.envs.mujoco.humanoid:make",
@@ -38,6 +41,8 @@ ENVIRONMENTS = {
     "pusher": "purerl.envs.mujoco.pusher:make",
     "reacher": "purerl.envs.mujoco.reacher:make",
     "rover": "purerl.envs.mujoco.rover:make",
+    "seaquest": "purerl.envs.minatar.seaquest:make",
+    "space_invaders": "purerl.envs.minatar.space_invaders:make",
     "swimmer": "purerl.envs.mujoco.swimmer:make",
     "walker2d": "purerl.envs.mujoco.walker2d:make",
 }

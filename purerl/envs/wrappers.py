@@ -256,7 +256,7 @@ def map_observation(env: Env, function: Callable[[Array], Array], space: spaces.
 
 def _like(env: Env, **changes: Any) -> EnvFunctions:
     """`env` with what `changes` says in place of its own; its states stay as they are."""
-    own = {name: getattr(env, name, None) for name in EnvFunctions._fields}
+    own: dict[str, Any] = {name: getattr(env, name, None) for name in EnvFunctions._fields}
     return EnvFunctions(**own | changes)
 
 

@@ -170,19 +170,20 @@ class Host:
         """One rollout: the state at its end, and what was seen, each leaf `[S, T, N, ...]`."""
         learned, carry = split_memory(state.algo)[0], state.carry
         obs, returns, lengths = (np.asarray(leaf) for leaf in state.env[1:])
-        rows = []
+        rows: list[Any] = []  # NumPy arrays in the places of JAX's
         for t in range(self._driver.algo.num_steps):
             action, command, carry, extras = choose(learned, carry, obs, keys, t, hyper)
             next_obs, reward, terminated, truncated, broken = self._worlds.step(obs, command)
             ended, returns, lengths = terminated | truncated, returns + reward, lengths + 1
-            transition = Transition(obs, action, reward, next_obs, terminated, truncated, extras)
-            rows.append((transition, Episodes(ended, returns, lengths, broken)))
+            transition = obs, action, reward, next_obs, terminated, truncated, extras
+            rows.append((transition, (ended, returns, lengths, broken)))
             obs = self._worlds.restart(ended)
             if ended.any():
                 going = ~ended
                 returns, lengths = returns * going, lengths * going
                 carry = _kept(going, carry)
-        seen = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *rows)
+        transition, episodes = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *rows)
+        seen = Transition(*transition), Episodes(*episodes)
         env = rollout.Rollout((), *map(jnp.asarray, (obs, returns, lengths)))
         return state._replace(env=env, carry=carry), seen
 

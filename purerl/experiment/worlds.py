@@ -56,12 +56,12 @@ class Worlds:
         """
         assert self._vector
         flat = np.asarray(action).reshape(-1, *action.shape[2:])
-        next_obs, reward, *flags = map(self._grouped, self._vector.step(flat))
-        if np.isfinite(reward).all() and np.isfinite(next_obs).all():
-            return next_obs, reward, *flags, np.zeros(self._shape, np.float32)
-        contained = jax.vmap(rollout.contain)(obs, next_obs, reward, flags[0])
-        next_obs, reward, terminated, broken = map(np.array, contained)
-        return next_obs, reward, terminated, flags[1], broken
+        next_obs, reward, terminated, truncated = map(self._grouped, self._vector.step(flat))
+        broken = np.zeros(self._shape, np.float32)
+        if not (np.isfinite(reward).all() and np.isfinite(next_obs).all()):
+            contained = jax.vmap(rollout.contain)(*map(jnp.asarray, (obs, next_obs, reward, terminated)))
+            next_obs, reward, terminated, broken = map(np.array, contained)
+        return next_obs, reward, terminated, truncated, broken
 
     def restart(self, ended: Rows) -> Rows:
         """New episodes where `ended [S, N]`; the observations of all, `[S, N, O]`."""

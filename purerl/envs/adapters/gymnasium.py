@@ -26,7 +26,7 @@ ATARI_FRAMES = 108_000
 """Of an Atari game at most, half an hour: 27,000 steps of four frames."""
 MAX_STEPS = 100_000
 """Where an evaluation gives up, of environments without a time limit."""
-EXTRAS = {"box2d": "box2d", "pygame": "render", "cv2": "atari", "ale_py": "atari", "mujoco": "dev"}
+EXTRAS = {"ale_py": "atari", "box2d": "box2d", "imageio": "video", "pygame": "render"}
 """Which extra of purerl brings a module."""
 
 
@@ -85,9 +85,9 @@ def from_gymnasium(
 
     env = _tried(copy, name or "env")
     try:
-        name = name or (env.spec and f"{PREFIX}{env.spec.id}") or type(env.unwrapped).__name__
-        space, limit = _observations(env.observation_space, name), env.spec and env.spec.max_episode_steps
-        _check_actions(env.action_space, name)
+        called: str = name or (f"{PREFIX}{env.spec.id}" if env.spec else type(env.unwrapped).__name__)
+        space, limit = _observations(env.observation_space, called), env.spec and env.spec.max_episode_steps
+        _check_actions(env.action_space, called)
     finally:
         env.close()
 
@@ -98,7 +98,7 @@ def from_gymnasium(
             return HostVector(SyncVectorEnv(copies, autoreset_mode=mode), space)
         return HostVector(AsyncVectorEnv(copies, context="spawn", autoreset_mode=mode), space)
 
-    return HostEnv(name, space, env.action_space, limit or MAX_STEPS, make_vector)
+    return HostEnv(called, space, env.action_space, limit or MAX_STEPS, make_vector)
 
 
 class HostVector:
@@ -107,11 +107,13 @@ class HostVector:
     Args:
         vector: resets nothing by itself, or within the step.
         space: of one observation, as purerl sees it.
+        seeds: what `vector.reset` takes its seeds as.
     """
 
-    def __init__(self, vector: VectorEnv, space: spaces.Box):
+    def __init__(self, vector: VectorEnv, space: spaces.Box, seeds: Callable[..., Any] = list):
         mode = vector.metadata.get("autoreset_mode")
         assert mode in (AutoresetMode.DISABLED, AutoresetMode.SAME_STEP), mode
+        self._seeds = seeds
         self._vector, self._space, self._resets = vector, space, mode == AutoresetMode.SAME_STEP
         actions = vector.single_action_space
         self._first_action = actions.start if isinstance(actions, spaces.Discrete) else 0
@@ -120,8 +122,7 @@ class HostVector:
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Begin an episode in every copy: `[M, *O]`. Each copy's random numbers come from its seed."""
-        vector: Any = self._vector
-        obs, _ = vector.reset(seed=np.array(seeds) if self._resets else [int(seed) for seed in seeds])
+        obs, _ = self._vector.reset(seed=self._seeds(seeds))
         return self._as_ours(obs)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -174,7 +175,7 @@ def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> 
     validate_value("vectorization", vectorization, choice("sync", ("sync",)))
 
     def vector(num_envs: int, **more: Any) -> VectorEnv:
-        settings = {"autoreset_mode": AutoresetMode.SAME_STEP} | options | more
+        settings: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP} | options | more
         return gymnasium.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **settings)
 
     one = _tried(partial(vector, 1), PREFIX + env)
@@ -185,7 +186,7 @@ def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> 
 
     def make_vector(num_envs: int, evaluation: bool) -> HostVector:
         scores = {"reward_clipping": False} if evaluation else {}
-        return HostVector(vector(num_envs, **scores), _observations(space, env))
+        return HostVector(vector(num_envs, **scores), _observations(space, env), np.array)
 
     return HostEnv(PREFIX + env, _observations(space, env), actions, limit, make_vector)
 

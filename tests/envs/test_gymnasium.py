@@ -1,0 +1,229 @@
+"""Gymnasium's environments as ours: spaces, restarts without filler, Atari, and errors that help."""
+
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import purerl
+from purerl.config import ConfigError
+from purerl.envs.adapters.gymnasium import HostVector, from_gymnasium
+
+
+class Clock(gymnasium.Env):
+    """Shows the time, and lives for as long as its seed says."""
+
+    observation_space = spaces.Box(0, 100, (1,), np.float64)
+    action_space = spaces.Discrete(3, start=5)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time, self.length = 0, int(self.np_random.integers(2, 6))
+        return np.array([0.0]), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.time += 1
+        return np.array([float(self.time)]), float(action), self.time >= self.length, False, {}
+
+
+def test_copies_restart_where_they_ended_and_nowhere_else():
+    """Each step of each copy is one of its own environment: what it led to, then where it begins anew."""
+    vector = from_gymnasium(Clock).make_vector(3, False)
+    obs, alone = vector.reset([7, 8, 9]), [Clock() for _ in range(3)]
+    want = [env.reset(seed=seed)[0] for env, seed in zip(alone, [7, 8, 9], strict=True)]
+    np.testing.assert_array_equal(obs, want)
+    ends, rng = 0, np.random.default_rng(0)
+    for _ in range(60):
+        action = rng.integers(0, 3, 3)
+        next_obs, reward, terminated, truncated = vector.step(action)
+        rows = [env.step(5 + a) for env, a in zip(alone, action, strict=True)]
+        np.testing.assert_array_equal(next_obs, [row[0] for row in rows])
+        np.testing.assert_array_equal(reward, 5 + action)
+        np.testing.assert_array_equal(terminated, [row[2] for row in rows])
+        ends += terminated.sum()
+        obs = vector.restart(terminated | truncated)
+        fresh = [env.reset()[0] if row[2] else row[0] for env, row in zip(alone, rows, strict=True)]
+        np.testing.assert_array_equal(obs, fresh)
+    assert ends > 20 and (next_obs.dtype, reward.dtype) == (np.float32, np.float32)
+    vector.close()
+
+
+def test_what_a_step_showed_is_not_written_over():
+    """Gymnasium may use its arrays again; those that were handed out stay."""
+    vector = from_gymnasium(Clock).make_vector(1, False)
+    obs = vector.reset([0])
+    shown, *_ = vector.step(np.zeros(1, int))
+    vector.step(np.zeros(1, int))
+    assert obs == 0 and shown == 1
+    vector.close()
+
+
+def test_copies_that_would_give_filler_are_not_used():
+    """The step after an end, whose action nobody took, would be no transition."""
+    vector = SyncVectorEnv([Clock] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
+    with pytest.raises(AssertionError):
+        HostVector(vector, Clock.observation_space)
+
+
+@pytest.mark.parametrize(
+    ("space", "shape", "dtype"),
+    [
+        (spaces.Box(0, 255, (4, 4, 3), np.uint8), (4, 4, 3), np.uint8),
+        (spaces.Box(-np.inf, np.inf, (2,), np.float64), (2,), np.float32),
+        (spaces.Box(0, 9, (2,), np.int64), (2,), np.float32),
+        (spaces.Discrete(6), (6,), np.float32),
+        (spaces.Dict({"a": spaces.Box(0, 1, (2,)), "b": spaces.Discrete(3)}), (5,), np.float32),
+        (spaces.MultiBinary(4), (4,), np.float32),
+    ],
+    ids=str,
+)
+def test_observations_of_any_kind_become_rows_of_numbers(space, shape, dtype):
+    class Shown(Clock):
+        observation_space = space
+
+        def reset(self, **options):
+            space.seed(0)
+            super().reset(**options)
+            return space.sample(), {}
+
+    env = from_gymnasium(Shown)
+    assert (env.observation_space.shape, env.observation_space.dtype) == (shape, dtype)
+    vector = env.make_vector(2, False)
+    obs = vector.reset([0, 1])
+    assert (obs.shape, obs.dtype) == ((2, *shape), dtype)
+    if isinstance(space, spaces.Discrete):
+        np.testing.assert_array_equal(obs.sum(axis=1), [1, 1])
+    vector.close()
+
+
+def test_an_id_says_all():
+    env = purerl.make_env("gym:MountainCar-v0", max_episode_steps=33)
+    assert (env.name, env.max_episode_steps, env.action_space) == (
+        "gym:MountainCar-v0",
+        33,
+        spaces.Discrete(3),
+    )
+    vector = env.make_vector(2, False)
+    vector.reset([0, 1])
+    for step in range(33):
+        _, _, terminated, truncated = vector.step(np.ones(2, int))
+        assert not terminated.any() and truncated.all() == (step == 32)
+    vector.close()
+    frozen = purerl.make_env("gym:FrozenLake-v1", is_slippery=False)
+    assert frozen.observation_space.shape == (16,)
+
+
+def test_copies_in_processes_of_their_own_step_the_same():
+    together, apart = (
+        purerl.make_env("gym:CartPole-v1", vectorization=how).make_vector(2, False)
+        for how in ("sync", "async")
+    )
+    np.testing.assert_array_equal(together.reset([1, 2]), apart.reset([1, 2]))
+    for _ in range(30):
+        a, b = together.step(np.ones(2, int)), apart.step(np.ones(2, int))
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+        np.testing.assert_array_equal(together.restart(a[2] | a[3])[~a[2]], apart.restart(b[2] | b[3])[~b[2]])
+    together.close()
+    apart.close()
+
+
+def test_atari_comes_with_its_standard_preprocessing():
+    """Four grey frames of 84 by 84 in bytes; an end shows its own last frames, and is restarted at once."""
+    env = purerl.make_env("gym:ALE/Breakout-v5")
+    assert env.observation_space == spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    assert env.action_space.n == 4 and env.max_episode_steps == 27_000
+    vector = env.make_vector(2, False)
+    obs, rng = vector.reset([1, 2]), np.random.default_rng(0)
+    np.testing.assert_array_equal(obs, vector.reset([1, 2]))
+    ends = 0
+    for _ in range(400):
+        next_obs, reward, terminated, truncated = vector.step(rng.integers(0, 4, 2))
+        ended = terminated | truncated
+        after = vector.restart(ended)
+        np.testing.assert_array_equal(next_obs[~ended], after[~ended])
+        for row in np.flatnonzero(ended):
+            assert (next_obs[row] != after[row]).any()
+            np.testing.assert_array_equal(next_obs[row, :3], obs[row, 1:])  # it goes on from the step before
+        obs, ends = after, ends + ended.sum()
+        assert set(reward) <= {0.0, 1.0}
+    assert ends >= 2 and obs.dtype == np.uint8
+    vector.close()
+
+
+def test_atari_scores_are_clipped_for_learning_and_not_for_judging():
+    """In Freeway's neighbour Pong every point is 1; in MsPacman a pill is worth 10."""
+    scores = []
+    for judging in (False, True):
+        vector = purerl.make_env("gym:ALE/MsPacman-v5").make_vector(1, judging)
+        vector.reset([0])
+        scores.append(max(vector.step(np.array([i % 5 + 1]))[1][0] for i in range(120)))
+        vector.close()
+    assert scores[0] == 1 and scores[1] >= 10
+
+
+def missing(module, monkeypatch):
+    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize(
+    ("env", "module", "extra"),
+    [("gym:LunarLander-v3", "Box2D", "box2d"), ("gym:ALE/Breakout-v5", "ale_py", "atari")],
+)
+def test_what_needs_an_extra_says_which(env, module, extra, monkeypatch):
+    missing(module, monkeypatch)
+    with pytest.raises(ConfigError) as error:
+        purerl.make_env(env)
+    assert f'pip install "purerl[{extra}]"' in str(error.value) and error.value.field == "env"
+
+
+class NoNumbers(Clock):
+    action_space = spaces.MultiDiscrete([2, 3])
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "words"),
+    [
+        (lambda: purerl.make_env("gym:LunarLandr-v3"), "env", "Did you mean gym:LunarLander-v3?"),
+        (lambda: purerl.make_env("gym:CartPole-v9"), "env", "Did you mean gym:CartPole-v1?"),
+        (lambda: purerl.make_env("LunarLander-v3"), "env", "Did you mean gym:LunarLander-v3?"),
+        (lambda: purerl.make_env("gym:os:system"), "env", "may not name a module"),
+        (lambda: purerl.make_env("gymnasium:CartPole-v1"), "env", "stand behind brax:, gym:, gymnax:"),
+        (lambda: purerl.make_env("gym:"), "env", "stand behind"),
+        (lambda: purerl.make_env("gym:CartPole-v1", engine="mjx"), "engine", "takes only auto"),
+        (lambda: purerl.make_env("gym:CartPole-v1", gravity=3), "env", "gravity"),
+        (
+            lambda: purerl.make_env("gym:CartPole-v1", vectorization="asink"),
+            "vectorization",
+            "Did you mean async?",
+        ),
+        (lambda: purerl.make_env("gym:ALE/Pong-v5", vectorization="async"), "vectorization", "one of sync"),
+        (
+            lambda: from_gymnasium(NoNumbers),
+            "env",
+            "Discrete or a Box of real numbers, and are MultiDiscrete",
+        ),
+        (lambda: from_gymnasium(Clock()), "make_one", "lambda: MyEnv()"),
+    ],
+)
+def test_what_cannot_work_is_refused(make, field, words):
+    with pytest.raises(ConfigError) as error:
+        make()
+    assert error.value.field == field and words in str(error.value)
+
+
+def test_a_strangers_id_imports_nothing(tmp_path, monkeypatch):
+    """Gymnasium itself would import the module before it looks for the environment."""
+    (tmp_path / "stranger.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError):
+        purerl.make_env("gym:stranger:Evil-v0")
+    assert "stranger" not in sys.modules
