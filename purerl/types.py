@@ -112,9 +112,10 @@ class EnvFunctions(NamedTuple):
     render: Callable[..., Any] | None = None
     """Pictures of states, for a person to look at; None if there are none. Any `Env` may have it.
 
-    `render(states, *, width=480, height=480, camera=None) -> [..., height, width, 3]` uint8, for states
+    `render(states, *, width=..., height=..., camera=None) -> [..., height, width, 3]` uint8, for states
     with any leading axes: one alone, or `[T, N]` of a rollout. Runs on the host and is never traced;
-    no state changes. What a `camera` is depends on the world; None is the usual view.
+    no state changes. A size left out is the world's usual one. What a `camera` is depends on the world;
+    None is the usual view, and the only one of worlds that have no other.
     """
 
 

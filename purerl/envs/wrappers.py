@@ -171,7 +171,7 @@ def randomize(env: Env, sample: Callable[[Key], PyTree]) -> EnvFunctions:
 
     def reset(key, params=None, needed=True):
         key_params, key_reset = jax.random.split(key)
-        drawn = jax.tree.map(jnp.asarray, sample(key_params))
+        drawn = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), sample(key_params))
         obs, state = env.reset(key_reset, drawn, needed)
         return obs, Randomized(state, drawn)
 

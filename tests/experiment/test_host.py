@@ -13,6 +13,7 @@ import purerl
 from purerl.config import ConfigError
 from purerl.envs.adapters.gymnasium import from_gymnasium
 from purerl.envs.functional import functional_env
+from purerl.experiment import cli
 from purerl.experiment.host import HOST_PIECE_STEPS
 from purerl.experiment.worlds import Worlds
 from purerl.types import HostEnv
@@ -219,3 +220,16 @@ def test_a_program_cannot_contain_it():
             refused(cfg)
     assert isinstance(purerl.make_env("gym:CartPole-v1"), HostEnv)
     assert purerl.make_algorithm(cfg).num_envs == 8
+
+
+def test_a_strangers_texts_reach_no_library(tmp_path):
+    """What another library does with a text is not known: a record gives it numbers and switches only."""
+    fields = ON_POLICY | {"env": "gym:FrozenLake-v1", "eval_interval": 0, "num_minibatches": 4}
+    for name, kwargs in (("plain", {"is_slippery": False}), ("text", {"map_name": "4x4"})):
+        run("ppo", fields | {"env_kwargs": kwargs}, seeds=1, logdir=tmp_path / name)
+    purerl.load(tmp_path / "plain")
+    with pytest.raises(ConfigError, match=r"map_name = '4x4' .* pass it as env"):
+        purerl.load(tmp_path / "text")
+    with pytest.raises(ConfigError, match=r"give --env-kwargs again"):
+        cli.parse(["--resume", str(tmp_path / "text")])
+    purerl.load(tmp_path / "text", env=purerl.make_env("gym:FrozenLake-v1", map_name="4x4"))

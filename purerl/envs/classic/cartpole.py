@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.config import switch, validate_value
-from purerl.envs.functional import functional_env, no_physics_engine, params_from
-from purerl.envs.wrappers import mask_observation
+from purerl.config import switch
+from purerl.envs.classic.task import Task, classic_env, uniform_within
 from purerl.types import Array, EnvFunctions, Key
 
 
@@ -48,12 +46,11 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """All four numbers uniform in [-0.05, 0.05]."""
-    values = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
-    state = State(*values, time=jnp.int32(0))
+    state = State(*uniform_within(key, 0.05, 0.05, 0.05, 0.05), time=jnp.int32(0))
     return observe(state), state
 
 
-def step(key: Key, state: State, action: Array, params: Params):
+def step(key: Key, state: State, action: Array, params: Params, sutton_barto_reward: bool):
     """Push left (0) or right (1) for one step; reward 1, also on the step that drops the pole."""
     p = params
     force = jnp.where(action == 1, p.force, -p.force)
@@ -72,27 +69,36 @@ def step(key: Key, state: State, action: Array, params: Params):
         state.time + 1,
     )
     terminated = (jnp.abs(state.x) > p.position_limit) | (jnp.abs(state.theta) > p.angle_limit)
-    return observe(state), state, 1.0, terminated, {}
+    reward = jnp.where(terminated, -1.0, 0.0) if sutton_barto_reward else 1.0
+    return observe(state), state, reward, terminated, {}
 
 
 def make(
-    engine: str = "auto", max_episode_steps: int = 500, mask_velocity: bool = False, **params: float
+    engine: str = "auto",
+    max_episode_steps: int = 500,
+    mask_velocity: bool = False,
+    sutton_barto_reward: bool = False,
+    **params: float,
 ) -> EnvFunctions:
     """CartPole; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
 
-    With `mask_velocity`, velocities read 0: what they are must be told from the past.
+    With `mask_velocity`, velocities read 0: what they are must be told from the past. With
+    `sutton_barto_reward`, the fall is rewarded with -1, and every other step with 0.
     """
-    no_physics_engine("cartpole", engine)
-    default = params_from(Params, "cartpole", params, ("max_episode_steps", "mask_velocity"))
     high = np.array([4.8, np.inf, 2 * math.pi / 15, np.inf], np.float32)
-    validate_value("mask_velocity", mask_velocity, switch(False))
-    env = functional_env(
+    task = Task(
         "cartpole",
-        reset=reset,
-        step=step,
+        "CartPole-v1",
+        Params,
+        State,
+        reset,
+        step,
         observation_space=spaces.Box(-high, high),
         action_space=spaces.Discrete(2),
-        max_episode_steps=max_episode_steps,
-        default_params=default,
+        velocities=(1, 3),
+        drawn={"half_length": "length", "position_limit": "x_threshold"},
+        options={"sutton_barto_reward": switch(False)},
     )
-    return mask_observation(env, [True, False, True, False]) if mask_velocity else env
+    return classic_env(
+        task, params, engine, max_episode_steps, mask_velocity, sutton_barto_reward=sutton_barto_reward
+    )

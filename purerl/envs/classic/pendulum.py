@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.config import switch, validate_value
-from purerl.envs.functional import functional_env, no_physics_engine, params_from
-from purerl.envs.wrappers import mask_observation
+from purerl.envs.classic.task import Task, classic_env, uniform_within, wrap
 from purerl.types import Array, EnvFunctions, Key
 
 MAX_SPEED = 8.0
@@ -43,8 +40,7 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """Any angle, and a speed uniform in [-1, 1]."""
-    high = jnp.array([jnp.pi, 1.0])
-    state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), time=jnp.int32(0))
+    state = State(*uniform_within(key, jnp.pi, 1.0), time=jnp.int32(0))
     return observe(state), state
 
 
@@ -52,8 +48,7 @@ def step(key: Key, state: State, action: Array, params: Params):
     """One step under the torque `action [1]`; the cost is that of the state before it."""
     p = params
     torque = jnp.clip(action[0], -MAX_TORQUE, MAX_TORQUE)
-    angle = (state.theta + jnp.pi) % (2 * jnp.pi) - jnp.pi
-    cost = angle**2 + 0.1 * state.theta_dot**2 + 0.001 * torque**2
+    cost = wrap(state.theta) ** 2 + 0.1 * state.theta_dot**2 + 0.001 * torque**2
     acceleration = 3 * p.g / (2 * p.length) * jnp.sin(state.theta) + 3 / (p.mass * p.length**2) * torque
     theta_dot = jnp.clip(state.theta_dot + acceleration * p.dt, -MAX_SPEED, MAX_SPEED)
     state = State(state.theta + theta_dot * p.dt, theta_dot, state.time + 1)
@@ -67,16 +62,16 @@ def make(
 
     With `mask_velocity`, velocities read 0: what they are must be told from the past.
     """
-    no_physics_engine("pendulum", engine)
     high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
-    validate_value("mask_velocity", mask_velocity, switch(False))
-    env = functional_env(
+    task = Task(
         "pendulum",
-        reset=reset,
-        step=step,
+        "Pendulum-v1",
+        Params,
+        State,
+        reset,
+        step,
         observation_space=spaces.Box(-high, high),
         action_space=spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,)),
-        max_episode_steps=max_episode_steps,
-        default_params=params_from(Params, "pendulum", params, ("max_episode_steps", "mask_velocity")),
+        velocities=(2,),
     )
-    return mask_observation(env, [True, True, False]) if mask_velocity else env
+    return classic_env(task, params, engine, max_episode_steps, mask_velocity)

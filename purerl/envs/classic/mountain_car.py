@@ -1,0 +1,92 @@
+"""MountainCar-v0 (Moore 1990; Sutton & Barto, example 10.1), as Gymnasium computes it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from purerl.envs.classic.task import Task, classic_env
+from purerl.types import Array, EnvFunctions, Key
+
+MIN_POSITION, MAX_POSITION = -1.2, 0.6
+MAX_SPEED = 0.07
+
+
+class Params(NamedTuple):
+    """The car and its goal; the time between two states is 1."""
+
+    force: float = 0.001
+    """Acceleration of the engine."""
+    gravity: float = 0.0025
+    """Acceleration where the hill is steepest."""
+    goal_position: float = 0.5
+    goal_velocity: float = 0.0
+    """The least velocity with which the goal counts as reached."""
+
+
+class State(NamedTuple):
+    """Where the car is and how fast it moves, each a float32 scalar, and the steps taken."""
+
+    position: Array
+    velocity: Array
+    time: Array
+
+
+def observation_space() -> spaces.Box:
+    """All positions and velocities."""
+    low, high = (MIN_POSITION, -MAX_SPEED), (MAX_POSITION, MAX_SPEED)
+    return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+
+
+def observe(state: State) -> Array:
+    """`[position, velocity]`, `[2]` float32."""
+    return jnp.stack(state[:2])
+
+
+def reset(key: Key, params: NamedTuple) -> tuple[Array, State]:
+    """A standing car, at a position uniform in [-0.6, -0.4]."""
+    position = jax.random.uniform(key, minval=-0.6, maxval=-0.4)
+    state = State(position, jnp.float32(0.0), jnp.int32(0))
+    return observe(state), state
+
+
+def drive(state: State, acceleration: Array, gravity: float) -> State:
+    """One step of a car whose engine gives `acceleration`, up to the wall on the left."""
+    velocity = state.velocity + acceleration - gravity * jnp.cos(3 * state.position)
+    velocity = jnp.clip(velocity, -MAX_SPEED, MAX_SPEED)
+    position = jnp.clip(state.position + velocity, MIN_POSITION, MAX_POSITION)
+    stopped = (position == MIN_POSITION) & (velocity < 0)
+    return State(position, jnp.where(stopped, 0.0, velocity), state.time + 1)
+
+
+def step(key: Key, state: State, action: Array, params: Params):
+    """Accelerate to the left (0), not at all (1) or to the right (2); the reward is -1."""
+    state = drive(state, (action - 1) * params.force, params.gravity)
+    terminated = (state.position >= params.goal_position) & (state.velocity >= params.goal_velocity)
+    return observe(state), state, -1.0, terminated, {}
+
+
+def make(
+    engine: str = "auto", max_episode_steps: int = 200, mask_velocity: bool = False, **params: float
+) -> EnvFunctions:
+    """Mountain car; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
+
+    With `mask_velocity`, the velocity reads 0: what it is must be told from the past.
+    """
+    task = Task(
+        "mountain_car",
+        "MountainCar-v0",
+        Params,
+        State,
+        reset,
+        step,
+        observation_space=observation_space(),
+        action_space=spaces.Discrete(3),
+        velocities=(1,),
+        drawn={"goal_position": "goal_position"},
+    )
+    return classic_env(task, params, engine, max_episode_steps, mask_velocity)

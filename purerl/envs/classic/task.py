@@ -1,0 +1,104 @@
+"""What the five classic tasks share: the options that all of them take, and cheap random numbers.
+
+Every task is a file that reads as its equations; `classic_env` makes an environment of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from gymnasium import spaces
+
+from purerl.config import switch, validate_value
+from purerl.envs.classic.render import Pictures
+from purerl.envs.functional import functional_env, no_physics_engine, params_from
+from purerl.envs.wrappers import mask_observation
+from purerl.types import Array, EnvFunctions, Key
+
+
+class Task(NamedTuple):
+    """A task as pure functions of one unbatched state, and what Gymnasium calls it."""
+
+    name: str
+    """Registry id."""
+    gymnasium_id: str
+    """Whose renderer draws it."""
+    params: type
+    """NamedTuple of real numbers."""
+    state: type
+    """NamedTuple of float32 scalars, the numbers that Gymnasium's state has, and last `time`."""
+    reset: Callable[..., Any]
+    """See `functional_env`."""
+    step: Callable[..., Any]
+    """See `functional_env`; it takes `options` by name besides."""
+    observation_space: spaces.Box
+    action_space: spaces.Space
+    velocities: tuple[int, ...]
+    """Entries of the observation that `mask_velocity` hides."""
+    drawn: Mapping[str, str] = MappingProxyType({})
+    """Parameters that show in a picture, and what Gymnasium calls them."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """Static options of this task alone, and what each allows, as `switch` and `choice` say it."""
+
+
+def classic_env(
+    task: Task,
+    params: Mapping[str, float],
+    engine: str,
+    max_episode_steps: int,
+    mask_velocity: bool,
+    **options: Any,
+) -> EnvFunctions:
+    """`task` as an environment.
+
+    Args:
+        task: the equations.
+        params: fields of `task.params` that are not the default.
+        engine: auto; there is no physics engine.
+        max_episode_steps: the step at which an episode is truncated.
+        mask_velocity: velocities read 0, so that what they are must be told from the past.
+        **options: a value for each of `task.options`.
+
+    Raises:
+        ConfigError: for an unknown parameter or a value that is not allowed.
+    """
+    no_physics_engine(task.name, engine)
+    default = params_from(
+        task.params, task.name, params, ("max_episode_steps", "mask_velocity", *task.options)
+    )
+    for name, value in {"mask_velocity": mask_velocity, **options}.items():
+        validate_value(name, value, task.options.get(name, switch(False)))
+    drawn = tuple((theirs, getattr(default, ours)) for ours, theirs in task.drawn.items())
+    env = functional_env(
+        task.name,
+        reset=task.reset,
+        step=partial(task.step, **options),
+        observation_space=task.observation_space,
+        action_space=task.action_space,
+        max_episode_steps=max_episode_steps,
+        default_params=default,
+        render=Pictures(task.gymnasium_id, task.state, drawn),
+    )
+    shown = [i not in task.velocities for i in range(task.observation_space.shape[0])]
+    return mask_observation(env, shown) if mask_velocity else env
+
+
+def uniform_within(key: Key, *high: float) -> Array:
+    """One number for each `high`, uniform in [-high, high], float32, of 32 random bits each.
+
+    Resets are computed at every step of every environment, and hashing is most of their time. A hash
+    gives two words, of which `jax.random.uniform` keeps one; these are the two words of a child key.
+    """
+    words = jax.random.key_data(jax.random.split(key, (len(high) + 1) // 2)).ravel()[: len(high)]
+    signed = jax.lax.bitcast_convert_type(words, jnp.int32).astype(jnp.float32)
+    return signed * (jnp.array(high) * 2.0**-31)
+
+
+def wrap(angle: Array) -> Array:
+    """The same angle in [-pi, pi]."""
+    return angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))
