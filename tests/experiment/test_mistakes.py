@@ -96,8 +96,8 @@ MISTAKES = [
     ("--quiet=", "quiet", "''", "True or False", ""),
     ("--stop-at-return high", "stop_at_return", "'high'", "a finite number, or None", ""),
     ("--logdir=", "logdir", "''", "a non-empty string", ""),
-    (["--env", "\x1b[31mred\x07"], "env", r"'\x1b[31mred\x07'", "known are ant", ""),
-    (["--env", "x" * 5000], "env", "'" + "x" * 76 + "...", "known are ant", ""),
+    (["--env", "\x1b[31mred\x07"], "env", r"'\x1b[31mred\x07'", "known are acrobot", ""),
+    (["--env", "x" * 5000], "env", "'" + "x" * 76 + "...", "known are acrobot", ""),
     # What does not fit together
     ("--num-minibatches 7", "num_minibatches", "7", "num_envs * num_steps = 8 * 256 = 2,048", ""),
     ("--num-steps 1e7 --num-minibatches 1", "num_steps", "10000000", "must be at most 33,554,432", ""),
@@ -365,8 +365,8 @@ def test_whatever_is_typed_is_parsed_or_refused(seed, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--env", "antt"], "env = 'antt' is not allowed: known are ant"),
-        ([b"--env=\xff\x1b"], r"env = '\udcff\x1b' is not allowed: known are ant"),
+        (["--env", "antt"], "env = 'antt' is not allowed: known are acrobot"),
+        ([b"--env=\xff\x1b"], r"env = '\udcff\x1b' is not allowed: known are acrobot"),
         (["--algo", "sac", "--env", "cartpole"], "Use ppo for discrete actions."),
     ],
     ids=["parsing", "bytes", "running"],
