@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
+from jax.core import Tracer
 
-from purerl.config import ConfigError, did_you_mean, switch, validate_value
+from purerl.config import ConfigError, count, did_you_mean, switch, validate_value
 from purerl.envs.functional import functional_env, no_physics_engine
 from purerl.envs.wrappers import sticky_actions
 from purerl.types import Array, EnvFunctions, Key, PyTree
@@ -24,6 +26,8 @@ SIZE = 10
 NOOP, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
 NEVER = 10_000
 """The time limit of games that have none: evaluation must end."""
+PICTURE_SIZES = count(480, low=SIZE, high=4096)
+"""Width and height of pictures, pixels."""
 
 
 class Game(NamedTuple):
@@ -42,10 +46,41 @@ class Game(NamedTuple):
     play: Callable[[PyTree, Array, PyTree, bool], tuple[PyTree, Array, Array]]
     """`(state, action, draws, ramping) -> (state, reward, terminated)`: one move, `time` included."""
     observe: Callable[[PyTree], Array]
-    """`state -> [10, 10, C]` bool."""
+    """`state -> [10, 10, C]`, bool or uint8 of zeros and ones."""
     ramps: bool
     """Whether the game can become harder as it goes."""
     max_episode_steps: int = NEVER
+
+
+def mark(channels: int, row: Array, column: Array, channel: Array) -> Array:
+    """The observation `[10, 10, channels]` uint8 that is 1 at K places and 0 elsewhere.
+
+    Args:
+        channels: C.
+        row: `[K]` int32 from 0 to 9.
+        column: `[K]` int32; what is in no column of the board is left out.
+        channel: `[K]` int32 from 0 to C - 1.
+    """
+    column = jnp.where(column < 0, SIZE, column)  # a negative index would count from the right
+    board = jnp.zeros((SIZE, SIZE, channels), jnp.uint8)
+    return board.at[row, column, channel].set(1, mode="drop")
+
+
+def settled(tree: PyTree) -> PyTree:
+    """`tree` as it is: leaves of int32 or bool, of any shapes.
+
+    XLA on a CPU computes a value anew for everything that is made of it, which for an observation is a whole
+    move some hundred times over. The result of a matrix product is kept.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    kept = list(leaves)
+    for shape in dict.fromkeys(leaf.shape for leaf in leaves):
+        places = [i for i, leaf in enumerate(leaves) if leaf.shape == shape]
+        together = jnp.stack([leaves[i].astype(jnp.int32) for i in places], -1)
+        together = together @ jnp.eye(len(places), dtype=jnp.int32)
+        for column, i in enumerate(places):
+            kept[i] = together[..., column].astype(leaves[i].dtype)
+    return jax.tree.unflatten(structure, kept)
 
 
 def minatar_env(
@@ -93,7 +128,8 @@ def minatar_env(
         return observe(state), state
 
     def step(key: Key, state: PyTree, action: Array, params: PyTree):
-        state, reward, terminated = game.play(state, actions[action], game.draw(key), bool(ramping))
+        draws = game.draw(key)
+        state, reward, terminated = game.play(state, actions[action], draws, bool(ramping))
         return observe(state), state, reward, terminated, {}
 
     env = functional_env(
@@ -103,5 +139,58 @@ def minatar_env(
         observation_space=spaces.Box(0, 1, (SIZE, SIZE, len(game.channels)), np.uint8),
         action_space=spaces.Discrete(len(actions)),
         max_episode_steps=game.max_episode_steps if max_episode_steps is None else max_episode_steps,
+        render=_make_render(game),
     )
     return sticky_actions(env, sticky_action_prob)
+
+
+def _make_render(game: Game) -> Callable[..., np.ndarray]:
+    """`EnvFunctions.render` of a game."""
+    look = jax.jit(jax.vmap(game.observe))
+    colours = np.concatenate([np.zeros((1, 3), np.uint8), cubehelix(len(game.channels))])
+
+    def render(states: PyTree, *, width: int = 480, height: int = 480, camera: None = None) -> np.ndarray:
+        """Pictures of states with any leading axes, `[..., height, width, 3]` uint8, drawn on the host.
+
+        Each cell of the board is a rectangle in the colour of the last of its planes that is set, or black.
+
+        Args:
+            states: of this environment.
+            width: in pixels, 10 to 4,096.
+            height: in pixels, 10 to 4,096.
+            camera: None: a board is seen from above.
+
+        Raises ConfigError for any of them that cannot be.
+        """
+        validate_value("width", width, PICTURE_SIZES)
+        validate_value("height", height, PICTURE_SIZES)
+        if camera is not None:
+            raise ConfigError("camera", camera, f"{game.name} is a board and takes only None")
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states)):
+            raise ConfigError("states", "a traced value", "pictures are drawn outside jit and vmap")
+        leading = np.shape(states.time)
+        flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *np.shape(leaf)[len(leading) :])), states)
+        planes = np.asarray(look(flat)) * np.arange(1, len(colours), dtype=np.uint8)
+        picture = colours[planes.max(-1)]
+        picture = picture[:, _cells(height)[:, None], _cells(width)]
+        return picture.reshape(*leading, *picture.shape[1:])
+
+    return render
+
+
+def _cells(pixels: int) -> np.ndarray:
+    """The row or column of the board under the middle of each pixel, `[pixels]`."""
+    return (2 * np.arange(pixels) + 1) * SIZE // (2 * pixels)
+
+
+def cubehelix(number: int) -> np.ndarray:
+    """Colours `[number, 3]` uint8 that become brighter in even steps (Green 2011, arXiv:1108.5083, eq. 2).
+
+    They start at 0.5 and turn -1.5 times, with hue 1 and gamma 1; the ends, black and white, are left out.
+    """
+    bright = np.linspace(0, 1, number + 2)[1:-1, None]
+    angle = 2 * np.pi * (0.5 / 3 + 1 - 1.5 * bright)
+    red_green_blue = np.array([[-0.14861, 1.78277], [-0.29227, -0.90649], [1.97294, 0.0]])
+    turn = red_green_blue[:, 0] * np.cos(angle) + red_green_blue[:, 1] * np.sin(angle)
+    colours = bright + bright * (1 - bright) / 2 * turn
+    return np.round(255 * np.clip(colours, 0, 1)).astype(np.uint8)
