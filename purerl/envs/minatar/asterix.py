@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import DOWN, LEFT, NOOP, RIGHT, SIZE, UP, Game, mark, minatar_env, settled
+from purerl.envs.minatar.game import DOWN, LEFT, NOOP, RIGHT, SIZE, UP, Game, mark, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 ROWS = range(1, SIZE - 1)
@@ -22,8 +22,6 @@ SPAWN_INTERVAL, MOVE_INTERVAL = 10, 5
 """Moves from one time to the next, at first."""
 RAMP_INTERVAL = 102
 """Moves from one ramp to the next: the original counts from 100 down to -1, then ramps."""
-
-
 SLOTS = -(-(2**32) // (6 * 64))
 """Numbers that a random `slot` may be a share of."""
 
@@ -117,8 +115,7 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
         move_timer=jnp.where(moves, MOVE_INTERVAL - ramps // 2, state.move_timer) - 1,
         time=state.time + 1,
     )
-    state, treasure, caught = settled((state, (touched & gold).any(), (touched & ~gold).any()))
-    return state, treasure.astype(jnp.float32), caught
+    return state, (touched & gold).any().astype(jnp.float32), (touched & ~gold).any()
 
 
 def _kth_free(present: Array, slot: Array) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import LEFT, NOOP, RIGHT, SIZE, Game, mark, minatar_env, settled
+from purerl.envs.minatar.game import LEFT, NOOP, RIGHT, SIZE, Game, mark, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 BRICK_ROWS = range(1, 4)
@@ -96,8 +96,7 @@ def play(state: State, action: Array, draws: tuple[()], ramping: bool) -> tuple[
         struck=struck,
         time=state.time + 1,
     )
-    state, breaks, missed = settled((state, breaks, down & ~under_old & ~under_new))
-    return state, breaks.astype(jnp.float32), missed
+    return state, breaks.astype(jnp.float32), down & ~under_old & ~under_new
 
 
 def _brick(x: Array, y: Array) -> Array:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import DOWN, NOOP, SIZE, UP, Game, mark, minatar_env, settled
+from purerl.envs.minatar.game import DOWN, NOOP, SIZE, UP, Game, mark, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 LANES = range(1, SIZE - 1)
@@ -93,7 +93,6 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
         wait=jnp.where(goes, jnp.abs(velocity), wait - 1),
         time=state.time + 1,
     )
-    state, crossed = settled((state, crossed))
     return state, crossed.astype(jnp.float32), jnp.bool_(False)
 
 

@@ -66,23 +66,6 @@ def mark(channels: int, row: Array, column: Array, channel: Array) -> Array:
     return board.at[row, column, channel].set(1, mode="drop")
 
 
-def settled(tree: PyTree) -> PyTree:
-    """`tree` as it is: leaves of int32 or bool, of any shapes.
-
-    XLA on a CPU computes a value anew for everything that is made of it, which for an observation is a whole
-    move some hundred times over. The result of a matrix product is kept.
-    """
-    leaves, structure = jax.tree.flatten(tree)
-    kept = list(leaves)
-    for shape in dict.fromkeys(leaf.shape for leaf in leaves):
-        places = [i for i, leaf in enumerate(leaves) if leaf.shape == shape]
-        together = jnp.stack([leaves[i].astype(jnp.int32) for i in places], -1)
-        together = together @ jnp.eye(len(places), dtype=jnp.int32)
-        for column, i in enumerate(places):
-            kept[i] = together[..., column].astype(leaves[i].dtype)
-    return jax.tree.unflatten(structure, kept)
-
-
 def minatar_env(
     game: Game,
     engine: str = "auto",
@@ -128,8 +111,7 @@ def minatar_env(
         return observe(state), state
 
     def step(key: Key, state: PyTree, action: Array, params: PyTree):
-        draws = game.draw(key)
-        state, reward, terminated = game.play(state, actions[action], draws, bool(ramping))
+        state, reward, terminated = game.play(state, actions[action], game.draw(key), bool(ramping))
         return observe(state), state, reward, terminated, {}
 
     env = functional_env(

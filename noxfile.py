@@ -1,0 +1,40 @@
+"""Checks that need an environment of their own. `nox` runs all, `nox -s gymnax1` one, `nox -l` lists them.
+
+    python -m nox -s gymnax1 -- -k CartPole
+
+What follows `--` goes to pytest. CI is .ci/run and needs none of these.
+"""
+
+import nox
+
+nox.needs_version = ">=2025.10"
+nox.options.reuse_existing_virtualenvs = True
+LIBRARIES = {
+    "gymnax0": ("tests/adapters/test_gymnax.py", "gymnax==0.0.9"),
+    # It excludes the newest JAX and Gymnasium; named here, they spare the resolver a search.
+    "gymnax1": ("tests/adapters/test_gymnax.py", "gymnax==1.0.1", "jax<0.12", "gymnasium<1.4"),
+    "brax": ("tests/adapters/test_brax.py", "brax==0.14.2"),
+    "playground": ("tests/adapters/test_playground.py", "playground==0.2.0"),
+}
+"""session -> the file that it runs, and what that needs beside purerl."""
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test command of README.md."""
+    session.install("-c", "constraints/pins.txt", "-e", ".[compiler,dev]")
+    arguments = session.posargs or ["-n", "2", "--dist", "loadscope"]
+    session.run("python", "-m", "pytest", *arguments)
+
+
+def adapter(session: nox.Session) -> None:
+    """Other people's environments through purerl, beside those people's own code."""
+    file, *packages = LIBRARIES[session.name]
+    session.install("-e", ".", "pytest>=9,<10", *packages)
+    # Small programs that compile for long; and MJX under `vmap` hangs on few of XLA's threads.
+    env = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "NPROC": "8", "PIP_CONSTRAINT": None}
+    session.run("python", "-m", "pytest", file, *session.posargs, env=env)
+
+
+for name in LIBRARIES:
+    nox.session(adapter, name=name)

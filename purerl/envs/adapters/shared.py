@@ -1,0 +1,120 @@
+"""What every adapter of another library's environments needs: fixed types, spaces, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from purerl.config import ConfigError, did_you_mean
+from purerl.types import Array, PyTree
+
+INFINITE = 0.99 * np.finfo(np.float32).max
+"""Bounds beyond it are meant as none: many a library writes the largest float32."""
+
+
+class Timed(NamedTuple):
+    """The state of another library's environment, and the clock of the episode."""
+
+    inner: PyTree
+    time: Array
+    """`[]` int32: steps since the reset."""
+
+
+def same_types(name: str, started: PyTree, moved: Callable[[PyTree], PyTree]) -> PyTree:
+    """The shapes and dtypes that a state keeps over a step, as `jax.ShapeDtypeStruct`s.
+
+    Where a reset gives an int and a step a float, it is the float; nothing is weakly typed.
+
+    Args:
+        name: of the environment.
+        started: the state after a reset, as `jax.eval_shape` gives it.
+        moved: state -> the state after a step; it is traced.
+
+    Raises:
+        ConfigError: if the state has another structure or other shapes after a step.
+    """
+    state, joint = None, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), started)
+    while state != joint:  # dtypes only ever widen
+        state, after = joint, jax.eval_shape(moved, joint)
+        _refuse_if_other(name, state, after)
+        joint = jax.tree.map(_wider, state, after)
+    return joint
+
+
+def _refuse_if_other(name: str, state: PyTree, after: PyTree) -> None:
+    before, now = ({path: leaf.shape for path, leaf in _named(tree)} for tree in (state, after))
+    wrong = [path for path in before | now if before.get(path) != now.get(path)]
+    if wrong or jax.tree.structure(state) != jax.tree.structure(after):
+        what = ", ".join(wrong[:3]) or "the types of its containers"
+        raise ConfigError("env", name, f"a step changes the structure or the shape of its state: {what}")
+
+
+def _named(tree: PyTree) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _wider(one: Any, two: Any) -> jax.ShapeDtypeStruct:
+    dtype = one.dtype if one.dtype == two.dtype else jnp.promote_types(one.dtype, two.dtype)
+    return jax.ShapeDtypeStruct(one.shape, dtype)
+
+
+def cast(tree: PyTree, like: PyTree) -> PyTree:
+    """`tree` with the dtypes of `like`, none of them weak."""
+    return jax.tree.map(lambda leaf, to: jnp.asarray(leaf, to.dtype), tree, like)
+
+
+def copied(tree: PyTree) -> PyTree:
+    """`tree` with containers of its own, for functions that write into the dicts they are given."""
+    return jax.tree.map(lambda leaf: leaf, tree)
+
+
+def as_observation(obs: Array) -> Array:
+    """`obs` as float32; uint8 stays."""
+    return obs if obs.dtype == jnp.uint8 else jnp.asarray(obs, jnp.float32)
+
+
+def box(low: Any, high: Any, shape: tuple[int, ...], dtype: Any = np.float32) -> spaces.Box:
+    """A Box of `shape` between bounds that broadcast to it; float32, or uint8 where `dtype` is that."""
+
+    def bound(value: Any) -> np.ndarray:
+        value = np.broadcast_to(np.asarray(value, np.float64), shape)
+        return np.where(np.abs(value) > INFINITE, np.copysign(np.inf, value), value).astype(ours)
+
+    ours = np.uint8 if dtype == np.uint8 else np.float32
+    return spaces.Box(bound(low), bound(high), dtype=ours)
+
+
+def name_of(library: str, env: Any) -> str:
+    """What `make_env` calls the environment `env` of `library`.
+
+    Raises ConfigError unless `env` is a plain name: an id may not name a module to import.
+    """
+    if not isinstance(env, str) or not env or any(c in env for c in ":/\\"):
+        raise ConfigError("env", env, f"the name of an environment of {library}, without a module or a path")
+    return f"{library}:{env}"
+
+
+def known_id(library: str, env: str, known: Iterable[str]) -> None:
+    """Raises ConfigError, with the nearest id, if `env` is not among the `known` ones of `library`."""
+    known = sorted(known)
+    if env not in known:
+        nearest = did_you_mean(env, known).replace("mean ", f"mean {library}:")
+        raise ConfigError("env", f"{library}:{env}", f"{library} has {', '.join(known)}", nearest)
+
+
+def missing(name: str, package: str, error: ImportError) -> ConfigError:
+    """What to raise where the library of the environment `name` cannot be imported."""
+    return ConfigError("env", name, f"it needs the package {package}: pip install {package} ({error})")
+
+
+def made(name: str, make: Callable[[], Any]) -> Any:
+    """What `make` makes. Raises ConfigError with the reason if its options are to blame."""
+    try:
+        return make()
+    except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigError("env", name, f"it cannot be made with these options: {error}") from error
