@@ -80,7 +80,7 @@ WORLDS = [
     ('pictures: turned round', 'envs/minatar/game', '_cells(height)[:, None], _cells(width)]', '_cells(height)[::-1, None], _cells(width)]', 'envs/test_minatar.py::test_pictures_are_what_the_original_shows'),
     ('pictures: the helix turns the other way', 'envs/minatar/game', '- 1.5 * bright', '+ 1.5 * bright', 'envs/test_minatar.py::test_pictures_are_what_the_original_shows'),
     ('pictures: pixels by their left edge', 'envs/minatar/game', '(2 * np.arange(pixels) + 1) * SIZE', '(2 * np.arange(pixels)) * SIZE', 'envs/test_minatar.py::test_pictures_are_what_the_original_shows'),
-    ('pictures: any camera', 'envs/minatar/game', 'if camera is not None:', 'if False:', 'envs/test_minatar.py::test_a_picture_that_cannot_be_is_refused'),
+    ('minatar pictures: any camera', 'envs/minatar/game', 'if camera is not None:', 'if False:', 'envs/test_minatar.py::test_a_picture_that_cannot_be_is_refused'),
     ('space_invaders: the nearest on the right first', 'envs/minatar/space_invaders', 'jnp.abs(LINE - state.cannon) * SIZE + LINE', 'jnp.abs(LINE - state.cannon) * SIZE + BOTTOM - LINE', 'envs/test_minatar_more.py::test_any_board_of_space_invaders'),
     ('space_invaders: the highest drops the bomb', 'envs/minatar/space_invaders', 'jnp.max(jnp.where(state.aliens & nearest, LINE, -1))', 'jnp.min(jnp.where(state.aliens & nearest, LINE, SIZE))', 'envs/test_minatar_more.py::test_ten_thousand_moves_of_space_invaders'),
     ('space_invaders: the march waits for all aliens', 'envs/minatar/space_invaders', 'jnp.minimum(_count(aliens), state.march_interval)', 'state.march_interval', 'envs/test_minatar_more.py::test_ten_thousand_moves_of_space_invaders'),

@@ -10,14 +10,14 @@ import pytest
 import purerl
 from purerl.envs.adapters.brax import from_brax, make_brax
 
-STEPS, LIMIT = 300, 25
+STEPS = 300
 
 
-def brax_play(env, keys_reset, actions):
+def brax_play(env, limit, keys_reset, actions):
     """brax's own environment with brax's own clock, begun anew with the next key where it ends."""
     from brax.envs.wrappers.training import EpisodeWrapper
 
-    clocked = EpisodeWrapper(env, LIMIT, 1)
+    clocked = EpisodeWrapper(env, limit, 1)
 
     def step(state, draw):
         key, action = draw
@@ -44,23 +44,23 @@ def our_play(env, keys_reset, actions):
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"),
+    ("name", "backend", "limit"),
     [
-        ("fast", None),
-        ("inverted_pendulum", "generalized"),
-        ("hopper", "positional"),
-        ("inverted_pendulum", "mjx"),
+        ("fast", None, 25),
+        ("hopper", "positional", 25),
+        ("inverted_pendulum", "generalized", 7),
+        ("inverted_pendulum", "mjx", 7),
     ],
 )
-def test_hundreds_of_steps_are_braxs_own(name, backend):
-    """Observations, rewards, deaths and the clock, through many resets; on some steps both flags are true."""
+def test_hundreds_of_steps_are_braxs_own(name, backend, limit):
+    """Observations, rewards, deaths and the clock, through many resets."""
     from brax import envs
 
     theirs = envs.get_environment(name, **({"backend": backend} if backend else {}))
-    ours = from_brax(theirs, max_episode_steps=LIMIT)
+    ours = from_brax(theirs, max_episode_steps=limit)
     keys = jax.random.split(jax.random.key(0), STEPS + 1)
     actions = jax.random.uniform(jax.random.key(1), (STEPS, theirs.action_size), minval=-1.0)
-    begun, obs, reward, done, truncation = jax.jit(partial(brax_play, theirs))(keys, actions)
+    begun, obs, reward, done, truncation = jax.jit(partial(brax_play, theirs, limit))(keys, actions)
     start, seen, earned, terminated, truncated = jax.jit(partial(our_play, ours))(keys, actions)
     np.testing.assert_array_equal(start, begun)
     np.testing.assert_allclose(seen, obs, rtol=1e-4, atol=1e-4)
@@ -73,7 +73,7 @@ def test_hundreds_of_steps_are_braxs_own(name, backend):
 
 def test_a_death_at_the_limit_is_both():
     """A step earlier it is only the limit, a step later only the death."""
-    keys, push = jax.random.split(jax.random.key(0), 61), jnp.ones((60, 1))
+    keys, push = jax.random.split(jax.random.key(0), 61), jnp.full((60, 1), 0.2)
 
     def flags(limit):
         env = make_brax("inverted_pendulum", max_episode_steps=limit)

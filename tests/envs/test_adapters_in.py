@@ -34,9 +34,9 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def struct(cls):
+def struct(cls, eq=True):
     """A frozen dataclass that is a pytree, as flax makes them."""
-    cls = dataclass(frozen=True)(cls)
+    cls = dataclass(frozen=True, eq=eq)(cls)
     return jax.tree_util.register_dataclass(cls, list(cls.__dataclass_fields__), [])
 
 
@@ -283,8 +283,10 @@ def test_what_is_no_gymnax_environment_is_refused(walk, says):
 # brax and Playground
 
 
-@struct
+@partial(struct, eq=False)
 class Physics:
+    """Like some of the libraries' own, it cannot be compared."""
+
     q: Any
     clock: Any
 

@@ -270,7 +270,9 @@ def test_what_cannot_be_is_refused(name, options, match):
 def test_the_time_limit_and_the_spaces(name):
     """Truncated at the limit and not before; observations as their space says; one program for all steps."""
     default, short = GAMES[name].make(), GAMES[name].make(max_episode_steps=7)
-    assert default.max_episode_steps == (2_501 if name == "freeway" else 10_000)
+    assert short.max_episode_steps == 7 and default.max_episode_steps == (
+        2_501 if name == "freeway" else 10_000
+    )
     assert default.name == name
     key = jax.random.key(0)
     for env in (default, short) if name == "breakout" else (default,):

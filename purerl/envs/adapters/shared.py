@@ -38,12 +38,14 @@ def same_types(name: str, started: PyTree, moved: Callable[[PyTree], PyTree]) ->
     Raises:
         ConfigError: if the state has another structure or other shapes after a step.
     """
-    state, joint = None, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), started)
-    while state != joint:  # dtypes only ever widen
-        state, after = joint, jax.eval_shape(moved, joint)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), started)
+    while True:  # dtypes only ever widen
+        after = jax.eval_shape(moved, state)
         _refuse_if_other(name, state, after)
         joint = jax.tree.map(_wider, state, after)
-    return joint
+        if jax.tree.leaves(joint) == jax.tree.leaves(state):
+            return joint
+        state = joint
 
 
 def _refuse_if_other(name: str, state: PyTree, after: PyTree) -> None:
