@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.config import choice
-from purerl.envs.classic.task import Task, classic_env, uniform_within, wrap
+from purerl.envs.classic.task import Task, classic_env, wrap
 from purerl.types import Array, EnvFunctions, Key
 
 MAX_SPEED_1, MAX_SPEED_2 = 4 * math.pi, 9 * math.pi
@@ -59,7 +59,7 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """All four numbers uniform in [-0.1, 0.1]: hanging, and all but still."""
-    state = State(*uniform_within(key, 0.1, 0.1, 0.1, 0.1), time=jnp.int32(0))
+    state = State(*jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1), time=jnp.int32(0))
     return observe(state), state
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
 from purerl.config import switch
-from purerl.envs.classic.task import Task, classic_env, uniform_within
+from purerl.envs.classic.task import Task, classic_env
 from purerl.types import Array, EnvFunctions, Key
 
 
@@ -46,7 +47,7 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """All four numbers uniform in [-0.05, 0.05]."""
-    state = State(*uniform_within(key, 0.05, 0.05, 0.05, 0.05), time=jnp.int32(0))
+    state = State(*jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05), time=jnp.int32(0))
     return observe(state), state
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.envs.classic.task import Task, classic_env, uniform_within, wrap
+from purerl.envs.classic.task import Task, classic_env, wrap
 from purerl.types import Array, EnvFunctions, Key
 
 MAX_SPEED = 8.0
@@ -40,7 +41,8 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """Any angle, and a speed uniform in [-1, 1]."""
-    state = State(*uniform_within(key, jnp.pi, 1.0), time=jnp.int32(0))
+    high = jnp.array([jnp.pi, 1.0])
+    state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), time=jnp.int32(0))
     return observe(state), state
 
 

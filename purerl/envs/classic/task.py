@@ -1,4 +1,4 @@
-"""What the five classic tasks share: the options that all of them take, and cheap random numbers.
+"""What the five classic tasks share: the options that all of them take.
 
 Every task is a file that reads as its equations; `classic_env` makes an environment of it.
 """
@@ -10,7 +10,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from gymnasium import spaces
 
@@ -18,7 +17,7 @@ from purerl.config import switch, validate_value
 from purerl.envs.classic.render import Pictures
 from purerl.envs.functional import functional_env, no_physics_engine, params_from
 from purerl.envs.wrappers import mask_observation
-from purerl.types import Array, EnvFunctions, Key
+from purerl.types import Array, EnvFunctions
 
 
 class Task(NamedTuple):
@@ -86,17 +85,6 @@ def classic_env(
     )
     shown = [i not in task.velocities for i in range(task.observation_space.shape[0])]
     return mask_observation(env, shown) if mask_velocity else env
-
-
-def uniform_within(key: Key, *high: float) -> Array:
-    """One number for each `high`, uniform in [-high, high], float32, of 32 random bits each.
-
-    Resets are computed at every step of every environment, and hashing is most of their time. A hash
-    gives two words, of which `jax.random.uniform` keeps one; these are the two words of a child key.
-    """
-    words = jax.random.key_data(jax.random.split(key, (len(high) + 1) // 2)).ravel()[: len(high)]
-    signed = jax.lax.bitcast_convert_type(words, jnp.int32).astype(jnp.float32)
-    return signed * (jnp.array(high) * 2.0**-31)
 
 
 def wrap(angle: Array) -> Array:
