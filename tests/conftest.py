@@ -1,7 +1,12 @@
-"""Fixtures that several test files share."""
+"""What all tests share: how they compile, and fixtures."""
+
+import os
 
 import jax
 import pytest
+from compiling import FLAGS
+
+os.environ.setdefault("XLA_FLAGS", FLAGS)  # read when the first program is compiled
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import statistics
 from pathlib import Path
 
 import chex
-import jax
 import pytest
 
 import purerl
@@ -35,11 +34,7 @@ def measured(throughput, tmp_path_factory):
         bench = throughput.Bench
         patch.setattr(throughput, "Bench", lambda *args: benches.append(bench(*args)) or benches[-1])
         patch.setattr(throughput, "config_of", lambda case: TINY)
-        jax.config.update("jax_disable_most_optimizations", True)  # nothing here depends on the speed
-        try:
-            throughput.main(f"--cases ppo-cartpole --seeds 2 --turns 2 --seconds 0.01 --out {out}".split())
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+        throughput.main(f"--cases ppo-cartpole --seeds 2 --turns 2 --seconds 0.01 --out {out}".split())
     return json.loads(out.read_text()), benches[0]
 
 

@@ -8,7 +8,7 @@ import workbench as wb
 from workbench import Bench
 
 
-@wb.compiled
+@jax.jit
 def plain_gradient(params, obs, action, advantage, target, vf_coef, ent_coef):
     def loss(params):
         out = wb.outputs(params, obs, jnp)

@@ -1,10 +1,13 @@
 """What the options of an actor and a critic change in their networks, and observations that hide a part."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import workbench as wb
+from compiling import AS_USERS_DO
 from gymnasium import spaces
 from workbench import KEY
 
@@ -19,8 +22,8 @@ def model_of(env, **fields):
     """`(model, first parameters)` of PPO's networks."""
     cfg = purerl.make_config("ppo", env=env, hidden_sizes=(6, 5), **fields)
     model = make_actor_critic(cfg, spec_of(purerl.make_env(env)))
-    model = model._replace(outputs=wb.compiled(model.outputs), value=wb.compiled(model.value))
-    return model, wb.compiled(model.init)(KEY)
+    model = model._replace(outputs=jax.jit(model.outputs), value=jax.jit(model.value))
+    return model, jax.jit(model.init)(KEY)
 
 
 OBS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
@@ -108,7 +111,7 @@ def test_a_shared_torso_can_be_normalised_too():
 def both_rolled(masked, plain):
     """Of each, observations `[11, O]` of a reset and ten steps with the same keys, and all else."""
 
-    @wb.compiled
+    @partial(jax.jit, compiler_options=AS_USERS_DO)
     def roll(key):
         actions = 0 if isinstance(plain.action_space, spaces.Discrete) else jnp.zeros(1)
 

@@ -51,7 +51,7 @@ def test_an_epoch_takes_each_row_once_and_keeps_its_leaves_together():
     def look(steps, minibatch):
         return steps + 1, minibatch
 
-    @wb.compiled
+    @jax.jit
     def epochs(keys):
         one = lambda steps, key: on_policy.one_epoch(look, steps, batch, key, num_minibatches=4)
         return jax.lax.scan(one, jnp.int32(0), keys)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import workbench as wb
+from compiling import AS_USERS_DO
 from workbench import KEY, NEVER, Bench
 
 import purerl
@@ -31,7 +32,7 @@ def plain_loss(params, batch, clip_eps, value_clip_eps, vf_coef, ent_coef, kl_co
     return pi_loss + vf_coef * v_loss - ent_coef * entropy + kl_coef * penalty, metrics
 
 
-plain_gradient = wb.compiled(jax.grad(plain_loss, has_aux=True))
+plain_gradient = jax.jit(jax.grad(plain_loss, has_aux=True))
 
 
 def plain_ppo(bench, state, history, key=KEY, step=0, latch=True, **changes):
@@ -257,10 +258,12 @@ def test_an_update_stops_for_good_where_the_divergence_is_too_large(stopping, pe
     assert resumed, "no minibatch after the stop was quiet again"
 
 
-def test_the_steps_before_the_stop_are_those_of_a_shorter_update(single, pendulum_played):
+def test_the_steps_before_the_stop_are_those_of_a_shorter_update(pendulum_played):
     state, history = pendulum_played
-    shorter = single["pendulum"]
-    stop, free = (Bench("ppo", "pendulum", num_epochs=3, target_kl=target) for target in (1.0, None))
+    shorter, stop, free = (
+        Bench("ppo", "pendulum", AS_USERS_DO, num_epochs=epochs, target_kl=target)
+        for epochs, target in ((1, None), (3, 1.0), (3, None))
+    )
     first, metrics = stop.update(state, history[-1], target_kl=1e-9)
     alone, _ = shorter.update(state, history[-1])
     assert wb.same_bits(first.learner, alone.learner)
@@ -296,7 +299,7 @@ def test_one_pass_has_nothing_to_estimate_anew(single, single_played):
 
 def test_a_shared_torso_learns_from_both_losses(single_played):
     bench = Bench("ppo", "cartpole", shared_torso=True, num_epochs=2, pi_init_scale=1.0)
-    state, (*_, last) = wb.compiled(bench.algo.init)(KEY), single_played["cartpole"][1]
+    state, (*_, last) = jax.jit(bench.algo.init)(KEY), single_played["cartpole"][1]
     out = wb.outputs(wb.double(state.learner.params), wb.double(last.obs))
     last = last._replace(extras={"log_prob": jnp.float32(wb.log_prob(out, np.asarray(last.action)))})
     history = [last]

@@ -58,7 +58,7 @@ def plain_loss(params, carry, obs, ended, action, log_prob, advantage, target, c
     return pi_loss + vf_coef * v_loss - ent_coef * entropy, metrics
 
 
-plain_gradient = wb.compiled(jax.grad(plain_loss, has_aux=True))
+plain_gradient = jax.jit(jax.grad(plain_loss, has_aux=True))
 
 
 class Remembered(wb.Rollout):

@@ -80,7 +80,7 @@ def test_policy_and_critic_leave_each_other_alone(benches, runs, env):
     np.testing.assert_allclose(metrics["v/explained_variance"], explained, rtol=1e-3, atol=1e-4)
 
 
-@wb.compiled
+@jax.jit
 def jacobian(pi, obs):
     return jax.jacobian(lambda pi: wb.outputs({"pi": pi}, obs, jnp))(pi)
 
@@ -144,7 +144,7 @@ def stretched():
             patch.setattr(trust_region, "scale_to_limit", scaled)
             return bench.plain_update(state, transition, KEY, jnp.int32(0), bench.hyper())
 
-    return wb.compiled(update)
+    return jax.jit(update)
 
 
 @pytest.mark.parametrize("stretch", [1e6, -0.01, np.nan], ids=["too far", "downhill", "not a number"])

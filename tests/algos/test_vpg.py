@@ -10,7 +10,7 @@ from workbench import KEY, Bench
 FIELDS = {"num_epochs": 3, "num_minibatches": 2}
 
 
-@wb.compiled
+@jax.jit
 def plain_gradient(pi, obs, action, advantage, ent_coef):
     def loss(pi):
         out = wb.outputs({"pi": pi}, obs, jnp)

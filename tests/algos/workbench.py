@@ -18,7 +18,6 @@ from purerl import config, registry, rollout
 from purerl.algos import on_policy
 from purerl.make import spec_of
 
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 ENVIRONMENTS = {"pendulum": {"max_episode_steps": 5}, "cartpole": {"max_episode_steps": 12}}
 """With both kinds of ends within a few steps."""
 SMALL = {
@@ -38,10 +37,6 @@ NEVER = 1e9
 """A limit that nothing reaches."""
 
 
-def compiled(function):
-    return jax.jit(function, compiler_options=FAST_COMPILE)
-
-
 class Play(NamedTuple):
     """Where a run stands."""
 
@@ -53,7 +48,7 @@ class Play(NamedTuple):
 class Bench:
     """An algorithm on an environment; the real-valued fields of its config are arguments of `update`."""
 
-    def __init__(self, algo: str, env: str, **fields: Any):
+    def __init__(self, algo: str, env: str, compiler_options: dict | None = None, **fields: Any):
         cls = registry.config_class(algo)
         known = cls.__dataclass_fields__
         values = {name: value for name, value in SMALL.items() if name in known}
@@ -62,8 +57,8 @@ class Bench:
         self.env = purerl.make_env(env, **kwargs)
         self.spec, self.module = spec_of(self.env), registry.algorithm_module(self.cfg)
         self.algo = purerl.make_algorithm(self.cfg)
-        self.begin, self.collect = compiled(self.plain_begin), compiled(self.plain_collect)
-        self._update = compiled(self.plain_update)
+        self.begin, self.collect = jax.jit(self.plain_begin), jax.jit(self.plain_collect)
+        self._update = jax.jit(self.plain_update, compiler_options=compiler_options)
 
     def plain_begin(self, key) -> Play:
         start = rollout.start(self.env, key, self.algo.num_envs)
@@ -260,7 +255,7 @@ def float32(tree):
     return jax.tree.map(lambda leaf: np.asarray(leaf, kind(np.asarray(leaf))), tree)
 
 
-@compiled
+@jax.jit
 def adam_step(learning_rate, max_grad_norm, gradient, opt_state, params):
     """`(params, opt_state)` after one step of Adam on a gradient that is clipped by its global norm."""
     clip, adam = optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate, eps=1e-5)
@@ -268,7 +263,7 @@ def adam_step(learning_rate, max_grad_norm, gradient, opt_state, params):
     return optax.apply_updates(params, updates), opt_state
 
 
-@partial(jax.jit, static_argnums=(1, 2), compiler_options=FAST_COMPILE)
+@partial(jax.jit, static_argnums=(1, 2))
 def permutations(key, epochs, rows):
     return jax.vmap(lambda key: on_policy.permutation(key, rows))(jax.random.split(key, epochs))
 
@@ -278,7 +273,7 @@ def orders(key, epochs, rows, minibatches):
     return np.asarray(permutations(key, epochs, rows)).reshape(epochs, minibatches, -1)
 
 
-@compiled
+@jax.jit
 @jax.value_and_grad
 def critic_loss(v, obs, target):
     return ((values({"v": v}, obs, jnp) - target) ** 2).mean() / 2

@@ -1,7 +1,7 @@
 """One battery for every algorithm: those of the registry, and three that only try the contract.
 
-Each case is tiny, and its programs are compiled once. LLVM's optimisations take most of the time, so
-only the chunk of each registry algorithm's first case has them, since there bits are compared.
+Each case is tiny, and its programs are compiled once: the chunk of each registry algorithm's first case
+as users compile it, since there bits are compared.
 """
 
 import collections
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 from gymnasium import spaces
 from throwaways.ddpg_ou import DDPGConfig
 from throwaways.td3 import TD3Config
@@ -29,7 +30,6 @@ from purerl.types import Transition
 SEEDS = 4
 CAPACITY = 22
 """Of the replay memory: a size that no other axis has, and fewer rows than the run makes."""
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 SMALL = {
     "num_envs": 2,
     "num_steps": 4,
@@ -175,25 +175,23 @@ class Lab:
             return self.driver.chunk(state, step, hyper, self.schedule.iterations)
 
         self.plain_chunk = lambda *args: self.driver.chunk(*args, self.schedule.iterations)
-        self.init = jax.jit(jax.vmap(self.driver.init), compiler_options=FAST_COMPILE)
+        self.init = jax.jit(jax.vmap(self.driver.init))
         self.plain_warmup = lambda state, hyper: self.driver.warmup(
             state, jnp.int32(0), hyper, self.schedule.warmup_steps // self.schedule.iteration_steps
         )
-        self.warmup = jax.jit(jax.vmap(self.plain_warmup), compiler_options=FAST_COMPILE)
+        self.warmup = jax.jit(jax.vmap(self.plain_warmup))
         as_users_do = cfg.algo in registry.ALGORITHMS and is_first(cfg)
-        options = None if as_users_do else FAST_COMPILE
+        options = AS_USERS_DO if as_users_do else None
         self.chunk = jax.jit(
             jax.vmap(chunk, in_axes=(0, None, 0)), donate_argnums=0, compiler_options=options
         )
-        self.copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), compiler_options=FAST_COMPILE)
-        self.evaluate = jax.jit(
-            jax.vmap(self.driver.evaluate, in_axes=(0, None, 0)), compiler_options=FAST_COMPILE
-        )
+        self.copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+        self.evaluate = jax.jit(jax.vmap(self.driver.evaluate, in_axes=(0, None, 0)))
         self.keys = seed_keys(0, 1, 2, 3)
         self.baseline = self.run(self.keys)
         last = self.baseline.states[-1]
         self.single = on_device(lane(last, 0), last)
-        self.transition = jax.jit(self.make_transition, compiler_options=FAST_COMPILE)(jax.random.key(1))
+        self.transition = jax.jit(self.make_transition)(jax.random.key(1))
 
     def hyper(self, **changes):
         defaults = {name: np.full(SEEDS, value) for name, value in leaves(self.cfg).items()}
@@ -304,7 +302,7 @@ def test_different_keys_give_different_parameters_actions_and_returns(lab):
     first = jax.tree.leaves_with_path(lab.baseline.start.algo)  # training soon tells all seeds apart
     kernels = [plain(leaf) for path, leaf in first if "kernel" in jax.tree_util.keystr(path)]
     assert kernels
-    act = jax.jit(jax.vmap(lab.act(True), in_axes=(0, None, None, 0)), compiler_options=FAST_COMPILE)
+    act = jax.jit(jax.vmap(lab.act(True), in_axes=(0, None, None, 0)))
     obs = jnp.zeros((32, *lab.driver.env.observation_space.shape))
     carry = lab.algo.init_carry(32)
     untrained = lab.baseline.start.algo  # training may have made up its mind
@@ -322,7 +320,7 @@ def test_the_same_state_meets_other_noise_at_another_step(lab):
 
 
 def test_the_deterministic_policy_ignores_the_key(lab):
-    act = jax.jit(jax.vmap(lab.act(False), in_axes=(None, None, None, 0)), compiler_options=FAST_COMPILE)
+    act = jax.jit(jax.vmap(lab.act(False), in_axes=(None, None, None, 0)))
     obs = jax.random.normal(jax.random.key(3), (32, *lab.driver.env.observation_space.shape))
     actions = act(lab.single.algo, lab.algo.init_carry(32), obs, lab.keys)[0]
     assert (actions == actions[0]).all()
@@ -351,19 +349,15 @@ def test_no_key_is_used_twice(lab):
 def test_update_without_jit_agrees(lab):
     only_first_case(lab)
     args = lab.single.algo, lab.transition, jax.random.key(2), jnp.int32(16)
-    compiled = jax.jit(lab.algo.update, compiler_options=FAST_COMPILE)(*args)
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        assert_close(lab.algo.update(*args), compiled)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    compiled = jax.jit(lab.algo.update)(*args)
+    assert_close(lab.algo.update(*args), compiled)
 
 
 @pytest.fixture(scope="module")
 def whole(lab):
     """`make_train` of seeds 0 and 1, each alone in the one-program form."""
     only_first_case(lab)
-    train = jax.jit(purerl.make_train(lab.cfg), compiler_options=FAST_COMPILE)
+    train = jax.jit(purerl.make_train(lab.cfg), compiler_options=AS_USERS_DO)
     return [train(lab.keys[i]) for i in range(2)]
 
 
@@ -380,7 +374,7 @@ def test_evaluation_changes_nothing_else(lab, whole):
     if lab.cfg.algo not in registry.ALGORITHMS:
         pytest.skip("costs a compilation of its own")
     silent = dataclasses.replace(lab.cfg, eval_interval=0)
-    train = jax.jit(purerl.make_train(silent), compiler_options=FAST_COMPILE)
+    train = jax.jit(purerl.make_train(silent), compiler_options=AS_USERS_DO)
     out = train(lab.keys[0])
     assert same_bits(out.state, whole[0].state)
     assert not any(name.startswith("eval/") for name in out.metrics)
@@ -573,7 +567,7 @@ def test_only_the_write_touches_the_whole_memory(lab, form):
     chunk, args = lab.plain_chunk, (lab.single, lab.step(0), {})
     if form == "side by side":
         chunk, args = jax.vmap(chunk, in_axes=(0, None, 0)), (lab.baseline.start, lab.step(0), lab.hyper())
-    program = jax.jit(chunk, donate_argnums=0, compiler_options=FAST_COMPILE).lower(*args).compile()
+    program = jax.jit(chunk, donate_argnums=0, compiler_options=AS_USERS_DO).lower(*args).compile()
     found = memory_ops(program.as_text())
     writes, names = (
         {"scatter", "dynamic-update-slice"},

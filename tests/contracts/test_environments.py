@@ -15,7 +15,6 @@ from purerl.registry import ENVIRONMENTS
 from purerl.rollout import env_action, uniform_action
 
 SEEDS, COPIES, STEPS, LIMIT = 2, 32, 120, 5
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 STARTS = {"asterix": 1, "breakout": 2, "seaquest": 1, "space_invaders": 1}
 """How many ways there are to begin, of games that are not begun at random."""
 IMMORTAL = {"freeway", "half_cheetah", "humanoid_standup", "pendulum", "pusher", "reacher", "swimmer"}
@@ -43,8 +42,8 @@ class Game:
 
     def __init__(self, name, steps, **options):
         env = made(name, **options)
-        self.many = jax.jit(jax.vmap(jax.vmap(env.step)), compiler_options=FAST_COMPILE)
-        start = jax.jit(jax.vmap(jax.vmap(env.reset)), compiler_options=FAST_COMPILE)
+        self.many = jax.jit(jax.vmap(jax.vmap(env.step)))
+        start = jax.jit(jax.vmap(jax.vmap(env.reset)))
         self.obs, self.state = start(keys(SEEDS, COPIES))
         self.seen = []
         state = self.state
@@ -71,7 +70,7 @@ def test_a_batch_of_batches_is_each_alone(name):
     env, played = made(name), game(name)
     chosen = actions(env, (SEEDS, COPIES), seed=1)
     pick = lambda tree: jax.tree.map(lambda leaf: leaf[1, 3], tree)
-    alone = jax.jit(env.step, compiler_options=FAST_COMPILE)
+    alone = jax.jit(env.step)
     got = alone(*pick((keys(SEEDS, COPIES, seed=101), played.first, chosen)))
     want = jax.tree.map(lambda leaf: leaf[1, 3], played.seen[1])
     for a, b in zip(jax.tree.leaves((got[0], *got[2:5])), jax.tree.leaves(want[:4]), strict=True):
@@ -87,7 +86,7 @@ def test_the_second_step_is_the_same_program(name):
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_thousand_resets_are_a_thousand_states(name):
     """Every key begins another episode, where there is chance in how it begins."""
-    reset = jax.jit(jax.vmap(made(name).reset), compiler_options=FAST_COMPILE)
+    reset = jax.jit(jax.vmap(made(name).reset))
     obs = np.asarray(reset(keys(1000))[0]).reshape(1000, -1)
     assert len(np.unique(obs, axis=0)) == STARTS.get(name, 1000)
 

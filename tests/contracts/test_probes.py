@@ -20,7 +20,6 @@ from purerl.config import Config, from_dict
 from purerl.make import spec_of
 from purerl.networks import ensemble
 
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 SEEDS = 2
 SMALL = ("constant", "follow", "delay", "act", "match")
 RINGS = ("ring", "ring_terminated", "ring_both", "far")
@@ -156,7 +155,7 @@ def train(case: Case) -> Learned:
 
     both = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None))
     keys = jax.random.split(jax.random.key(7), SEEDS)
-    program = jax.jit(both, compiler_options=FAST_COMPILE)
+    program = jax.jit(both)
     states = program(jnp.arange(len(case.names)), keys)
     return Learned(case, states, purerl.make_algorithm(cfg, single, networks), networks)
 

@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 """Compiler options where a program runs once."""
 
 
@@ -142,7 +141,7 @@ def replay(game, record: Record, ramping: bool = True):
         return game.observe(record.first), *jax.lax.scan(move, record.first, moves)[1]
 
     record = record._replace(action=record.action.astype(np.int32))
-    return jax.device_get(jax.jit(run, compiler_options=QUICK_COMPILE)(record))
+    return jax.device_get(jax.jit(run)(record))
 
 
 def assert_replays(game, record: Record, ramping: bool = True) -> None:

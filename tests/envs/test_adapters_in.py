@@ -26,14 +26,6 @@ STEP_KEYS = jax.random.split(jax.random.key(1), 8)
 START = int(jax.random.randint(KEY, (), 0, 2))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Small programs that run for microseconds and compile for seconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def struct(cls, eq=True):
     """A frozen dataclass that is a pytree, as flax makes them."""
     cls = dataclass(frozen=True, eq=eq)(cls)

@@ -21,14 +21,6 @@ LIMIT = 5
 NAMES = ("obs", "state", "reward", "terminated", "truncated", "info")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Dozens of small programs run for microseconds and compile for seconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # A good environment, and how to break it
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 from scipy import stats
 
 import purerl
@@ -62,7 +63,7 @@ TASKS = {
     ),
 }
 each_task = pytest.mark.parametrize("name", TASKS)
-quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+as_users_do = partial(jax.jit, compiler_options=AS_USERS_DO)
 
 
 def random_states(name, rng):
@@ -121,7 +122,7 @@ def our_steps(env, states, actions, jit=jax.jit):
 def program(name, **options):
     """`(params, states, actions)` -> the same, with static options: one program for all parameters."""
     env = purerl.make_env(name, **options)
-    step = quick(jax.vmap(env.step, (None, 0, 0, None)))
+    step = as_users_do(jax.vmap(env.step, (None, 0, 0, None)))
     return lambda params, states, actions: step(jax.random.key(0), state_of(env, states), actions, params)
 
 
@@ -263,7 +264,7 @@ def test_torque_noise_is_gymnasiums():
         oracle.state = np.zeros(4)
         theirs.append(oracle.step(2)[0])
     state = jax.tree.map(lambda leaf: leaf[0], state_of(env, np.zeros((1, 4), np.float32)))
-    step = quick(jax.vmap(env.step, (0, None, None, None)))
+    step = as_users_do(jax.vmap(env.step, (0, None, None, None)))
     keys = jax.random.split(jax.random.key(0), 1000)
     ours = np.asarray(step(keys, state, 2, env.default_params)[0])
     assert len(np.unique(ours[:, 5])) > 990
@@ -290,9 +291,9 @@ def test_parameters_vmap(name):
     values = jnp.array([0.5, 1.0, 5.0]) * getattr(env.default_params, field)
     axes = env.default_params._replace(**dict.fromkeys(env.default_params._fields))._replace(**{field: 0})
     action = TASKS[name].still
-    step = quick(jax.vmap(env.step, (None, None, None, axes)))
+    step = as_users_do(jax.vmap(env.step, (None, None, None, axes)))
     together, *_ = step(key, state, action, env.default_params._replace(**{field: values}))
-    alone, *_ = quick(purerl.make_env(name, **{field: float(values[2])}).step)(key, state, action)
+    alone, *_ = as_users_do(purerl.make_env(name, **{field: float(values[2])}).step)(key, state, action)
     np.testing.assert_allclose(together[2], alone, rtol=1e-5, atol=1e-7)
     assert len(np.unique(np.asarray(together), axis=0)) == 3
 
@@ -313,7 +314,7 @@ def test_the_time_limit_is_exact(name, limit):
     env = purerl.make_env(name, **({} if limit is None else {"max_episode_steps": limit}))
     last = env.max_episode_steps - 1
     key, action = jax.random.key(0), TASKS[name].still
-    step = quick(env.step)
+    step = as_users_do(env.step)
     _, state = env.reset(key)
     assert state.time == 0
     for time, expected in ((last - 1, False), (last, True)):
@@ -332,7 +333,7 @@ def test_the_time_limit_is_exact(name, limit):
 def test_a_thousand_resets_are_a_thousand_draws(name):
     """From Gymnasium's distribution (Kolmogorov-Smirnov), with components independent of each other."""
     env, starts = purerl.make_env(name), TASKS[name].starts
-    obs, state = quick(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 1000))
+    obs, state = as_users_do(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 1000))
     numbers = np.stack(state[:-1], -1)
     drawn = numbers[:, : len(starts)]
     assert len(np.unique(drawn, axis=0)) == 1000 and not numbers[:, len(starts) :].any()
@@ -350,7 +351,7 @@ def test_a_thousand_resets_are_a_thousand_draws(name):
 def test_one_program_for_all_steps(name):
     """What a step returns goes into the next with no new trace, and with float32 observations."""
     env, key = purerl.make_env(name), jax.random.key(0)
-    step = quick(env.step)
+    step = as_users_do(env.step)
     obs, state = env.reset(key)
     action = TASKS[name].still
     for _ in range(3):
@@ -366,7 +367,7 @@ def test_velocities_read_0_where_masked(name):
     plain, masked = (purerl.make_env(name, mask_velocity=mask) for mask in (False, True))
     states, actions = few_rows(name, 4)
     obs, *rest = program(name)(plain.default_params, states, actions)
-    step = quick(jax.vmap(masked.step, (None, 0, 0, None)))
+    step = as_users_do(jax.vmap(masked.step, (None, 0, 0, None)))
     seen, *other = step(jax.random.key(0), state_of(plain, states), actions, plain.default_params)
     shown = TASKS[name].shown
     assert (np.asarray(obs) != 0).any(0).all(), "there was nothing to hide"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import seaborn
-from minatar_oracle import QUICK_COMPILE, assert_replays, make_original, play_original, random_player
+from minatar_oracle import assert_replays, make_original, play_original, random_player
 from scipy import stats
 
 from purerl.config import ConfigError
@@ -135,7 +135,7 @@ def test_a_game_that_does_not_ramp_stays_as_it_is():
     assert record.watched[0].min() == 10 and np.diff(np.flatnonzero(record.ended)).max(initial=0) > 510
     assert_replays(asterix.GAME, record, ramping=False)
     env = asterix.make(difficulty_ramping=False, sticky_action_prob=0.0)
-    step = jax.jit(env.step, compiler_options=QUICK_COMPILE)
+    step = jax.jit(env.step)
     _, state = env.reset(jax.random.key(0))
     due = state.inner._replace(time=jnp.int32(900), spawn_timer=jnp.int32(0), move_timer=jnp.int32(0))
     _, after, *_ = step(jax.random.key(1), state._replace(inner=due), NOOP)
@@ -205,7 +205,7 @@ def test_actions_stick():
 
     keys, probabilities = jax.random.split(jax.random.key(1), (4_000, 2)), [0.0, 0.25, 1.0]
     run = jax.vmap(jax.vmap(lambda *args: tuple(two_steps(*args)), (None, 0)), (0, None))
-    columns = jax.jit(run, compiler_options=QUICK_COMPILE)(jnp.array(probabilities), keys)
+    columns = jax.jit(run)(jnp.array(probabilities), keys)
     for probability, once, twice in zip(probabilities, *map(np.asarray, columns), strict=True):
         stuck, stuck_again = once == 4, twice - once == once - 4
         assert set(once) <= {4, 5} and ((twice - once == -1) | stuck_again).all()
@@ -231,7 +231,7 @@ def test_the_minimal_actions_are_the_originals(name):
         return game.observe(game.play(state, action, game.draw(key), True)[0])
 
     step = jax.vmap(lambda action: env.step(key, Sticky(state, jnp.int32(0)), action)[0])
-    both = jax.jit(lambda few: (step(few), jax.vmap(play)(jnp.arange(6))), compiler_options=QUICK_COMPILE)
+    both = jax.jit(lambda few: (step(few), jax.vmap(play)(jnp.arange(6))))
     ours, all_six = map(np.asarray, both(jnp.arange(len(minimal))))
     np.testing.assert_array_equal(ours, all_six[minimal])
     assert len(np.unique(ours, axis=0)) == len(minimal)
@@ -278,7 +278,7 @@ def test_the_time_limit_and_the_spaces(name):
     for env in (default, short) if name == "breakout" else (default,):
         obs, state = env.reset(key)
         assert state.inner.time == 0
-        step = jax.jit(env.step, compiler_options=QUICK_COMPILE)
+        step = jax.jit(env.step)
         for time, expected in ((env.max_episode_steps - 2, False), (env.max_episode_steps - 1, True)):
             late = state._replace(inner=state.inner._replace(time=jnp.int32(time)))
             obs, after, reward, terminated, truncated, _ = step(key, late, jnp.int32(NOOP))
@@ -308,7 +308,7 @@ def test_pictures_are_what_the_original_shows(name):
         state = GAMES[name].play(state, *row, True)[0]
         return state, state
 
-    run = jax.jit(lambda *args: jax.lax.scan(move, *args), compiler_options=QUICK_COMPILE)
+    run = jax.jit(lambda *args: jax.lax.scan(move, *args))
     inner = jax.device_get(run(record.first, (action.astype(np.int32), draws))[1])
     states = Sticky(jax.tree.map(lambda leaf: leaf.reshape(12, 2, *leaf.shape[1:]), inner), ())
     env = GAMES[name].make()

@@ -1,6 +1,6 @@
 """Space Invaders and Seaquest against the original, move for move, and what chance does in them."""
 
-from functools import cache, partial
+from functools import cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from minatar_oracle import QUICK_COMPILE, assert_replays, make_original, play_original
+from minatar_oracle import assert_replays, make_original, play_original
 from scipy import stats
 
 from purerl.envs.minatar import seaquest, space_invaders
@@ -176,7 +176,7 @@ def test_any_board_of_space_invaders():
         theirs.append((invaders_state(original), float(reward), bool(ended), original.state()))
     state, reward, ended, obs = jax.tree.map(lambda *leaves: np.stack(leaves), *theirs)
 
-    @partial(jax.jit, compiler_options=QUICK_COMPILE)
+    @jax.jit
     @jax.vmap
     def ours(state, action):
         state, reward, terminated = space_invaders.play(state, action, (), True)
@@ -242,7 +242,7 @@ def ghost():
         return state, (state, reward, terminated, seaquest.observe(state))
 
     run = lambda state, *rows: jax.lax.scan(move, state, rows)[1]
-    return jax.jit(run, compiler_options=QUICK_COMPILE)
+    return jax.jit(run)
 
 
 def assert_ghost_as_original(crew, actions, draws):
@@ -342,7 +342,7 @@ def test_what_comes_into_the_sea():
 def tame(name):
     """The environment without sticky actions that never becomes harder, and its step."""
     env = GAMES[name].make(difficulty_ramping=False, sticky_action_prob=0.0)
-    return env, jax.jit(env.step, compiler_options=QUICK_COMPILE)
+    return env, jax.jit(env.step)
 
 
 @pytest.mark.parametrize("name", GAMES)

@@ -91,14 +91,6 @@ def test_the_recorded_run_holds_every_task_to_its_tolerance(fidelity):
         assert result["states"] == 300
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quickly_compiled():
-    """Nothing here depends on the speed, and a program of MJX takes XLA long to optimize."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 class Pendulum:
     """inverted_pendulum on MJX, its functions compiled once for 64 environments."""
 

@@ -1,6 +1,6 @@
 """purerl's environments under Gymnasium's interface: its checker, its own vector environment, and by hand."""
 
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 import gymnasium
@@ -25,7 +25,6 @@ MODES = {mode.name.lower(): mode for mode in AutoresetMode}
 LATER = ["mountain_car_continuous", "breakout"]
 CHECKED = ["cartpole", "pendulum", "half_cheetah"] + [name for name in LATER if name in ENVIRONMENTS]
 ROWS = 5
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 class Params(NamedTuple):
@@ -88,14 +87,6 @@ def make(name):
     limit = {"cartpole": 12, "half_cheetah": 12}
     options = {"max_episode_steps": limit[name]} if name in limit else {}
     return make_walk()[0] if name == "walk" else purerl.make_env(name, **options)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """Programs that the adapters make are run few times here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options=QUICK))
-        yield
 
 
 @pytest.fixture
@@ -171,7 +162,7 @@ def test_steps_are_those_of_the_functions(name):
         for given in (seed, None):
             obs, info = one.reset(seed=given)
             expected, state = reset(key_of(seed, next(calls)))
-            np.testing.assert_allclose(obs, expected, rtol=1e-6)
+            np.testing.assert_allclose(obs, expected, rtol=1e-6, atol=1e-8)  # some are small differences
             assert info == {}
             ended = False
             while not ended:

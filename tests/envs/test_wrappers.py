@@ -22,7 +22,6 @@ from purerl.envs.wrappers import (
     time_limit,
 )
 
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
 BUTTONS = spaces.Discrete(5)
 """`clock` pays the time and the number of the button."""
 

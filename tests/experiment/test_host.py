@@ -101,13 +101,6 @@ def ladder():
     )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quickly_compiled():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def run(algo, fields, seeds=2, **kwargs):
     cfg = purerl.make_config(algo, **fields)
     return purerl.run(cfg, seeds, progress=False, **kwargs)

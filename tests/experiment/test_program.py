@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 
 import purerl
 from purerl.experiment.program import Program, make_pieces, over_seeds
@@ -22,8 +23,7 @@ def memory_operations(seeds: int) -> set[str]:
     program = Program(driver, cfg, seeds, make_pieces(driver.schedule, seeds))
     state, tallies, _, hyper = program.shapes[:4]
     chunk = program._functions.chunk.lower(state, tallies, jax.ShapeDtypeStruct((), jnp.int32), hyper)
-    options = {"xla_backend_optimization_level": 0}
-    text = chunk.compile(compiler_options=options).as_text()
+    text = chunk.compile(compiler_options=AS_USERS_DO).as_text()
     return set(re.findall(rf"= \w+\[(?:\d+,)?{CAPACITY}[\d,]*\]\S* ([\w-]+)\(", text))
 
 

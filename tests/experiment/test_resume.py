@@ -43,7 +43,7 @@ RECORDED = "PURERL_KILLS" in os.environ
 KILLS = int(os.environ.get("PURERL_KILLS", "5"))
 """SIGKILLs of each case that is killed: every case with 100 for the record, two with a few otherwise.
 
-    PURERL_KILLS=100 pytest -s tests/experiment/test_resume.py -k kills
+    XLA_FLAGS= PURERL_KILLS=100 pytest -s tests/experiment/test_resume.py -k kills
 """
 CHEETAH = dict(algo="sac", env="half_cheetah", total_timesteps=40, learning_starts=0, batch_size=4)
 CHEETAH |= dict(log_interval=20, eval_interval=0, hidden_sizes=(4,))
@@ -54,7 +54,6 @@ def cache(tmp_path_factory):
     """Several pieces a row; and each program is traced once here, and compiled once for all processes."""
     path = tmp_path_factory.mktemp("cache")
     settings = {"jax_compilation_cache_dir": str(path), "jax_persistent_cache_min_compile_time_secs": 0.0}
-    settings |= {"jax_disable_most_optimizations": not RECORDED}  # to compile in half the time
     before = {name: jax.config.values[name] for name in settings}
     make = program.make_functions
     traced = functools.cache(lambda cfg, *rest: make(make_driver(cfg), cfg, *rest))

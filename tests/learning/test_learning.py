@@ -6,6 +6,7 @@ Keys, settings and bars were fixed before the first run. `benchmarks/learning.py
 import jax
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 
 import purerl
 from purerl.experiment.run import seed_keys
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.learning
 def evaluations(seeds: int, algo: str, **fields) -> np.ndarray:
     """Mean returns of the deterministic policy, `[seeds, evaluations]`."""
     cfg = purerl.make_config(algo, seed=2026, eval_episodes=20, **fields)
-    out = jax.jit(jax.vmap(purerl.make_train(cfg)))(seed_keys(cfg, seeds))
+    train = jax.jit(jax.vmap(purerl.make_train(cfg)), compiler_options=AS_USERS_DO)
+    out = train(seed_keys(cfg, seeds))
     returns = np.asarray(out.metrics["eval/return"])
     return returns[:, np.isfinite(returns[0])]
 
