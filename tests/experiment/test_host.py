@@ -172,6 +172,24 @@ def test_what_is_no_number_ends_its_episode_and_reaches_nobody():
     assert np.isfinite(got.metrics["episode/return"]).all()
 
 
+class Lottery(Ladder):
+    """Ladder with a reward of 1 a step, which any step may be the last of."""
+
+    def step(self, action):
+        obs, _, _, truncated, info = super().step(action)
+        self.dead = self.np_random.random() < 0.3
+        return obs, 1.0, bool(self.dead), truncated, info
+
+
+def test_an_evaluation_counts_each_episode_to_its_own_end():
+    got = run("ppo", ON_POLICY, env=from_gymnasium(Lottery)).metrics
+    evaluated = np.isfinite(got["eval/return"])
+    assert evaluated.any() and (got["eval/return_max"] > got["eval/return_min"])[evaluated].any()
+    for name in ("eval/return", "episode/return"):
+        length = got[name.replace("return", "length")]
+        np.testing.assert_allclose(got[name], length, rtol=1e-6, err_msg=name)
+
+
 def test_each_seed_and_each_copy_has_random_numbers_of_its_own():
     env = purerl.make_env("gym:Pendulum-v1")
     keys = jax.random.split(jax.random.key(0), 2)
