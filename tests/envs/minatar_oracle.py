@@ -26,8 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-"""Compiler options where a program runs once."""
-
 
 class Call(NamedTuple):
     """One call of the original's `np.random.RandomState`."""

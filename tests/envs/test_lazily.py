@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 
 from purerl.envs.mujoco import half_cheetah
 from purerl.envs.mujoco.lazily import where_needed
@@ -75,7 +76,8 @@ def test_a_reset_that_none_needs_is_not_in_the_step(num_envs):
 
     keys = jax.random.split(jax.random.key(0), (5, num_envs))
     start = jax.vmap(env.reset)(keys[0])
-    program = jax.jit(lambda start: jax.lax.scan(body, start, keys)[0]).lower(start).compile().as_text()
+    lowered = jax.jit(lambda start: jax.lax.scan(body, start, keys)[0]).lower(start)
+    program = lowered.compile(AS_USERS_DO).as_text()
     computations = program.split("\n\n")
     with_step = [part for part in computations if '"purerl_mujoco_step"' in part]
     with_reset = [part for part in computations if '"purerl_mujoco_reset"' in part]

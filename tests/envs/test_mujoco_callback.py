@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 from recorded import TASKS
 
 import purerl
@@ -19,6 +21,7 @@ from purerl.envs.mujoco.physics import EngineError
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 30
+as_users_do = partial(jax.jit, compiler_options=AS_USERS_DO)
 
 
 def make(task, **kwargs):
@@ -56,7 +59,7 @@ def rollout(env, shape, scale=1.0):
         over = result[3] | jax.random.bernoulli(key, 0.1, shape)
         return (result[1], over), (start, result)
 
-    @jax.jit
+    @as_users_do
     def run(key):
         state = reset(jax.random.split(key, shape), jnp.ones(shape, bool))[1]
         return jax.lax.scan(advance, (state, jnp.zeros(shape, bool)), jax.random.split(key, NUM_STEPS))[1]
@@ -91,7 +94,7 @@ def test_the_routes_break_down_alike(bad):
     seen = {}
     for route in ("native", "callback"):
         env = make("half_cheetah", route=route, num_threads=2)
-        _, states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 24))
+        _, states = as_users_do(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 24))
         actions = np.zeros((24, 6), np.float32)
         actions[::5, 2] = bad
         bits, tracked = np.array(states.physics.row), np.array(states.physics.tracked)
@@ -99,7 +102,9 @@ def test_the_routes_break_down_alike(bad):
             bits.view(np.float64)[sim, sim] = bad  # time, qpos [9], qvel [9], ...
         tracked.view(np.float64)[12:16, 0] = bad
         states = states._replace(physics=states.physics._replace(row=bits, tracked=tracked))
-        seen[route] = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0)))(jax.random.key(0), states, actions)
+        seen[route] = as_users_do(jax.vmap(env.step, in_axes=(None, 0, 0)))(
+            jax.random.key(0), states, actions
+        )
     same(seen["callback"], seen["native"])
     diverged = np.asarray(seen["native"][5]["diverged"])
     assert diverged[1:12].any() and not diverged[[16, 17, 18, 19]].any()
@@ -139,8 +144,8 @@ def test_without_the_native_route_one_line_says_so(no_compiler, caplog):
     assert record.levelno == logging.WARNING and record.name == "purerl.envs.mujoco.host"
     text = record.getMessage()
     assert "\n" not in text and "Python callbacks" in text and text.endswith("no compiler was found, so")
-    ours, theirs = jax.jit(env.reset)(jax.random.key(0)), make("half_cheetah", route="callback")
-    same(ours, jax.jit(theirs.reset)(jax.random.key(0)))
+    ours, theirs = as_users_do(env.reset)(jax.random.key(0)), make("half_cheetah", route="callback")
+    same(ours, as_users_do(theirs.reset)(jax.random.key(0)))
 
 
 def test_the_native_route_by_name_is_that_or_an_error(no_compiler, caplog):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from compiling import AS_USERS_DO
 from recorded import MODULES, assert_same, inject, record, vmapped_step
 
 from purerl.config import ConfigError
@@ -156,7 +157,7 @@ def test_thread_count_changes_no_bits(route):
     def run(num_threads):
         engine = host.make_engine(model, 5, ("cfrc_ext",), ("xpos",), num_threads, route)
         physics = jax.vmap(engine.reset)(np.ones(64, bool), qpos, qvel.astype(np.float32), {})
-        step = jax.jit(jax.vmap(engine.step))
+        step = jax.jit(jax.vmap(engine.step), compiler_options=AS_USERS_DO)
         for _ in range(20):
             physics = step(physics, ctrl.astype(np.float32), {})
         return physics

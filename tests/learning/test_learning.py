@@ -40,7 +40,7 @@ def test_sac_swings_the_pendulum_up():
 
 
 def test_ppo_balances_the_pole():
-    """475 within 150,000 steps on each of 5 seeds, and still there at the end."""
+    """475 within 100,000 steps on each of 5 seeds, and still there at the end."""
     returns = evaluations(5, "ppo", env="cartpole", total_timesteps=100_000, eval_interval=20_000)
     assert (returns.max(axis=1) >= 475).all(), returns.round(0)
     assert (returns[:, -1] >= 400).all(), returns.round(0)
