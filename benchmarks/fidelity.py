@@ -24,8 +24,8 @@ import machine
 import numpy as np
 
 import purerl
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import ASSETS
-from purerl.envs.mujoco.physics import Physics
 
 NUM_STATES = 300
 EVERY = 7

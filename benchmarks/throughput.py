@@ -53,8 +53,9 @@ from peers import LIBRARIES, Peer, matching_fields
 from purerl import registry, rollout
 from purerl.config import Config, ConfigError, replace, to_dict
 from purerl.experiment.program import make_hyper, over_seeds, seed_keys
+from purerl.health import split_replay
 from purerl.make import env_of, make_config, spec_of, validate
-from purerl.train import make_driver, split_memory, streams
+from purerl.train import make_driver, streams
 from purerl.types import Algorithm, Key, PyTree
 
 ENVIRONMENTS = ("cartpole", "half_cheetah")
@@ -168,7 +169,7 @@ class Bench:
         """Let the parts go on from where the whole stands."""
         copy = partial(jax.tree.map, jnp.copy)
         self.keys = copy(self.state.key)
-        self.learned, self.policy = copy(self.state.algo), copy(split_memory(self.state.algo)[0])
+        self.learned, self.policy = copy(self.state.algo), copy(split_replay(self.state.algo)[0])
         self.sims = {name: copy((self.state.env, self.state.carry)) for name in ("rollout", "environment")}
 
     def _algorithm(self, hyper) -> Algorithm:
@@ -183,7 +184,7 @@ class Bench:
         def uniform(carry, obs, key):
             return rollout.uniform_action(env.action_space, key, algo.num_envs), carry, ()
 
-        policy = partial(algo.act, policy_state, explore=True) if explores else uniform
+        policy = partial(algo.act, policy_state, step=step, explore=True) if explores else uniform
 
         def iteration(loop, i):
             key, _ = self._iteration_keys(root, step, i)

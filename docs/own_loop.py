@@ -18,14 +18,14 @@ def train(key, iterations=20):
     key_init, key_env, key = jax.random.split(key, 3)
 
     def iteration(loop, i):
-        state, rollout, carry = loop
-        key_act, key_update = jax.random.split(jax.random.fold_in(key, i))
-        policy = lambda carry, obs, key: algo.act(state, carry, obs, key, explore=True)
-        rollout, carry, transitions, episodes = unroll(env, policy, rollout, carry, key_act, algo.num_steps)
+        state, vector, carry = loop
         step = i * algo.num_envs * algo.num_steps  # environment steps so far: schedules follow it
+        key_act, key_update = jax.random.split(jax.random.fold_in(key, i))
+        policy = lambda carry, obs, key: algo.act(state, carry, obs, key, step, explore=True)
+        vector, carry, transitions, episodes = unroll(env, policy, vector, carry, key_act, algo.num_steps)
         state, _ = algo.update(state, transitions, key_update, step)
         ended = jnp.maximum(episodes.ended.sum(), 1)
-        return (state, rollout, carry), jnp.where(episodes.ended, episodes.returns, 0).sum() / ended
+        return (state, vector, carry), jnp.where(episodes.ended, episodes.returns, 0).sum() / ended
 
     loop = algo.init(key_init), start(env, key_env, algo.num_envs), algo.init_carry(algo.num_envs)
     (state, _, _), returns = jax.lax.scan(iteration, loop, jnp.arange(iterations))

@@ -9,11 +9,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "purerl.config": ("Config", "ConfigError"),
-    "purerl.envs.adapters.brax": ("from_brax", "from_playground"),
-    "purerl.envs.adapters.gymnasium": ("from_gymnasium",),
-    "purerl.envs.adapters.gymnax": ("from_gymnax",),
-    "purerl.envs.adapters.to_gymnasium": ("to_gymnasium", "to_gymnasium_vector"),
-    "purerl.envs.check": ("EnvError", "check_env"),
+    "purerl.envs.adapters.from_brax": ("from_brax", "from_playground"),
+    "purerl.envs.adapters.from_gymnasium": ("from_gymnasium",),
+    "purerl.envs.adapters.from_gymnax": ("from_gymnax",),
+    "purerl.envs.adapters.to_gymnasium.env": ("to_gymnasium", "to_gymnasium_vector"),
+    "purerl.envs.check.check": ("EnvError", "check_env"),
     "purerl.envs.mujoco.custom": ("mujoco_env",),
     "purerl.evaluate": ("Policy",),
     "purerl.experiment.checkpoint": ("CheckpointError",),

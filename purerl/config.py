@@ -149,6 +149,8 @@ class Config:
     """Environment steps between two evaluations of the deterministic policy; 0 switches them off."""
     eval_episodes: int = count(10, high=2**16)
     """Whole episodes per evaluation."""
+    eval_stochastic: bool = switch(False)
+    """Evaluate the exploring policy too, under `eval_stochastic/`, beside the deterministic one."""
     checkpoint_interval: int = count(20_000, low=0)
     """Environment steps between two checkpoints of a run that has a directory; 0 saves at the end only."""
 

@@ -1,19 +1,20 @@
-"""Whole episodes of a policy, inside jit. A policy is all that evaluation knows."""
+"""Evaluation of a policy on whole episodes, inside jit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.rollout import contain, env_action
 from purerl.types import Algorithm, Array, Env, HostEnv, Key, PyTree
 
 
 class Policy(NamedTuple):
-    """How to act: the actor's memory at the start, and one step."""
+    """A policy as two functions: its recurrent state at an episode's start, and one step."""
 
     init: Callable[[int], PyTree]
     """`num_envs -> carry`."""
@@ -21,14 +22,52 @@ class Policy(NamedTuple):
     """`(carry, obs [N, O], key) -> (action [N, A] in the environment's units, carry)`."""
 
 
-def deterministic_policy(algo: Algorithm, state: PyTree, env: Env | HostEnv) -> Policy:
-    """The policy that `state` has learned, without exploration noise."""
+class Progress(NamedTuple):
+    """First episode of each environment so far, each `[..., E]`."""
+
+    alive: Any
+    """bool: the episode goes on."""
+    returns: Any
+    """Undiscounted, float32."""
+    lengths: Any
+    """Steps, int32."""
+
+
+def policy_of(
+    algo: Algorithm, state: PyTree, env: Env | HostEnv, step: Array | int, explore: bool = False
+) -> Policy:
+    """Return the policy of the algorithm's `state`, its schedules at `step`; greedy unless `explore`."""
 
     def act(carry, obs, key):
-        action, carry, _ = algo.act(state, carry, obs, key, explore=False)
+        action, carry, _ = algo.act(state, carry, obs, key, step, explore=explore)
         return env_action(env.action_space, action), carry
 
     return Policy(algo.init_carry, act)
+
+
+def begin(*shape: int) -> Progress:
+    """Return the progress of `shape` episodes before their first step, as NumPy arrays."""
+    return Progress(np.ones(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
+
+
+def count_step(
+    progress: Progress, reward: Any, ended: Any, where: Callable[..., Any] = jnp.where
+) -> Progress:
+    """Add a step to the episodes that go on; `where` is `numpy.where` on the host."""
+    returns = progress.returns + where(progress.alive, reward, np.float32(0))
+    return Progress(progress.alive & ~ended, returns, progress.lengths + progress.alive)
+
+
+def keys_of(key: Key) -> tuple[Key, Key]:
+    """Return `(key of the resets, key of the steps)` of one evaluation."""
+    key_reset, key_steps = jax.random.split(key)
+    return key_reset, key_steps
+
+
+def keys_at(key_steps: Key, time: Array | int) -> tuple[Key, Key]:
+    """Return `(key to act with, key of the environments)` at one time step."""
+    key_act, key_env = jax.random.split(jax.random.fold_in(key_steps, time))
+    return key_act, key_env
 
 
 def evaluate(env: Env, policy: Policy, key: Key, num_episodes: int) -> tuple[Array, Array]:
@@ -36,32 +75,31 @@ def evaluate(env: Env, policy: Policy, key: Key, num_episodes: int) -> tuple[Arr
 
     Args:
         env: the task; its `max_episode_steps` bounds the loop.
-        policy: what acts.
+        policy: chooses the actions.
         key: consumed.
         num_episodes: E.
 
     Returns:
         `(returns, lengths)`: undiscounted, each `[E]`, float32 and int32.
     """
-    key_reset, key_loop = jax.random.split(key)
+    key_reset, key_steps = keys_of(key)
     obs, state = jax.vmap(env.reset)(jax.random.split(key_reset, num_episodes))
-    alive = jnp.ones(num_episodes, bool)
-    tallies = jnp.zeros(num_episodes), jnp.zeros(num_episodes, jnp.int32)
 
     def unfinished(loop):
-        time, alive = loop[0], loop[1]
-        return alive.any() & (time < env.max_episode_steps)
+        time, progress = loop[:2]
+        return progress.alive.any() & (time < env.max_episode_steps)
 
     def step(loop):
-        time, alive, obs, state, carry, (returns, lengths) = loop
-        key_act, key_step = jax.random.split(jax.random.fold_in(key_loop, time))
+        time, progress, obs, state, carry = loop
+        key_act, key_env = keys_at(key_steps, time)
         action, carry = policy.act(carry, obs, key_act)
         next_obs, state, reward, terminated, truncated, _ = jax.vmap(env.step)(
-            jax.random.split(key_step, num_episodes), state, action
+            jax.random.split(key_env, num_episodes), state, action
         )
         obs, reward, terminated, _ = contain(obs, next_obs, reward, terminated)
-        tallies = returns + jnp.where(alive, reward, 0.0), lengths + alive
-        return time + 1, alive & ~(terminated | truncated), obs, state, carry, tallies
+        return time + 1, count_step(progress, reward, terminated | truncated), obs, state, carry
 
-    loop = (jnp.int32(0), alive, obs, state, policy.init(num_episodes), tallies)
-    return jax.lax.while_loop(unfinished, step, loop)[-1]
+    progress = jax.tree.map(jnp.asarray, begin(num_episodes))
+    loop = (jnp.int32(0), progress, obs, state, policy.init(num_episodes))
+    progress = jax.lax.while_loop(unfinished, step, loop)[1]
+    return progress.returns, progress.lengths

@@ -1,4 +1,4 @@
-"""From names to things: configurations, environments, algorithms and policies."""
+"""Constructors by name: configurations, environments, algorithms and policies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from purerl.types import Algorithm, Env, EnvSpec, HostEnv, TrainState
 
 
 def make_config(algo: str, **fields: Any) -> Config:
-    """A checked configuration of algorithm `algo`.
+    """Return a checked configuration of algorithm `algo`.
 
     Args:
         algo: registry id, such as "sac".
@@ -27,7 +27,7 @@ def make_config(algo: str, **fields: Any) -> Config:
 
 
 def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env | HostEnv:
-    """The environment with id `env`.
+    """Return the environment with id `env`.
 
     Args:
         env: registry id, such as "ant", or another library's behind its name, such as "gym:LunarLander-v3".
@@ -41,14 +41,14 @@ def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env | HostEnv
 
 
 def spec_of(env: Env | HostEnv) -> EnvSpec:
-    """What an algorithm may know of `env`."""
+    """Return the facts of `env` that an algorithm may use."""
     return EnvSpec(env.name, env.observation_space, env.action_space)
 
 
 def make_algorithm(
     cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
 ) -> Algorithm:
-    """The algorithm that `cfg` configures, for a training loop of your own.
+    """Return the algorithm that `cfg` configures, for a training loop of your own.
 
     Args:
         cfg: from `make_config`.
@@ -64,7 +64,7 @@ def make_algorithm(
 
 
 def env_of(cfg: Config) -> Env | HostEnv:
-    """The environment that `cfg` names."""
+    """Return the environment that `cfg` names."""
     for name in ("env", "engine"):
         if name in cfg.env_kwargs:
             raise ConfigError("env_kwargs", dict(cfg.env_kwargs), f"{name} is a field of its own")
@@ -72,32 +72,34 @@ def env_of(cfg: Config) -> Env | HostEnv:
 
 
 def validate(cfg: Config, spec: EnvSpec) -> None:
-    """Raises ConfigError if `cfg` is wrong in itself or does not fit `spec`."""
+    """Raise ConfigError if `cfg` is wrong in itself or does not fit `spec`."""
     check(cfg)
     registry.algorithm_module(cfg).validate(cfg, spec)
 
 
 def make_policy(
-    cfg: Config, state: TrainState, seed: int | None = None, env: Env | HostEnv | None = None, networks=None
+    cfg: Config, state: TrainState, member: int | None = None, env: Env | HostEnv | None = None, networks=None
 ):
-    """The deterministic policy of a trained state, as `Policy(init, act)`.
+    """Return the deterministic policy of a trained state, as `Policy(init, act)`.
 
     Args:
         cfg: the run's configuration.
-        state: a `TrainState` of one seed, or of several stacked.
-        seed: which of several; None for a state of one seed.
+        state: a `TrainState` of one member, or of several stacked.
+        member: index into those stacked (without a sweep, the seed's); None for a state of one member.
         env: the task; made from `cfg` if None.
         networks: those the run was trained with.
 
     Raises:
-        ValueError: if `seed` is missing, superfluous or out of range.
+        ConfigError: if `member` is missing, superfluous or out of range.
     """
     if state.key.ndim:
-        num_seeds = state.key.shape[0]
-        if seed is None or not 0 <= seed < num_seeds:
-            raise ValueError(f"seed = {seed} is not allowed: the state holds seeds 0 to {num_seeds - 1}")
-        state = jax.tree.map(lambda leaf: leaf[seed], state)
-    elif seed is not None:
-        raise ValueError(f"seed = {seed} is not allowed: the state holds a single seed; leave it out")
+        members = state.key.shape[0]
+        if member is None or not 0 <= member < members:
+            what = f"expected 0 to {members - 1}" if members > 1 else "expected 0"
+            raise ConfigError("member", member, what, f"The state holds {members} stacked members.")
+        state = jax.tree.map(lambda leaf: leaf[member], state)
+    elif member is not None:
+        raise ConfigError("member", member, "expected None", "The state holds a single member.")
     env = env_of(cfg) if env is None else env
-    return evaluation.deterministic_policy(make_algorithm(cfg, env, networks), state.algo, env)
+    algo = make_algorithm(cfg, env, networks)
+    return evaluation.policy_of(algo, state.algo, env, step=cfg.total_timesteps)

@@ -1,4 +1,4 @@
-"""What a run measures: tallies that are kept on the device, and the rows they become."""
+"""Metrics: tallies kept on the device, and the rows that they become."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tallies = dict[str, statistics.Tally]
 
 
 def episode_tallies(episodes: Episodes) -> Tallies:
-    """Tallies of the episodes `[T, N]` or `[iterations, T, N]` that ended in a rollout."""
+    """Tally the episodes `[T, N]` or `[iterations, T, N]` that ended in a rollout."""
     return {
         "episode/return": statistics.tally(episodes.returns, episodes.ended),
         "episode/length": statistics.tally(episodes.lengths.astype(jnp.float32), episodes.ended),
@@ -22,27 +22,27 @@ def episode_tallies(episodes: Episodes) -> Tallies:
     }
 
 
-def evaluation_tallies(returns: Array, lengths: Array) -> Tallies:
-    """Tallies of whole episodes `[E]`."""
+def evaluation_tallies(name: str, returns: Array, lengths: Array) -> Tallies:
+    """Tally whole episodes `[E]` as `name/return` and `name/length`."""
     every = jnp.ones_like(returns, bool)
     return {
-        "eval/return": statistics.tally(returns, every),
-        "eval/length": statistics.tally(lengths.astype(jnp.float32), every),
+        f"{name}/return": statistics.tally(returns, every),
+        f"{name}/length": statistics.tally(lengths.astype(jnp.float32), every),
     }
 
 
 def update_tallies(metrics: Metrics) -> Tallies:
-    """Tallies of what updates report, `[iterations]` each; NaN says that an update has none."""
+    """Tally the metrics of updates, `[iterations]` each; an update without one has NaN."""
     return {name: statistics.tally(value, jnp.isfinite(value)) for name, value in metrics.items()}
 
 
 def only_where(healthy: Array, tallies: Tallies) -> Tallies:
-    """`tallies` where `healthy` holds, and tallies of nothing elsewhere."""
+    """Return `tallies` where `healthy`, and empty ones elsewhere."""
     return jax.tree.map(lambda known, none: jnp.where(healthy, known, none), tallies, empty(tallies))
 
 
 def empty(shapes: Tallies) -> Tallies:
-    """Tallies of nothing, of the shapes of `shapes`."""
+    """Return empty tallies of the shapes of `shapes`."""
 
     def one(tally: statistics.Tally) -> statistics.Tally:
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tally)
@@ -52,19 +52,19 @@ def empty(shapes: Tallies) -> Tallies:
 
 
 def merge(tallies: Tallies, more: Tallies) -> Tallies:
-    """`tallies` with those of `more`, which may have fewer, added."""
+    """Merge into `tallies` those of `more`, which may have fewer."""
     return tallies | {name: statistics.merge_tallies(tallies[name], tally) for name, tally in more.items()}
 
 
 def summarise(tallies: Tallies, diverged_at: Array) -> Metrics:
-    """One row of metrics: means under their own names, and the spread of returns beside them.
+    """Return a row of metrics: means under their own names, and the spread of returns beside them.
 
     Args:
-        tallies: of one seed.
+        tallies: of one member.
         diverged_at: `TrainState.diverged_at` at the end of the row.
     """
     row = {name: jnp.where(tally.count > 0, tally.mean, jnp.nan) for name, tally in tallies.items()}
-    for name in ("episode/return", "eval/return"):
+    for name in ("episode/return", "eval/return", "eval_stochastic/return"):
         if name in tallies:
             tally, known = tallies[name], tallies[name].count > 0
             row[f"{name}_std"] = jnp.where(known, jnp.sqrt(tally.variance), jnp.nan)

@@ -24,35 +24,35 @@ ALGORITHMS = {
 
 ENVIRONMENTS = {
     "acrobot": "purerl.envs.classic.acrobot:make",
-    "ant": "purerl.envs.mujoco.ant:make",
+    "ant": "purerl.envs.mujoco.tasks.ant:make",
     "asterix": "purerl.envs.minatar.asterix:make",
     "breakout": "purerl.envs.minatar.breakout:make",
     "cartpole": "purerl.envs.classic.cartpole:make",
     "freeway": "purerl.envs.minatar.freeway:make",
-    "half_cheetah": "purerl.envs.mujoco.half_cheetah:make",
-    "hopper": "purerl.envs.mujoco.hopper:make",
-    "humanoid": "purerl.envs.mujoco.humanoid:make",
-    "humanoid_standup": "purerl.envs.mujoco.humanoid_standup:make",
-    "inverted_double_pendulum": "purerl.envs.mujoco.inverted_double_pendulum:make",
-    "inverted_pendulum": "purerl.envs.mujoco.inverted_pendulum:make",
+    "half_cheetah": "purerl.envs.mujoco.tasks.half_cheetah:make",
+    "hopper": "purerl.envs.mujoco.tasks.hopper:make",
+    "humanoid": "purerl.envs.mujoco.tasks.humanoid:make",
+    "humanoid_standup": "purerl.envs.mujoco.tasks.humanoid_standup:make",
+    "inverted_double_pendulum": "purerl.envs.mujoco.tasks.inverted_double_pendulum:make",
+    "inverted_pendulum": "purerl.envs.mujoco.tasks.inverted_pendulum:make",
     "mountain_car": "purerl.envs.classic.mountain_car:make",
     "mountain_car_continuous": "purerl.envs.classic.mountain_car_continuous:make",
     "pendulum": "purerl.envs.classic.pendulum:make",
-    "pusher": "purerl.envs.mujoco.pusher:make",
-    "reacher": "purerl.envs.mujoco.reacher:make",
-    "rover": "purerl.envs.mujoco.rover:make",
+    "pusher": "purerl.envs.mujoco.tasks.pusher:make",
+    "reacher": "purerl.envs.mujoco.tasks.reacher:make",
+    "rover": "purerl.envs.mujoco.tasks.rover:make",
     "seaquest": "purerl.envs.minatar.seaquest:make",
     "space_invaders": "purerl.envs.minatar.space_invaders:make",
-    "swimmer": "purerl.envs.mujoco.swimmer:make",
-    "walker2d": "purerl.envs.mujoco.walker2d:make",
+    "swimmer": "purerl.envs.mujoco.tasks.swimmer:make",
+    "walker2d": "purerl.envs.mujoco.tasks.walker2d:make",
 }
 """id -> "module:factory"; the factory takes `engine` and the task's own keyword arguments."""
 
 LIBRARIES = {
-    "brax": "purerl.envs.adapters.brax:make_brax",
-    "gym": "purerl.envs.adapters.gymnasium:make",
-    "gymnax": "purerl.envs.adapters.gymnax:make_gymnax",
-    "playground": "purerl.envs.adapters.brax:make_playground",
+    "brax": "purerl.envs.adapters.from_brax:make_brax",
+    "gym": "purerl.envs.adapters.from_gymnasium:make",
+    "gymnax": "purerl.envs.adapters.from_gymnax:make_gymnax",
+    "playground": "purerl.envs.adapters.from_brax:make_playground",
 }
 """Other libraries' environments: prefix, as in "gym:LunarLander-v3" -> "module:factory"; it takes the
 library's own id, and then what ours take."""

@@ -1,4 +1,4 @@
-"""Many copies of an environment stepped by a policy, each reset where its episode ended.
+"""Vectorised environments stepped by a policy, each reset where its episode ended.
 
 The one place where actions leave the policy's units, where episodes restart, and where returns are
 counted. `next_obs` is always what the step led to; the observation after a reset is the next `obs`.
@@ -7,7 +7,7 @@ counted. `next_obs` is always what the step led to; the observation after a rese
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ from gymnasium import spaces
 from purerl.types import Array, Env, Key, PyTree, Transition
 
 
-class Rollout(NamedTuple):
-    """The state of N environments between two rollouts; every leaf is `[N, ...]`."""
+class VectorState(NamedTuple):
+    """State of N environments between two rollouts; every leaf is `[N, ...]`."""
 
     state: PyTree
     obs: Array
@@ -28,18 +28,29 @@ class Rollout(NamedTuple):
     """Steps since the last reset, int32."""
 
 
+class StepKeys(NamedTuple):
+    """Keys of a rollout of T steps of N environments."""
+
+    act: Key
+    """`[T]`."""
+    step: Key
+    """`[T, N]`."""
+    reset: Key
+    """`[T, N]`."""
+
+
 class Episodes(NamedTuple):
-    """What the rollout learned of episodes, each `[T, N]`; valid where `ended`."""
+    """Episode statistics of a rollout, each `[T, N]`; valid where `ended`."""
 
     ended: Array
     returns: Array
     lengths: Array
     diverged: Array
-    """Where the simulation broke down, which ended the episode (float32 0 or 1)."""
+    """1.0 where the simulation broke down, which ended the episode, else 0.0 (float32)."""
 
 
 def env_action(space: spaces.Space, action: Array) -> Array:
-    """A policy's action `[..., A]` in the units of `space`.
+    """Convert a policy's action `[..., A]` to the units of `space`.
 
     Policies act in units where [-1, 1] spans a bounded Box: what lies outside is clipped, then the
     interval is stretched to `[low, high]`. Indices and unbounded boxes pass unchanged.
@@ -51,83 +62,105 @@ def env_action(space: spaces.Space, action: Array) -> Array:
 
 
 def is_bounded(space: spaces.Space) -> TypeGuard[spaces.Box]:
-    """Whether `space` is a Box with finite bounds on every side."""
+    """Return True if `space` is a Box with finite bounds on every side."""
     return isinstance(space, spaces.Box) and bool(space.is_bounded())
 
 
 def uniform_action(space: spaces.Space, key: Key, num_envs: int) -> Array:
-    """Actions `[N, A]` drawn uniformly, in the policy's units (see `env_action`)."""
+    """Draw actions `[N, A]` uniformly, in the policy's units (see `env_action`)."""
     if isinstance(space, spaces.Discrete):
         return jax.random.randint(key, (num_envs,), 0, int(space.n))
     return jax.random.uniform(key, (num_envs, *(space.shape or ())), minval=-1.0, maxval=1.0)
 
 
-def start(env: Env, key: Key, num_envs: int) -> Rollout:
-    """N freshly reset environments."""
+def start(env: Env, key: Key, num_envs: int) -> VectorState:
+    """Reset N environments."""
     obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))
-    return Rollout(state, obs, jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32))
+    return VectorState(state, obs, jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32))
+
+
+def step_keys(key: Key, num_steps: int, num_envs: int) -> StepKeys:
+    """Return the keys of every step of a rollout, all split at once: a split in each step is slow."""
+
+    def one(key):
+        key_act, key_step, key_reset = jax.random.split(key, 3)
+        return StepKeys(key_act, jax.random.split(key_step, num_envs), jax.random.split(key_reset, num_envs))
+
+    return jax.vmap(one)(jax.random.split(key, num_steps))
 
 
 def unroll(
     env: Env,
     policy: Callable[[PyTree, Array, Key], tuple[Array, PyTree, PyTree]],
-    rollout: Rollout,
+    vector: VectorState,
     carry: PyTree,
     key: Key,
     num_steps: int,
-) -> tuple[Rollout, PyTree, Transition, Episodes]:
+) -> tuple[VectorState, PyTree, Transition, Episodes]:
     """Step all environments `num_steps` times.
 
     Args:
         env: the task.
         policy: `(carry, obs [N, O], key) -> (action [N, A], carry, extras)`.
-        rollout: where the environments stand.
-        carry: the policy's memory, each leaf `[N, ...]`; rows whose episode ended become zero.
+        vector: the environments' state.
+        carry: the policy's recurrent state, each leaf `[N, ...]`; rows whose episode ended become zero.
         key: consumed.
         num_steps: T.
 
     Returns:
-        `(rollout, carry, Transition [T, N, ...], Episodes [T, N])`.
+        `(vector, carry, Transition [T, N, ...], Episodes [T, N])`.
     """
 
-    num_envs = rollout.episode_length.shape[0]
-
-    def keys_of_step(key):
-        key_act, key_step, key_reset = jax.random.split(key, 3)
-        return key_act, jax.random.split(key_step, num_envs), jax.random.split(key_reset, num_envs)
-
-    def step(loop, keys):
-        rollout, carry = loop
-        key_act, keys_step, keys_reset = keys
-        action, carry, extras = policy(carry, rollout.obs, key_act)
-        rollout, transition, episodes = _step(env, rollout, action, keys_step, keys_reset)
+    def step(loop, keys: StepKeys):
+        vector, carry = loop
+        action, carry, extras = policy(carry, vector.obs, keys.act)
+        vector, transition, episodes = _step(env, vector, action, keys)
         carry = jax.tree.map(lambda leaf: _where(episodes.ended, jnp.zeros_like(leaf), leaf), carry)
-        return (rollout, carry), (transition._replace(extras=extras), episodes)
+        return (vector, carry), (transition._replace(extras=extras), episodes)
 
-    keys = jax.vmap(keys_of_step)(jax.random.split(key, num_steps))  # at once: a step would split slowly
-    (rollout, carry), (transitions, episodes) = jax.lax.scan(step, (rollout, carry), keys)
-    return rollout, carry, transitions, episodes
+    keys = step_keys(key, num_steps, vector.episode_length.shape[0])
+    (vector, carry), (transitions, episodes) = jax.lax.scan(step, (vector, carry), keys)
+    return vector, carry, transitions, episodes
 
 
-def _step(env: Env, rollout: Rollout, action: Array, keys_step: Key, keys_reset: Key):
-    """One step of every environment, and a fresh start where that ended the episode."""
+def _step(env: Env, vector: VectorState, action: Array, keys: StepKeys):
+    """Step every environment, and reset those whose episode ended."""
     next_obs, state, reward, terminated, truncated, info = jax.vmap(env.step)(
-        keys_step, rollout.state, env_action(env.action_space, action)
+        keys.step, vector.state, env_action(env.action_space, action)
     )
-    next_obs, reward, terminated, broken = contain(rollout.obs, next_obs, reward, terminated)
+    next_obs, reward, terminated, broken = contain(vector.obs, next_obs, reward, terminated)
     ended = terminated | truncated
-    fresh_obs, fresh_state = jax.vmap(env.reset, in_axes=(0, None, 0))(keys_reset, None, ended)
-    returns, lengths = rollout.episode_return + reward, rollout.episode_length + 1
-    transition = Transition(rollout.obs, action, reward, next_obs, terminated, truncated)
+    fresh_obs, fresh_state = jax.vmap(env.reset, in_axes=(0, None, 0))(keys.reset, None, ended)
+    transition = Transition(vector.obs, action, reward, next_obs, terminated, truncated)
     diverged = jnp.maximum(broken, info.get("diverged", jnp.zeros_like(reward)))
-    episodes = Episodes(ended, returns, lengths, diverged)
-    rollout = Rollout(
+    episodes, returns, lengths = count_step(vector, reward, ended, diverged)
+    vector = VectorState(
         jax.tree.map(lambda new, old: _where(ended, new, old), fresh_state, state),
         _where(ended, fresh_obs, next_obs),
-        jnp.where(ended, 0.0, returns),
-        jnp.where(ended, 0, lengths),
+        returns,
+        lengths,
     )
-    return rollout, transition, episodes
+    return vector, transition, episodes
+
+
+def count_step(
+    vector: VectorState, reward: Any, ended: Any, diverged: Any, where: Callable[..., Any] = jnp.where
+) -> tuple[Episodes, Any, Any]:
+    """Add a step to the returns and lengths of the running episodes.
+
+    Args:
+        vector: holds both, before the step.
+        reward: `[..., N]`, as all that follows.
+        ended: episodes that the step ended.
+        diverged: 1.0 where the simulation broke down.
+        where: `numpy.where` for environments that step in Python.
+
+    Returns:
+        `(Episodes, episode_return, episode_length)`, the last two 0 where an episode ended.
+    """
+    returns, lengths = vector.episode_return + reward, vector.episode_length + 1
+    episodes = Episodes(ended, returns, lengths, diverged)
+    return episodes, where(ended, np.float32(0), returns), where(ended, np.int32(0), lengths)
 
 
 def contain(obs: Array, next_obs: Array, reward: Array, terminated: Array):
@@ -147,5 +180,5 @@ def contain(obs: Array, next_obs: Array, reward: Array, terminated: Array):
 
 
 def _where(rows: Array, new: Array, old: Array) -> Array:
-    """`new` in the `rows [N]` that hold, `old` elsewhere; leaves are `[N, ...]`."""
+    """Select `new` in the `rows [N]` that are True and `old` elsewhere; leaves are `[N, ...]`."""
     return jnp.where(rows.reshape(rows.shape + (1,) * (old.ndim - rows.ndim)), new, old)

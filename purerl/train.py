@@ -1,7 +1,7 @@
-"""The training loop, once: roll out, update, and now and then evaluate, as pure functions.
+"""The training loop: roll out, update and evaluate, as pure functions.
 
-`make_driver` gives the pieces, each for one seed. `make_train` scans them into a single program;
-`purerl.run` calls the same pieces from the host, so that there is time for logs between them.
+`make_driver` returns the functions of one member. `make_train` scans them into a single program;
+`purerl.run` calls the same functions from the host, with time for logs and checkpoints in between.
 """
 
 from __future__ import annotations
@@ -17,10 +17,21 @@ import jax.numpy as jnp
 from purerl import evaluate as evaluation
 from purerl import metrics, registry, rollout
 from purerl.config import Config, ConfigError, replace
+from purerl.health import settle
 from purerl.make import env_of, spec_of, validate
 from purerl.metrics import Tallies
-from purerl.rollout import Episodes
-from purerl.types import Algorithm, Array, Env, HostEnv, Key, Metrics, PyTree, TrainOutput, TrainState
+from purerl.types import (
+    Algorithm,
+    Array,
+    Env,
+    HostEnv,
+    Key,
+    Metrics,
+    PyTree,
+    TrainOutput,
+    TrainState,
+    Transition,
+)
 
 logger = logging.getLogger("purerl")
 Hyper = Mapping[str, Any]
@@ -87,146 +98,145 @@ def streams(root: Key) -> Streams:
     return Streams(*(jax.random.fold_in(root, i) for i in range(len(Streams._fields))))
 
 
+class Phase(NamedTuple):
+    """The parts of an iteration of one member, during warm-up or training.
+
+    The scan below and the loop over environments that step in Python call the same parts.
+    """
+
+    plan: Callable[[Key, Array], tuple[Key, Key]]
+    """`(root key, step) -> (key of the rollout, key of the update)`."""
+    act: Callable[..., tuple[Array, PyTree, PyTree]]
+    """`(learned, carry, obs [N, O], key, step, hyper) -> (action [N, A], carry, extras)`."""
+    learn: Callable[[PyTree, Transition, Key, Array, Hyper], tuple[PyTree, Metrics]]
+    """`(State, Transition [T, N], key, step, hyper) -> (State, metrics)`."""
+
+
 class Driver(NamedTuple):
-    """The pieces of a training run of one seed, pure and ready for `jit` and `vmap`.
+    """Pure functions of a training run of one member, ready for `jit` and `vmap`.
 
     `step` is the number of environment steps so far: an unbatched int32 (`in_axes=None`).
     `hyper` holds values for real-valued fields of the config. `warmup` and `chunk` take a static
     number of iterations and may be called in any division of the whole; the bits stay the same.
     """
 
+    cfg: Config
     schedule: Schedule
     env: Env
     algo: Algorithm
     """With the real-valued fields of the config as they are."""
-    algorithm: Callable[[Hyper], Algorithm]
-    """With those of `hyper` in place."""
+    make_algorithm: Callable[[Hyper], Algorithm]
+    """With the real-valued fields of `hyper` in place."""
     init: Callable[[Key, Hyper], TrainState]
+    warming: Phase
+    """Uniform actions, observed and not learned from."""
+    training: Phase
     warmup: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
-    """Iterations of the first `schedule.warmup_steps`: uniform actions, observed, not learned from."""
+    """Iterations of the first `schedule.warmup_steps`."""
     chunk: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
-    """Iterations of rollout and update. If anything learned is no longer finite at its end, the seed
-    has diverged: it falls back to what it knew at the chunk's start, and never learns again."""
+    """Iterations of rollout and update. A member whose parameters are not finite at its end has diverged:
+    it falls back to those of the chunk's start, and never learns again."""
     evaluate: Callable[[TrainState, Array, Hyper], Tallies]
-    """The deterministic policy on whole episodes; depends on nothing but its arguments."""
+    """The policy on whole episodes; depends on nothing but its arguments."""
 
 
 def make_driver(
     cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
 ) -> Driver:
-    """The pieces of a training run. Raises ConfigError before anything is traced."""
+    """Return the functions of a training run. Raises ConfigError before anything is traced."""
     env = in_the_program(env_of(cfg) if env is None else env)
     spec = spec_of(env)
     validate(cfg, spec)
     make = registry.algorithm_module(cfg).make
 
-    def algorithm(hyper: Hyper) -> Algorithm:
+    def make_algorithm(hyper: Hyper) -> Algorithm:
         return make(replace(cfg, hyper), spec, networks)
 
-    facts = algorithm({})
+    facts = make_algorithm({})
     schedule = make_schedule(cfg, facts)
     num_envs, num_steps = facts.num_envs, facts.num_steps
 
     def init(key: Key, hyper: Hyper) -> TrainState:
-        keys, algo = streams(key), algorithm(hyper)
-        sim = rollout.start(env, keys.env, num_envs)
-        return TrainState(algo.init(keys.init), sim, algo.init_carry(num_envs), key, jnp.int32(-1))
+        keys, algo = streams(key), make_algorithm(hyper)
+        vector = rollout.start(env, keys.env, num_envs)
+        return TrainState(algo.init(keys.init), vector, algo.init_carry(num_envs), key, jnp.int32(-1))
 
-    def warmup(state: TrainState, step: Array, hyper: Hyper, iterations: int):
-        algo, root = algorithm(hyper), streams(state.key).warmup
-        first = step // schedule.iteration_steps
+    def plan_warmup(root: Key, step: Array) -> tuple[Key, Key]:
+        key = jax.random.fold_in(streams(root).warmup, step // schedule.iteration_steps)
+        return key, key  # nothing is learned, so the second is never used
 
-        def uniform(carry, obs, key):
-            return rollout.uniform_action(env.action_space, key, num_envs), carry, ()
+    def act_uniformly(learned: PyTree, carry: PyTree, obs: Array, key: Key, step: Array, hyper: Hyper):
+        return rollout.uniform_action(env.action_space, key, num_envs), carry, ()
 
-        def iteration(state: TrainState, i: Array):
-            key = jax.random.fold_in(root, first + i)
-            sim, carry, transitions, episodes = rollout.unroll(
-                env, uniform, state.env, state.carry, key, num_steps
-            )
-            observed = algo.observe(state.algo, transitions)
-            return state._replace(algo=observed, env=sim, carry=carry), episodes
+    def only_observe(algo: PyTree, transition: Transition, key: Key, step: Array, hyper: Hyper):
+        return make_algorithm(hyper).observe(algo, transition), {}
 
-        state, episodes = jax.lax.scan(iteration, state, jnp.arange(iterations))
-        return state, metrics.episode_tallies(episodes)
+    def plan(root: Key, step: Array) -> tuple[Key, Key]:
+        key_rollout, key_update = jax.random.split(jax.random.fold_in(streams(root).train, step))
+        return key_rollout, key_update
 
-    def chunk(state: TrainState, step: Array, hyper: Hyper, iterations: int):
-        algo, root = algorithm(hyper), streams(state.key).train
+    def act(learned: PyTree, carry: PyTree, obs: Array, key: Key, step: Array, hyper: Hyper):
+        return make_algorithm(hyper).act(learned, carry, obs, key, step, explore=True)
 
+    def learn(algo: PyTree, transition: Transition, key: Key, step: Array, hyper: Hyper):
+        return make_algorithm(hyper).update(algo, transition, key, step)
+
+    def iterate(phase: Phase, state: TrainState, step: Array, hyper: Hyper, iterations: int):
         def iteration(state: TrainState, i: Array):
             now = step + i * schedule.iteration_steps
-            key_rollout, key_update = jax.random.split(jax.random.fold_in(root, now))
-            policy = partial(algo.act, state.algo, explore=True)
-            sim, carry, transitions, episodes = rollout.unroll(
+            key_rollout, key_update = phase.plan(state.key, now)
+            policy = lambda carry, obs, key: phase.act(state.algo, carry, obs, key, now, hyper)
+            vector, carry, transition, episodes = rollout.unroll(
                 env, policy, state.env, state.carry, key_rollout, num_steps
             )
-            learned, report = algo.update(state.algo, transitions, key_update, now)
-            return state._replace(algo=learned, env=sim, carry=carry), (episodes, report)
+            learned, report = phase.learn(state.algo, transition, key_update, now, hyper)
+            return state._replace(algo=learned, env=vector, carry=carry), (episodes, report)
 
         after, (episodes, report) = jax.lax.scan(iteration, state, jnp.arange(iterations))
         return settle(state, after, episodes, report, step + iterations * schedule.iteration_steps)
 
     def evaluate(state: TrainState, step: Array, hyper: Hyper) -> Tallies:
-        policy = evaluation.deterministic_policy(algorithm(hyper), state.algo, env)
-        key = jax.random.fold_in(streams(state.key).evaluate, step)
-        tallies = metrics.evaluation_tallies(*evaluation.evaluate(env, policy, key, cfg.eval_episodes))
+        tallies = {}
+        for name, explore in evaluated(cfg).items():
+            policy = evaluation.policy_of(make_algorithm(hyper), state.algo, env, step, explore)
+            key = evaluation_key(state.key, step, explore)
+            tallies |= metrics.evaluation_tallies(
+                name, *evaluation.evaluate(env, policy, key, cfg.eval_episodes)
+            )
         return metrics.only_where(state.diverged_at < 0, tallies)
 
-    return Driver(schedule, env, facts, algorithm, init, warmup, chunk, evaluate)
-
-
-def in_the_program(env: Env | HostEnv) -> Env:
-    """`env`, unless it steps in Python. Raises ConfigError then: no compiled program can contain it."""
-    if isinstance(env, HostEnv):
-        raise ConfigError("env", env.name, "it steps in Python, which only purerl.run can train on")
-    return env
-
-
-def settle(
-    before: TrainState, after: TrainState, episodes: Episodes, report: Metrics, step: Array
-) -> tuple[TrainState, Tallies]:
-    """What one seed makes of some updates, at `step`: its state, frozen where it diverged, and tallies.
-
-    Args:
-        before: the state at their start.
-        after: the state at their end.
-        episodes: `[..., T, N]` of their rollouts.
-        report: metrics of the updates, `[iterations]` each.
-        step: environment steps by now.
-    """
-    tallies = metrics.episode_tallies(episodes) | metrics.update_tallies(report)
-    after = freeze_if_diverged(before, after, step)
-    return after, metrics.only_where(before.diverged_at < 0, tallies)
-
-
-def split_memory(algo: PyTree) -> tuple[PyTree, PyTree]:
-    """An algorithm's State without its replay memory, and that memory; `()` if it has none."""
-    if not hasattr(algo, "memory"):
-        return algo, ()
-    return algo._replace(memory=()), algo.memory
-
-
-def freeze_if_diverged(before: TrainState, after: TrainState, step: Array) -> TrainState:
-    """`after`, unless something in it that is learned is not finite: then `before` goes on.
-
-    A diverged seed stays as it is for good, so that its neighbours in the same program go on. The
-    memory is neither looked at nor selected from: it is large, and a select would copy it.
-    """
-    learned, memory = split_memory(after.algo)
-    known, _ = split_memory(before.algo)
-    was_healthy = before.diverged_at < 0
-    healthy = was_healthy & all_finite(learned)
-    kept = jax.tree.map(lambda new, old: jnp.where(healthy, new, old), learned, known)
-    return after._replace(
-        algo=kept if memory == () else kept._replace(memory=memory),
-        diverged_at=jnp.where(healthy | ~was_healthy, before.diverged_at, step),
+    warming, training = Phase(plan_warmup, act_uniformly, only_observe), Phase(plan, act, learn)
+    return Driver(
+        cfg=cfg,
+        schedule=schedule,
+        env=env,
+        algo=facts,
+        make_algorithm=make_algorithm,
+        init=init,
+        warming=warming,
+        training=training,
+        warmup=partial(iterate, warming),
+        chunk=partial(iterate, training),
+        evaluate=evaluate,
     )
 
 
-def all_finite(tree: PyTree) -> Array:
-    """Whether every number in the float leaves of `tree` is finite; scalar bool."""
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))
+def evaluated(cfg: Config) -> dict[str, bool]:
+    """Return the policies that an evaluation plays: the prefix of their metrics, and whether they explore."""
+    return {"eval": False} | ({"eval_stochastic": True} if cfg.eval_stochastic else {})
+
+
+def evaluation_key(root: Key, step: Array, explore: bool) -> Key:
+    """Return the key of the evaluation at `step`; that of the exploring policy is another."""
+    key = jax.random.fold_in(streams(root).evaluate, step)
+    return jax.random.fold_in(key, 1) if explore else key
+
+
+def in_the_program(env: Env | HostEnv) -> Env:
+    """Return `env`. Raises ConfigError if it steps in Python: no compiled program can contain it."""
+    if isinstance(env, HostEnv):
+        raise ConfigError("env", env.name, "it steps in Python, which only purerl.run can train on")
+    return env
 
 
 def make_train(

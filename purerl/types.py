@@ -132,7 +132,7 @@ class HostEnv(NamedTuple):
     max_episode_steps: int
     """Steps after which an evaluation gives up an episode."""
     make_vector: Callable[[int, bool], Any]
-    """`(num_envs, evaluation) -> copies`, as `purerl.envs.adapters.gymnasium.HostVector`."""
+    """`(num_envs, evaluation) -> copies`, as `purerl.envs.adapters.from_gymnasium.HostVector`."""
 
 
 class Network(NamedTuple):
@@ -147,31 +147,32 @@ class Network(NamedTuple):
 class Algorithm(NamedTuple):
     """A learning algorithm as a tuple of pure functions and three static facts for the driver.
 
-    | name         | signature                                                                      |
-    |--------------|--------------------------------------------------------------------------------|
-    | `init`       | `key -> State`: parameters, optimiser, memory, normaliser                      |
-    | `init_carry` | `num_envs -> Carry`: the actor's own memory, zeros meaning fresh; `()` if none |
-    | `act`        | `(state, carry, obs[N, O], key, *, explore: bool) -> (action[N, A], carry, extras)` |
-    | `observe`    | `(state, Transition[T, N]) -> State`: store, update the normaliser             |
-    | `update`     | `(state, Transition[T, N], key, step) -> (State, metrics)`: observe, then learn |
+    | call                                               | returns                                   |
+    |----------------------------------------------------|-------------------------------------------|
+    | `init(key)`                                        | State: parameters, optimiser, replay, ... |
+    | `act(state, carry, obs[N, O], key, step, explore=)`| `(action[N, A], carry, extras)`           |
+    | `observe(state, Transition[T, N])`                 | State: store, update the normaliser       |
+    | `update(state, Transition[T, N], key, step)`       | `(State, metrics)`: observe, then learn   |
+    | `init_carry(num_envs)`                             | Carry: RNN state or noise; zeros if fresh |
 
-    `step` counts environment steps taken by one seed before this update; it is never batched, so
-    `lax.cond` on it stays a branch under `vmap`.
+    Build one with keywords. `explore` is a Python bool. `step` counts the environment steps that the
+    member has taken before this rollout, for schedules. It is never batched, so `lax.cond` on it stays a
+    branch under `vmap`.
 
-    A State with a replay memory has it in a field named `memory`: large, and therefore never copied,
-    selected from or looked at as a whole, and no part of a policy. Everything else in a State is
-    small, and finite as long as learning is healthy. `act` reads nothing of `memory`.
+    A State with a replay buffer has it in a field named `replay`: large, and therefore never copied,
+    selected from or read as a whole, and not part of a policy. Everything else in a State is small,
+    and finite as long as learning is healthy. `act` reads nothing of `replay`.
     """
 
     init: Callable[[Key], PyTree]
-    init_carry: Callable[[int], PyTree]
     act: Callable[..., tuple[Array, PyTree, PyTree]]
     observe: Callable[[PyTree, Transition], PyTree]
     update: Callable[[PyTree, Transition, Key, Array], tuple[PyTree, Metrics]]
     num_envs: int
     num_steps: int
-    warmup_steps: int
+    warmup_steps: int = 0
     """Environment steps with uniform actions before the first update; they count in the total."""
+    init_carry: Callable[[int], PyTree] = lambda num_envs: ()
 
 
 class TrainState(NamedTuple):

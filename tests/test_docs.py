@@ -109,7 +109,7 @@ def reported(cfg: purerl.Config) -> set[str]:
     state = jax.eval_shape(algo.init, key)
     carry = jax.eval_shape(lambda: algo.init_carry(algo.num_envs))
     obs = jax.ShapeDtypeStruct((algo.num_envs, *env.observation_space.shape), jnp.float32)
-    act = functools.partial(algo.act, explore=True)
+    act = functools.partial(algo.act, step=0, explore=True)
     action, _, extras = jax.eval_shape(act, state, carry, obs, key)
 
     def over_time(leaf):

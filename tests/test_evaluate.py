@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from environments import LIMIT, clock
 
-from purerl.evaluate import Policy, deterministic_policy, evaluate
+from purerl.evaluate import Policy, evaluate, policy_of
 from purerl.types import Algorithm
 
 STILL = Policy(lambda num_envs: (), lambda carry, obs, key: (jnp.zeros((len(obs), 2)), carry))
@@ -76,7 +76,7 @@ def test_the_deterministic_policy_does_not_explore_and_acts_in_the_tasks_range()
         return jnp.full((len(obs), 2), state), carry + 1, {"log_prob": 0}
 
     algo = Algorithm(None, jnp.zeros, act, None, None, 1, 1, 0)
-    policy = deterministic_policy(algo, jnp.float32(9.0), clock())
+    policy = policy_of(algo, jnp.float32(9.0), clock(), step=0)
     action, carry = policy.act(policy.init(3), jnp.zeros((3, 3)), jax.random.key(0))
     np.testing.assert_array_equal(action, np.tile([4.0, 1.0], (3, 1)))
     np.testing.assert_array_equal(carry, np.ones(3))

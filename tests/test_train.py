@@ -26,7 +26,7 @@ def test_an_environment_of_ones_own():
     env = purerl.make_env("pendulum")
     calm = env._replace(step=lambda *args: (*env.step(*args)[:2], jnp.float32(0), *env.step(*args)[3:]))
     out = train(env=calm._replace(max_episode_steps=8))
-    assert np.isfinite(out.metrics["q/loss"][1]) and out.state.algo.memory.data.reward.any() == False  # noqa: E712
+    assert np.isfinite(out.metrics["q/loss"][1]) and out.state.algo.replay.data.reward.any() == False  # noqa: E712
 
 
 def test_networks_of_ones_own():

@@ -92,7 +92,7 @@ def make(cfg: A2CConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         params = model.init(key)
         return State(params, optimizer(0.0).init(params), on_policy.init_normalizer(cfg, spec))
 
-    def act(state: State, carry, obs, key, *, explore: bool):
+    def act(state: State, carry, obs, key, step, *, explore: bool):
         policy = model.policy(state.params, on_policy.normalize_obs(cfg, state.normalizer, obs))
         return (policy.sample_and_log_prob(seed=key)[0] if explore else policy.mode()), carry, {}
 
@@ -110,4 +110,6 @@ def make(cfg: A2CConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         metrics["v/explained_variance"] = losses.explained_variance(estimates.value, estimates.target)
         return State(optax.apply_updates(state.params, updates), opt_state, observed.normalizer), metrics
 
-    return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, cfg.num_steps, 0)
+    return Algorithm(
+        init=init, act=act, observe=observe, update=update, num_envs=cfg.num_envs, num_steps=cfg.num_steps
+    )

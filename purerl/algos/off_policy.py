@@ -31,7 +31,7 @@ def rows(transition: Transition) -> Row:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
 
 
-def init_memory(spec: EnvSpec, capacity: int) -> ring.State:
+def init_replay(spec: EnvSpec, capacity: int) -> ring.State:
     """An empty memory for the transitions of `spec`."""
 
     def like(shape, dtype) -> Any:  # a Discrete space is int64 and a Box may be float64: as JAX has them

@@ -2,8 +2,8 @@
 
 Advantages by GAE (eq. 11 and 12), then epochs of minibatches on
 `-mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) + c_v (V - target)^2 / 2 - c_e entropy`  (eq. 7 and 9),
-or, with `kl_target` and without `clip_eps`, on `-mean(ratio A) + beta KL(old || new) + ...` (eq. 8), where
-beta doubles or halves after each update to hold the divergence near its target (section 4).
+or, with `kl_penalty_target` and without `clip_eps`, on `-mean(ratio A) + beta KL(old || new) + ...`
+(eq. 8), where beta doubles or halves after each update to hold the divergence near its target (section 4).
 
 Choices: advantages standardised per minibatch; gradients clipped by their global norm; orthogonal
 initialisation with a small last policy layer; a continuous policy is a normal in units where [-1, 1]
@@ -50,9 +50,9 @@ class PPOConfig(on_policy.OnPolicyConfig):
     """How far the probability ratio may move from 1 and still gain; None does not clip it."""
     anneal_clip: bool = switch(False)
     """Let clip_eps fall like the step size (the paper's Atari settings, table 5)."""
-    kl_target: float | None = real(None, above=0, optional=True)
+    kl_penalty_target: float | None = real(None, above=0, optional=True)
     """Divergence per update that the adaptive penalty aims at; None has no penalty."""
-    target_kl: float | None = real(None, above=0, optional=True)
+    early_stop_kl: float | None = real(None, above=0, optional=True)
     """Skip the rest of an update once a minibatch's KL is 1.5 times this (Spinning Up); None never does."""
     value_clip_eps: float | None = real(None, above=0, optional=True)
     """Clip the value's change too (OpenAI baselines; arXiv:2005.12729 finds no gain); None does not."""
@@ -98,8 +98,10 @@ def validate(cfg: PPOConfig, spec: EnvSpec) -> None:
     """Raises ConfigError where `cfg` does not fit `spec`."""
     validate_spaces(cfg, spec)
     on_policy.validate_rollout(cfg)
-    if cfg.clip_eps is None and cfg.kl_target is None:
-        raise ConfigError("clip_eps", None, "where kl_target is None too, nothing holds the policy back")
+    if cfg.clip_eps is None and cfg.kl_penalty_target is None:
+        raise ConfigError(
+            "clip_eps", None, "where kl_penalty_target is None too, nothing holds the policy back"
+        )
     if cfg.clip_eps is None and cfg.anneal_clip:
         raise ConfigError("anneal_clip", True, "there is nothing to anneal where clip_eps is None")
 
@@ -124,7 +126,7 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         else:
             v_loss = losses.clipped_value_loss(value, old_value, target, cfg.value_clip_eps)
         total = pi_loss + cfg.vf_coef * v_loss - cfg.ent_coef * entropy
-        if cfg.kl_target is not None:
+        if cfg.kl_penalty_target is not None:
             total += kl_coef * model.distribution(batch.outputs).kl_divergence(policy).mean()
         return total, metrics | {"pi/loss": pi_loss, "v/loss": v_loss}
 
@@ -133,7 +135,7 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         opt_state = on_policy.adam(cfg, cfg.learning_rate).init(params)
         return State(Learner(params, opt_state), on_policy.init_normalizer(cfg, spec), jnp.ones(()))
 
-    def act(state: State, carry, obs, key, *, explore: bool):
+    def act(state: State, carry, obs, key, step, *, explore: bool):
         obs = on_policy.normalize_obs(cfg, state.normalizer, obs)
         distribution = model.policy(state.learner.params, obs)
         if not explore:
@@ -147,7 +149,7 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     def update(state: State, transition, key, step):
         observed, steps = observe(state, transition), on_policy.flatten_time(transition)
         obs = on_policy.normalize_obs(cfg, state.normalizer, steps.obs)
-        outputs = () if cfg.kl_target is None else model.outputs(state.learner.params, obs)
+        outputs = () if cfg.kl_penalty_target is None else model.outputs(state.learner.params, obs)
         left = on_policy.remaining(cfg, step)
         adam = on_policy.adam(cfg, cfg.learning_rate * left if cfg.anneal_lr else cfg.learning_rate)
         clip_eps = cfg.clip_eps * left if cfg.clip_eps is not None and cfg.anneal_clip else cfg.clip_eps
@@ -161,8 +163,8 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             gradient, metrics = jax.grad(loss, has_aux=True)(params, minibatch, clip_eps, state.kl_coef)
             updates, opt_state = adam.update(gradient, opt_state)
             learner = Learner(optax.apply_updates(params, updates), opt_state)
-            if cfg.target_kl is not None:
-                going &= metrics["pi/kl"] <= 1.5 * cfg.target_kl
+            if cfg.early_stop_kl is not None:
+                going &= metrics["pi/kl"] <= 1.5 * cfg.early_stop_kl
                 learner = jax.tree.map(lambda new, old: jnp.where(going, new, old), learner, loop[0])
                 metrics["pi/stopped"] = 1.0 - going
             return (learner, going), metrics
@@ -182,11 +184,15 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             batch.estimates.value, batch.estimates.target
         )
         state = observed._replace(learner=learner)
-        if cfg.kl_target is not None:
+        if cfg.kl_penalty_target is not None:
             metrics["pi/kl_coef"] = state.kl_coef
             new = model.policy(learner.params, obs)
             kl = model.distribution(outputs).kl_divergence(new).mean()
-            state = state._replace(kl_coef=losses.adapted_coefficient(state.kl_coef, kl, cfg.kl_target))
+            state = state._replace(
+                kl_coef=losses.adapted_coefficient(state.kl_coef, kl, cfg.kl_penalty_target)
+            )
         return state, metrics
 
-    return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, cfg.num_steps, 0)
+    return Algorithm(
+        init=init, act=act, observe=observe, update=update, num_envs=cfg.num_envs, num_steps=cfg.num_steps
+    )

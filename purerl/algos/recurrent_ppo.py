@@ -54,7 +54,7 @@ class RecurrentPPOConfig(on_policy.OnPolicyConfig):
     """Weight of the value loss."""
     hidden_sizes: tuple[int, ...] = sizes((64,))
     """Widths of the hidden layers between an observation and the memory."""
-    memory_size: int = count(64, high=65_536)
+    rnn_size: int = count(64, high=65_536)
     """Units of the gated recurrent unit."""
 
 
@@ -96,7 +96,7 @@ def validate(cfg: RecurrentPPOConfig, spec: EnvSpec) -> None:
 
 def default_networks(cfg: RecurrentPPOConfig, spec: EnvSpec) -> dict[str, Network]:
     """`memory: carry [B, H], obs [B, O] -> (carry, features [B, H])`, and `pi` and `v` of features."""
-    memory = nets.Memory(cfg.memory_size, torso(cfg))
+    memory = nets.Memory(cfg.rnn_size, torso(cfg))
     return {"memory": nets.network(memory), **heads(cfg, spec, ())}
 
 
@@ -106,7 +106,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
     memory, pi, v = (chosen[name] for name in ("memory", "pi", "v"))
 
     def init_carry(num_envs: int) -> Array:
-        return jnp.zeros((num_envs, cfg.memory_size))
+        return jnp.zeros((num_envs, cfg.rnn_size))
 
     def recall(params: PyTree, carry: Array, obs: Array, ended: Array) -> tuple[Array, Array]:
         """Features and memories after each observation, `[T, N, H]`; an end clears the memory behind it."""
@@ -145,7 +145,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         opt_state = on_policy.adam(cfg, cfg.learning_rate).init(params)
         return State(Learner(params, opt_state), on_policy.init_normalizer(cfg, spec))
 
-    def act(state: State, carry, obs, key, *, explore: bool):
+    def act(state: State, carry, obs, key, step, *, explore: bool):
         params = state.learner.params
         obs = on_policy.normalize_obs(cfg, state.normalizer, obs)
         after, x = memory.apply(params["memory"], carry, obs)
@@ -194,4 +194,12 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         metrics = jax.tree.map(jnp.mean, metrics) | {"v/explained_variance": explained}
         return observed._replace(learner=learner), metrics
 
-    return Algorithm(init, init_carry, act, observe, update, cfg.num_envs, cfg.num_steps, 0)
+    return Algorithm(
+        init=init,
+        act=act,
+        observe=observe,
+        update=update,
+        num_envs=cfg.num_envs,
+        num_steps=cfg.num_steps,
+        init_carry=init_carry,
+    )

@@ -72,7 +72,7 @@ class State(NamedTuple):
     """All that SAC remembers."""
 
     learner: Learner
-    memory: ring.State
+    replay: ring.State
 
 
 def validate(cfg: SACConfig, spec: EnvSpec) -> None:
@@ -164,28 +164,36 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             params["log_alpha"] = jnp.zeros(())
         target_q = jax.tree.map(jnp.copy, params["q"])
         learner = Learner(params, target_q, {name: adam.init(part) for name, part in params.items()})
-        return State(learner, off_policy.init_memory(spec, off_policy.capacity(cfg, cfg.buffer_size)))
+        return State(learner, off_policy.init_replay(spec, off_policy.capacity(cfg, cfg.buffer_size)))
 
-    def act(state: State, carry, obs, key, *, explore: bool):
+    def act(state: State, carry, obs, key, step, *, explore: bool):
         mean, log_std = pi.apply(state.learner.params["pi"], obs)
         action = squashed_sample_and_log_prob(mean, log_std, key)[0] if explore else jnp.tanh(mean)
         return action, carry, ()
 
     def observe(state: State, transition) -> State:
-        return state._replace(memory=ring.add(state.memory, off_policy.rows(transition)))
+        return state._replace(replay=ring.add(state.replay, off_policy.rows(transition)))
 
     def update(state: State, transition, key, step):
         state = observe(state, transition)
         learner, metrics = off_policy.replay_updates(
             gradient_step,
             state.learner,
-            state.memory,
+            state.replay,
             key,
             first=step // cfg.num_envs * cfg.updates_per_step,
             num_updates=cfg.updates_per_step,
             batch_size=cfg.batch_size,
         )
-        return State(learner, state.memory), metrics
+        return State(learner, state.replay), metrics
 
     warmup_steps = -(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs
-    return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, 1, warmup_steps)
+    return Algorithm(
+        init=init,
+        act=act,
+        observe=observe,
+        update=update,
+        num_envs=cfg.num_envs,
+        num_steps=1,
+        warmup_steps=warmup_steps,
+    )

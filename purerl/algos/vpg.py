@@ -88,7 +88,7 @@ def make(cfg: VPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         opt_state = {name: on_policy.adam(cfg, 0.0).init(params[name]) for name in ("pi", "v")}
         return State(params, opt_state, on_policy.init_normalizer(cfg, spec))
 
-    def act(state: State, carry, obs, key, *, explore: bool):
+    def act(state: State, carry, obs, key, step, *, explore: bool):
         policy = model.policy(state.params, on_policy.normalize_obs(cfg, state.normalizer, obs))
         return (policy.sample_and_log_prob(seed=key)[0] if explore else policy.mode()), carry, {}
 
@@ -117,4 +117,6 @@ def make(cfg: VPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         metrics |= more | {"v/explained_variance": losses.explained_variance(old_value, target)}
         return State({"pi": pi, "v": v}, {"pi": pi_opt, "v": v_opt}, observed.normalizer), metrics
 
-    return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, cfg.num_steps, 0)
+    return Algorithm(
+        init=init, act=act, observe=observe, update=update, num_envs=cfg.num_envs, num_steps=cfg.num_steps
+    )

@@ -32,7 +32,8 @@ from purerl.experiment.checkpoint import CheckpointError, Manifest, SchemaError
 from purerl.experiment.files import DamagedFile, read_sealed, write_sealed
 from purerl.experiment.logger import SeedLog
 from purerl.experiment.program import Snapshot
-from purerl.train import Schedule, split_memory
+from purerl.health import split_replay
+from purerl.train import Schedule
 
 logger = logging.getLogger("purerl")
 RECORD_FIELDS = {"config": dict, "seeds": int, "pieces": list, "changes": list}
@@ -320,7 +321,7 @@ def _can_stand(schedule: Schedule, pieces: list[int], step: int, rows: int) -> b
 def _check_sound(manifest: Manifest, arrays: dict[str, Any]) -> None:
     """Raises CheckpointError where a seed that is called healthy, or a best policy, is not finite."""
     state, best = arrays["state"], arrays.get("best")
-    _check_finite(manifest, split_memory(state.algo)[0], np.asarray(state.diverged_at) < 0)
+    _check_finite(manifest, split_replay(state.algo)[0], np.asarray(state.diverged_at) < 0)
     if best:
         _check_finite(manifest, best.algo, np.asarray(best.step) >= 0)
 

@@ -18,9 +18,10 @@ from purerl import metrics, rollout
 from purerl.config import Config
 from purerl.experiment.program import Best, Functions, Pieces, keep_best, over_seeds
 from purerl.experiment.worlds import Worlds
+from purerl.health import split_replay
 from purerl.metrics import Tallies
 from purerl.rollout import Episodes, env_action
-from purerl.train import Driver, settle, split_memory, streams
+from purerl.train import Driver, settle, streams
 from purerl.types import Array, HostEnv, Key, PyTree, TrainState, Transition
 
 HOST_PIECE_STEPS = 1_000
@@ -76,15 +77,15 @@ def make_parts(driver: Driver, seeds: int) -> Parts:
         return action, env_action(space, action), carry, ()
 
     def act(learned: PyTree, carry: PyTree, obs: Array, keys: Key, t: Array, hyper: Any):
-        action, carry, extras = driver.algorithm(hyper).act(learned, carry, obs, keys[t], explore=True)
+        action, carry, extras = driver.make_algorithm(hyper).act(learned, carry, obs, keys[t], explore=True)
         return action, env_action(space, action), carry, extras
 
     def observe(state: TrainState, tallies: Tallies, seen: Seen, hyper: Any):
-        observed = driver.algorithm(hyper).observe(state.algo, seen[0])
+        observed = driver.make_algorithm(hyper).observe(state.algo, seen[0])
         return state._replace(algo=observed), metrics.merge(tallies, metrics.episode_tallies(seen[1]))
 
     def learn(state: TrainState, tallies: Tallies, seen: Seen, key: Key, step: Array, hyper: Any):
-        learned, report = driver.algorithm(hyper).update(state.algo, seen[0], key, step)
+        learned, report = driver.make_algorithm(hyper).update(state.algo, seen[0], key, step)
         report = {name: value[None] for name, value in report.items()}
         after = state._replace(algo=learned)
         state, more = settle(state, after, seen[1], report, step + iteration_steps)
@@ -95,7 +96,7 @@ def make_parts(driver: Driver, seeds: int) -> Parts:
         return key_reset, key_loop
 
     def judging_act(learned: PyTree, carry: PyTree, obs: Array, key: Key, t: Array, hyper: Any):
-        policy = evaluation.deterministic_policy(driver.algorithm(hyper), learned, driver.env)
+        policy = evaluation.deterministic_policy(driver.make_algorithm(hyper), learned, driver.env)
         return policy.act(carry, obs, jax.random.fold_in(key, t))
 
     def judged(diverged_at: Array, returns: Array, lengths: Array) -> Tallies:
@@ -168,7 +169,7 @@ class Host:
 
     def _unroll(self, state: TrainState, choose: Callable[..., Any], keys: Key, hyper: Any):
         """One rollout: the state at its end, and what was seen, each leaf `[S, T, N, ...]`."""
-        learned, carry = split_memory(state.algo)[0], state.carry
+        learned, carry = split_replay(state.algo)[0], state.carry
         obs, returns, lengths = (np.asarray(leaf) for leaf in state.env[1:])
         rows: list[Any] = []  # NumPy arrays in the places of JAX's
         for t in range(self._driver.algo.num_steps):
@@ -184,14 +185,14 @@ class Host:
                 carry = _kept(going, carry)
         transition, episodes = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *rows)
         seen = Transition(*transition), Episodes(*episodes)
-        env = rollout.Rollout((), *map(jnp.asarray, (obs, returns, lengths)))
+        env = rollout.VectorState((), *map(jnp.asarray, (obs, returns, lengths)))
         return state._replace(env=env, carry=carry), seen
 
     def evaluate(
         self, state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any
     ) -> tuple[Tallies, Best]:
         """Whole episodes of the policy without exploration, side by side: `(tallies, best)`."""
-        learned, carry = split_memory(state.algo)[0], self._blank
+        learned, carry = split_replay(state.algo)[0], self._blank
         key_reset, key_loop = self._parts.plan_evaluation(state.key, step)
         obs = self._judges.reset(key_reset)
         alive = np.ones(obs.shape[:2], bool)

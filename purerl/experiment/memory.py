@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from purerl.algos import off_policy
 from purerl.config import Config, ConfigError
 from purerl.experiment.buffers import peak_bytes, tree_bytes
-from purerl.train import Driver, split_memory
+from purerl.health import split_replay
+from purerl.train import Driver
 from purerl.types import PyTree, TrainState, Transition
 
 EPISODE_BYTES = 13
@@ -76,7 +77,7 @@ def make_plan(driver: Driver, cfg: Config, seeds: int) -> Plan:
     """What a run of `driver`, made from `cfg`, needs for `seeds` seeds; only shapes are computed."""
     algo, schedule = driver.algo, driver.schedule
     state = jax.eval_shape(driver.init, _key(), {})
-    learned, memory = split_memory(state.algo)
+    learned, memory = split_replay(state.algo)
     capacity = off_policy.capacity(cfg, getattr(cfg, "buffer_size", cfg.total_timesteps))
     rollout, acting, update, reported = _training(driver, state)
     evaluation = _evaluation(driver, cfg, state) - rollout - max(acting, update)

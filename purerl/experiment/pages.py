@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.engine.physics import EngineError
 from purerl.replay import ring
 from purerl.types import PyTree
 

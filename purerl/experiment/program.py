@@ -13,8 +13,9 @@ import numpy as np
 from purerl import metrics
 from purerl.config import Config, leaves
 from purerl.experiment.pages import untouched
+from purerl.health import split_replay
 from purerl.metrics import Tallies
-from purerl.train import Driver, Schedule, split_memory
+from purerl.train import Driver, Schedule
 from purerl.types import Array, Key, PyTree, TrainState
 
 PIECE_ITERATIONS, PIECE_STEPS = 100, 10_000
@@ -144,7 +145,7 @@ def make_functions(driver: Driver, cfg: Config, pieces: Pieces, seeds: int) -> F
         best: Any = ()
         if cfg.eval_interval:
             shapes |= jax.eval_shape(judge, state, step, hyper)
-            algo = jax.tree.map(jnp.copy, split_memory(state.algo)[0])
+            algo = jax.tree.map(jnp.copy, split_replay(state.algo)[0])
             best = Best(algo, jnp.full(keys.shape, -jnp.inf), jnp.full(keys.shape, -1))
         return state, metrics.empty(shapes), best
 
@@ -176,7 +177,7 @@ def keep_best(
 ) -> tuple[Tallies, Best]:
     """`tallies` with an evaluation at `step` added, and the better of its policies and the `best`."""
     value = jnp.where(judged["eval/return"].count > 0, judged["eval/return"].mean, -jnp.inf)
-    now = Best(split_memory(state.algo)[0], value, jnp.full_like(best.step, step))
+    now = Best(split_replay(state.algo)[0], value, jnp.full_like(best.step, step))
     return metrics.merge(tallies, judged), _select(value > best.value, now, best)
 
 

@@ -43,9 +43,10 @@ from purerl.experiment.program import (
     seed_keys,
 )
 from purerl.experiment.worlds import outline
+from purerl.health import split_replay
 from purerl.make import env_of
 from purerl.registry import config_class
-from purerl.train import Driver, make_driver, rounding_note, split_memory
+from purerl.train import Driver, make_driver, rounding_note
 from purerl.types import Env, HostEnv, TrainState
 
 
@@ -194,7 +195,7 @@ def load(
         if not cfg.eval_interval:
             raise CheckpointError(f"{path} has no best policy: its run did not evaluate")
         value: Any = jax.ShapeDtypeStruct(state.diverged_at.shape, jnp.float32)
-        best_state = Best(split_memory(state.algo)[0], value, state.diverged_at)
+        best_state = Best(split_replay(state.algo)[0], value, state.diverged_at)
         arrays = {"state": state._replace(algo=(), env=(), carry=()), "best": best_state}
     found = load_newest(path, record, driver.schedule, arrays, partly=True)
     if found is None:

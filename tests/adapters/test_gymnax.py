@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl.envs.adapters.gymnax import from_gymnax
+from purerl.envs.adapters.from_gymnax import from_gymnax
 from purerl.experiment.run import seed_keys
 from purerl.rollout import env_action, uniform_action
 

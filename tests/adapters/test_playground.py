@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl.envs.adapters.brax import from_playground
+from purerl.envs.adapters.from_brax import from_playground
 
 STEPS, LIMIT = 200, 60
 

@@ -47,7 +47,7 @@ def plain_ppo(bench, state, history, key=KEY, step=0, latch=True, **changes):
         cfg.value_clip_eps or NEVER,
         cfg.vf_coef,
         cfg.ent_coef,
-        state.kl_coef if cfg.kl_target else 0,
+        state.kl_coef if cfg.kl_penalty_target else 0,
     )
     out = wb.outputs(wb.double(params), rollout.obs)
     log_prob, rows, going = wb.log_prob(out, rollout.action), [], True
@@ -60,7 +60,7 @@ def plain_ppo(bench, state, history, key=KEY, step=0, latch=True, **changes):
             batch = jax.tree.map(lambda leaf, index=index: leaf[index], batch)
             batch["advantage"] = wb.standardized(batch["advantage"])
             gradient, metrics = plain_gradient(params, wb.float32(batch), *map(jnp.float32, coefs))
-            quiet = metrics["pi/kl"] <= 1.5 * (cfg.target_kl or NEVER)
+            quiet = metrics["pi/kl"] <= 1.5 * (cfg.early_stop_kl or NEVER)
             going = quiet and (going or not latch)
             rows.append(metrics | {"pi/stopped": 1.0 - going})
             if going:
@@ -188,7 +188,7 @@ def test_nothing_is_learned_after_the_end(optioned, pendulum_played, step):
 
 @pytest.fixture(scope="module")
 def penalty():
-    return Bench("ppo", "pendulum", clip_eps=None, kl_target=0.01, num_epochs=3)
+    return Bench("ppo", "pendulum", clip_eps=None, kl_penalty_target=0.01, num_epochs=3)
 
 
 def test_the_coefficient_follows_the_exact_divergence(penalty, pendulum_played):
@@ -201,7 +201,7 @@ def test_the_coefficient_follows_the_exact_divergence(penalty, pendulum_played):
     assert kl > 1e-4 and metrics["pi/kl_coef"] == 3.0
     assert abs(kl / reverse - 1) > 0.004, "or it could be either"
     for target, coef in ((1.5 * 1.002, 1.5), (1.5 * 0.998, 3.0), (1.002 / 1.5, 3.0), (0.998 / 1.5, 6.0)):
-        after, _ = penalty.update(state, history[-1], kl_target=kl * target)
+        after, _ = penalty.update(state, history[-1], kl_penalty_target=kl * target)
         assert after.kl_coef == coef, (kl, target)
 
 
@@ -225,7 +225,7 @@ def test_the_next_update_uses_the_new_coefficient(penalty, pendulum_played):
     "field, fields",
     [
         ("clip_eps", {"clip_eps": None}),
-        ("anneal_clip", {"clip_eps": None, "kl_target": 0.01, "anneal_clip": True}),
+        ("anneal_clip", {"clip_eps": None, "kl_penalty_target": 0.01, "anneal_clip": True}),
         ("num_minibatches", {"num_envs": 4, "num_steps": 8, "num_minibatches": 5}),
     ],
 )
@@ -240,7 +240,7 @@ def test_what_does_not_fit_together_is_refused(field, fields):
 
 @pytest.fixture(scope="module")
 def stopping():
-    return Bench("ppo", "pendulum", num_epochs=6, num_minibatches=2, target_kl=NEVER, learning_rate=0.05)
+    return Bench("ppo", "pendulum", num_epochs=6, num_minibatches=2, early_stop_kl=NEVER, learning_rate=0.05)
 
 
 def test_an_update_stops_for_good_where_the_divergence_is_too_large(stopping, pendulum_played):
@@ -249,9 +249,9 @@ def test_an_update_stops_for_good_where_the_divergence_is_too_large(stopping, pe
     levels = np.sort(rows["pi/kl"][2:])
     resumed = 0
     for target in (levels[:-1] + levels[1:])[:6] / 2 / 1.5:
-        after, metrics = stopping.update(state, history[-1], target_kl=target)
-        params, rows, _ = plain_ppo(stopping, state, history, target_kl=target)
-        *_, other = plain_ppo(stopping, state, history, target_kl=target, latch=False)[:2]
+        after, metrics = stopping.update(state, history[-1], early_stop_kl=target)
+        params, rows, _ = plain_ppo(stopping, state, history, early_stop_kl=target)
+        *_, other = plain_ppo(stopping, state, history, early_stop_kl=target, latch=False)[:2]
         resumed += (other["pi/stopped"] != rows["pi/stopped"]).any()
         np.testing.assert_allclose(metrics["pi/stopped"], rows["pi/stopped"].mean(), atol=1e-6)
         wb.assert_close(after.learner.params, params, rtol=1e-3, atol=2e-5)
@@ -261,14 +261,14 @@ def test_an_update_stops_for_good_where_the_divergence_is_too_large(stopping, pe
 def test_the_steps_before_the_stop_are_those_of_a_shorter_update(pendulum_played):
     state, history = pendulum_played
     shorter, stop, free = (
-        Bench("ppo", "pendulum", AS_USERS_DO, num_epochs=epochs, target_kl=target)
+        Bench("ppo", "pendulum", AS_USERS_DO, num_epochs=epochs, early_stop_kl=target)
         for epochs, target in ((1, None), (3, 1.0), (3, None))
     )
-    first, metrics = stop.update(state, history[-1], target_kl=1e-9)
+    first, metrics = stop.update(state, history[-1], early_stop_kl=1e-9)
     alone, _ = shorter.update(state, history[-1])
     assert wb.same_bits(first.learner, alone.learner)
     np.testing.assert_allclose(metrics["pi/stopped"], 2 / 3, rtol=1e-6)
-    unhindered, metrics = stop.update(state, history[-1], target_kl=NEVER)
+    unhindered, metrics = stop.update(state, history[-1], early_stop_kl=NEVER)
     same, _ = free.update(state, history[-1])
     assert wb.same_bits(unhindered.learner, same.learner)
     assert metrics["pi/stopped"] == 0

@@ -12,7 +12,7 @@ from workbench import KEY, Bench
 import purerl
 from purerl.config import ConfigError
 
-FIELDS = {"env_kwargs": {"mask_velocity": True, "max_episode_steps": 7, "angle_limit": 0.1}, "memory_size": 5}
+FIELDS = {"env_kwargs": {"mask_velocity": True, "max_episode_steps": 7, "angle_limit": 0.1}, "rnn_size": 5}
 
 
 def remember(params, carry, obs, xp=np):

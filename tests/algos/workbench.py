@@ -65,7 +65,7 @@ class Bench:
         return Play(self.algo.init(key), start, self.algo.init_carry(self.algo.num_envs))
 
     def plain_collect(self, play: Play, key):
-        policy = lambda carry, obs, key: self.algo.act(play.state, carry, obs, key, explore=True)
+        policy = partial(self.algo.act, play.state, step=jnp.int32(0), explore=True)
         start, carry, transition, _ = rollout.unroll(
             self.env, policy, play.rollout, play.carry, key, self.algo.num_steps
         )

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import itertools
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +23,9 @@ from throwaways.td3 import TD3Config
 import purerl
 from purerl import registry
 from purerl.config import Config, ConfigError, from_dict, leaves
+from purerl.health import split_replay
 from purerl.make import spec_of
 from purerl.metrics import summarise
-from purerl.train import split_memory
 from purerl.types import Transition
 
 SEEDS = 4
@@ -45,7 +46,7 @@ SMALL = {
     "batch_size": 4,
     "buffer_size": CAPACITY,
     "hidden_sizes": (8,),
-    "memory_size": 8,
+    "rnn_size": 8,
 }
 """Fields of the tiny runs, for the algorithms that have them."""
 ENVIRONMENTS = {  # both kinds of ends within a few steps, and returns that tell seeds apart
@@ -57,7 +58,7 @@ SWITCHED_ON = {
     "sac": {"target_entropy": -1.0},
     "a2c": LAMBDA | {"shared_torso": True},
     "ppo": LAMBDA
-    | {"normalize_reward": True, "recompute_advantages": True, "target_kl": 0.05, "value_clip_eps": 0.1},
+    | {"normalize_reward": True, "recompute_advantages": True, "early_stop_kl": 0.05, "value_clip_eps": 0.1},
     "recurrent_ppo": LAMBDA,
     "trpo": LAMBDA | {"layer_norm": True, "target_kl": 0.2},  # so far that the search turns back
 }
@@ -66,7 +67,7 @@ ONLY_CONTINUOUS = {"init_log_std"}
 """Leaves that mean nothing to a policy over indices."""
 VARIANTS = {
     "sac-fixed_temperature": ("sac-pendulum", {"ent_coef": 0.2, "target_entropy": None}),
-    "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_target": 0.05, "target_kl": None}),
+    "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),
 }
 """Cases whose leaves another case cannot have, as (case, other fields)."""
 THROWAWAYS = (DDPGConfig, TD3Config)
@@ -237,7 +238,7 @@ class Lab:
         return self.algo.init_carry(self.algo.num_envs)
 
     def act(self, explore):
-        return lambda state, carry, obs, key: self.algo.act(state, carry, obs, key, explore=explore)
+        return partial(self.algo.act, step=jnp.int32(0), explore=explore)
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -447,12 +448,12 @@ def test_a_seed_that_diverges_falls_back_to_what_it_knew(lab):
     rates = np.full(SEEDS, leaves(lab.cfg)[rate])
     rates[sick] = np.inf
     state, tallies = lab.row(known, 1, lab.hyper(**{rate: rates}))
-    before, after = (split_memory(lane(s.algo, sick))[0] for s in (known, state))
+    before, after = (split_replay(lane(s.algo, sick))[0] for s in (known, state))
     assert same_bits(after, before)
     assert state.diverged_at.tolist() == [int(lab.step(2)) if i == sick else -1 for i in range(SEEDS)]
     assert tallies["episode/return"].count[sick] > 0, "the row in which it happened is shown"
     later, _ = lab.row(state, 2)
-    assert same_bits(split_memory(lane(later.algo, sick))[0], before)
+    assert same_bits(split_replay(lane(later.algo, sick))[0], before)
     assert (later.diverged_at == state.diverged_at).all()
 
 

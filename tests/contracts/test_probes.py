@@ -68,7 +68,7 @@ RECURRENT = ON_POLICY | dict(
     num_minibatches=4,
     total_timesteps=16 * 16 * 80,
     normalize_reward=False,
-    memory_size=8,
+    rnn_size=8,
 )
 SOFT = OFF_POLICY | dict(
     total_timesteps=8 * 1_500,
@@ -112,7 +112,7 @@ class Learned(NamedTuple):
 
     def action(self, state, obs):
         return self.algorithm.act(
-            state, self.algorithm.init_carry(len(obs)), obs, jax.random.key(0), explore=False
+            state, self.algorithm.init_carry(len(obs)), obs, jax.random.key(0), 0, explore=False
         )[0]
 
     def value(self, state, obs):
@@ -190,8 +190,8 @@ def test_memory_lasts_through_an_episode(learn, seed):
     state, nothing = learned.of("remember", seed), jnp.zeros((2, 4))
     shown = nothing.at[:, 0].set(jnp.array([-1.0, 1.0]))
     key = jax.random.key(0)
-    _, carry, _ = learned.algorithm.act(state, jnp.zeros((2, 8)), shown, key, explore=False)
-    action, _, _ = learned.algorithm.act(state, carry, nothing, key, explore=False)
+    _, carry, _ = learned.algorithm.act(state, jnp.zeros((2, 8)), shown, key, 0, explore=False)
+    action, _, _ = learned.algorithm.act(state, carry, nothing, key, 0, explore=False)
     assert list(action) == [0, 1]
 
 

@@ -40,8 +40,8 @@ RUNS = re.compile(
 """Names that run what they are given. `re.compile` is none of them, and `jax.eval_shape` neither."""
 DOORS = {
     "importlib.import_module": {"purerl/__init__.py", "purerl/registry.py"},
-    "subprocess": {"purerl/envs/mujoco/build.py"},
-    "ctypes": {f"purerl/envs/mujoco/{name}.py" for name in ("build", "callback", "native")},
+    "subprocess": {"purerl/envs/mujoco/engine/build.py"},
+    "ctypes": {f"purerl/envs/mujoco/engine/{name}.py" for name in ("build", "callback", "ffi")},
 }
 """What few files need, and which; programs beside the package may use all of it."""
 HEAVY = ("distrax", "mujoco", "mujoco.mjx", "orbax", "matplotlib", "tyro", "rich")

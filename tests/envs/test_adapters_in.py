@@ -18,8 +18,8 @@ from gymnasium import spaces
 
 import purerl
 from purerl.config import ConfigError
-from purerl.envs.adapters.brax import from_brax, from_playground, make_brax, make_playground
-from purerl.envs.adapters.gymnax import from_gymnax, make_gymnax
+from purerl.envs.adapters.from_brax import from_brax, from_playground, make_brax, make_playground
+from purerl.envs.adapters.from_gymnax import from_gymnax, make_gymnax
 
 KEY = jax.random.key(0)
 STEP_KEYS = jax.random.split(jax.random.key(1), 8)

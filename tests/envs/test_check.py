@@ -14,7 +14,7 @@ from probes import probe
 
 import purerl
 from purerl import registry
-from purerl.envs.check import EnvError, check_env
+from purerl.envs.check.check import EnvError, check_env
 from purerl.types import EnvFunctions
 
 LIMIT = 5

@@ -12,8 +12,10 @@ import pytest
 from scipy import stats
 
 import purerl
-from purerl.envs.mujoco import native, rover, task
+from purerl.envs.mujoco import task
+from purerl.envs.mujoco.engine import ffi as native
 from purerl.envs.mujoco.options import ASSETS
+from purerl.envs.mujoco.tasks import rover
 
 PENDULUM = """
 <mujoco>

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import purerl
 from purerl.config import ConfigError
-from purerl.envs.adapters.gymnasium import HostVector, from_gymnasium
+from purerl.envs.adapters.from_gymnasium import HostVector, from_gymnasium
 
 
 class Clock(gymnasium.Env):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from compiling import AS_USERS_DO
 
-from purerl.envs.mujoco import half_cheetah
-from purerl.envs.mujoco.lazily import where_needed
+from purerl.envs.masked_vmap import where_needed
+from purerl.envs.mujoco.tasks import half_cheetah
 
 
 def draw(needed, key, scale):

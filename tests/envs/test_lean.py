@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from purerl.envs.mujoco.lean import _differences, lean
+from purerl.envs.mujoco.engine.collision_pairs import _differences, lean
 from purerl.envs.mujoco.options import ASSETS, load_model
 
 NUM_MODELS, NUM_STEPS = 60, 200

@@ -21,10 +21,10 @@ import pytest
 
 import purerl
 from purerl.config import ConfigError
-from purerl.envs.mujoco import half_cheetah, host, inverted_pendulum, mjx
+from purerl.envs.mujoco.engine.physics import EngineError
 from purerl.envs.mujoco.options import load_model
-from purerl.envs.mujoco.physics import EngineError
 from purerl.envs.mujoco.task import with_model
+from purerl.envs.mujoco.tasks import half_cheetah, host, inverted_pendulum, mjx
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"

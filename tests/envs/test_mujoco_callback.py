@@ -16,8 +16,8 @@ from compiling import AS_USERS_DO
 from recorded import TASKS
 
 import purerl
-from purerl.envs.mujoco import ant, half_cheetah, host, native
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.engine.physics import EngineError
+from purerl.envs.mujoco.tasks import ant, half_cheetah, host, native
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 30
@@ -141,7 +141,7 @@ def test_without_the_native_route_one_line_says_so(no_compiler, caplog):
             env.step(jax.random.key(0), state, jnp.zeros(6))
     assert len(caplog.records) == 1
     record = caplog.records[0]
-    assert record.levelno == logging.WARNING and record.name == "purerl.envs.mujoco.host"
+    assert record.levelno == logging.WARNING and record.name == "purerl.envs.mujoco.engine.c"
     text = record.getMessage()
     assert "\n" not in text and "Python callbacks" in text and text.endswith("no compiler was found, so")
     ours, theirs = as_users_do(env.reset)(jax.random.key(0)), make("half_cheetah", route="callback")
@@ -165,7 +165,7 @@ def test_without_a_compiler_an_environment_still_runs(tmp_path):
         import sys
         sys.modules["ziglang"] = None
         import jax
-        from purerl.envs.mujoco import ant
+        from purerl.envs.mujoco.tasks import ant
         env = ant.make()
         state = env.reset(jax.random.key(0))[1]
         print(env.step(jax.random.key(0), state, jax.numpy.zeros(8))[0].shape)

@@ -16,9 +16,9 @@ from compiling import AS_USERS_DO
 from recorded import MODULES, assert_same, inject, record, vmapped_step
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco import ant, build, half_cheetah, host, native
+from purerl.envs.mujoco.engine.physics import EngineError
 from purerl.envs.mujoco.options import ASSETS, load_model
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.tasks import ant, build, half_cheetah, host, native
 
 ROOT = Path(__file__).parents[2]
 both_routes = pytest.mark.parametrize("route", ["native", "callback"])
@@ -217,7 +217,7 @@ def test_wrong_buffers_raise(target, operand):
 
 LOWER = """
 import hashlib, jax
-from purerl.envs.mujoco import ant
+from purerl.envs.mujoco.tasks import ant
 env = ant.make()
 key = jax.random.key(0)
 step = lambda key: env.step(key, env.reset(key)[1], jax.numpy.zeros(8))
@@ -246,7 +246,7 @@ def test_without_a_compiler_the_error_says_what_to_install(tmp_path):
         import sys
         sys.modules["ziglang"] = None
         import jax
-        from purerl.envs.mujoco import ant
+        from purerl.envs.mujoco.tasks import ant
         ant.make(route="native").reset(jax.random.key(0))
     """
     done = run_python(code, PATH="", CXX="", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
@@ -355,7 +355,7 @@ FORK = """
 import os, signal, warnings
 warnings.simplefilter("ignore")  # JAX warns of forks, and rightly: its own larger programs then wait for ever
 import jax, numpy as np
-from purerl.envs.mujoco import host
+from purerl.envs.mujoco.engine import c as host
 from purerl.envs.mujoco.options import load_model
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 model = load_model("half_cheetah.xml")

@@ -271,7 +271,7 @@ def test_where_health_ends(task, name, index, bounds, included):
             at = physics._replace(fields=physics.fields | {name: physics.fields[name].at[index].set(value)})
         else:
             at = physics._replace(**{name: jnp.asarray(getattr(physics, name)).at[index].set(value)})
-        return bool(ours.judge(ours.params, at, jnp.zeros(ours.model.nu))[1])
+        return bool(ours.reward_and_termination(ours.params, at, jnp.zeros(ours.model.nu))[1])
 
     for bound, outwards in zip(bounds, (-np.inf, np.inf), strict=True):
         if bound is None:

@@ -16,9 +16,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import purerl
 from purerl.config import ConfigError
-from purerl.envs.adapters import programs
-from purerl.envs.adapters.boundary import Actions
-from purerl.envs.adapters.to_gymnasium import to_gymnasium, to_gymnasium_vector
+from purerl.envs.adapters.to_gymnasium import compiled_env as programs
+from purerl.envs.adapters.to_gymnasium.env import to_gymnasium, to_gymnasium_vector
+from purerl.envs.adapters.to_gymnasium.io import Actions
 from purerl.envs.functional import functional_env
 from purerl.registry import ENVIRONMENTS
 

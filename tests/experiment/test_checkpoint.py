@@ -26,7 +26,8 @@ from purerl.experiment import checkpoint, directory, files
 from purerl.experiment.checkpoint import CheckpointError, SchemaError, newest_first, read_manifest, save
 from purerl.experiment.directory import RunDirectory, load_newest, read_record
 from purerl.experiment.program import Pieces, Program
-from purerl.train import make_driver, split_memory
+from purerl.health import split_replay
+from purerl.train import make_driver
 
 HERE = Path(__file__).parent
 PLACES = [(16, 1), (32, 2)]
@@ -412,11 +413,11 @@ class Nonsense(NamedTuple):
 NONSENSE = {
     "negative second moments": Nonsense(".nu", -1.0),
     "an update of number -1": Nonsense(".count", -1),
-    "a place beyond the ring": Nonsense(".memory.head", 10**6),
-    "a place before the ring": Nonsense(".memory.head", -5),
-    "more rows than the ring has": Nonsense(".memory.size", 2**31 - 1),
-    "fewer rows than none": Nonsense(".memory.size", -1),
-    "NaN in the memory": Nonsense(".memory.data", math.nan),
+    "a place beyond the ring": Nonsense(".replay.head", 10**6),
+    "a place before the ring": Nonsense(".replay.head", -5),
+    "more rows than the ring has": Nonsense(".replay.size", 2**31 - 1),
+    "fewer rows than none": Nonsense(".replay.size", -1),
+    "NaN in the memory": Nonsense(".replay.data", math.nan),
     "infinity in the environments": Nonsense(".env", math.inf),
     "NaN in the environments": Nonsense(".env", math.nan),
     "episodes that began in the future": Nonsense("time", -(2**31)),
@@ -471,7 +472,7 @@ def test_a_seed_of_nonsense_harms_no_other(name, warm, clean):
     assert other({k: arrays[k] for k in ("state", "tallies")}) == other(
         {k: clean[k] for k in ("state", "tallies")}
     )
-    learned = split_memory(arrays["state"].algo)[0]
+    learned = split_replay(arrays["state"].algo)[0]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learned))
 
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 import purerl
 from purerl.config import ConfigError
-from purerl.envs.adapters.gymnasium import from_gymnasium
+from purerl.envs.adapters.from_gymnasium import from_gymnasium
 from purerl.envs.functional import functional_env
 from purerl.experiment import cli
 from purerl.experiment.host import HOST_PIECE_STEPS
@@ -110,7 +110,7 @@ def run(algo, fields, seeds=2, **kwargs):
     ("algo", "fields"),
     [
         ("ppo", ON_POLICY | {"normalize_reward": True}),
-        ("recurrent_ppo", ON_POLICY | {"memory_size": 8}),
+        ("recurrent_ppo", ON_POLICY | {"rnn_size": 8}),
         ("sac", SAC),
     ],
     ids=["ppo", "recurrent_ppo", "sac"],
@@ -136,7 +136,7 @@ def test_every_transition_that_is_stored_happened():
     got = run("sac", SAC | {"eval_interval": 0}, env=from_gymnasium(Ladder))
     copies = [env for env in Ladder.made if env.steps]
     assert len(copies) == 4 and all(env.steps == 38 for env in copies)
-    memory = jax.tree.map(np.asarray, got.state.algo.memory)
+    memory = jax.tree.map(np.asarray, got.state.algo.replay)
     assert (memory.size == 76).all()
     for seed in range(2):
         rows = jax.tree.map(lambda leaf, seed=seed: leaf[seed].reshape(38, 2, -1), memory.data)
@@ -214,7 +214,7 @@ def test_a_run_goes_on_with_new_episodes(tmp_path, capsys):
     assert "gym:CartPole-v1 cannot be saved: its episodes begin anew" in " ".join(said.split())
     assert rest.steps.tolist() == [32, 64, 96] and np.isfinite(rest.metrics["pi/entropy"]).all()
     cfg, state = purerl.load(tmp_path / "run")
-    policy = purerl.make_policy(cfg, state, seed=1)
+    policy = purerl.make_policy(cfg, state, member=1)
     action, _ = policy.act(policy.init(2), jnp.zeros((2, 4)), jax.random.key(0))
     assert action.shape == (2,)
 

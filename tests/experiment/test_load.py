@@ -7,7 +7,7 @@ import pytest
 
 import purerl
 from purerl.experiment.loop import Loop
-from purerl.train import split_memory
+from purerl.health import split_replay
 
 PPO = dict(env="cartpole", total_timesteps=4_096, num_envs=4, num_steps=32, num_minibatches=4, num_epochs=3)
 PPO |= dict(log_interval=128, eval_interval=256, eval_episodes=2, hidden_sizes=(8,), learning_rate=0.1)
@@ -25,7 +25,7 @@ def seen(cfg, tmp_path_factory):
     finish_row = Loop._finish_row
 
     def spy(loop, snapshot):
-        kept.append((snapshot.step, jax.device_get(split_memory(snapshot.state.algo)[0])))
+        kept.append((snapshot.step, jax.device_get(split_replay(snapshot.state.algo)[0])))
         live.append(len(jax.live_arrays()))
         return finish_row(loop, snapshot)
 
@@ -71,7 +71,7 @@ def test_the_best_policy_acts_as_it_did(cfg, seen):
     then = run.state._replace(algo=jax.tree.map(jnp.asarray, kept[step]))
     obs = 3 * jax.random.normal(jax.random.key(5), (64, 4))
     now, before = (
-        purerl.make_policy(cfg, which, seed=1).act((), obs, jax.random.key(0))[0] for which in (state, then)
+        purerl.make_policy(cfg, which, member=1).act((), obs, jax.random.key(0))[0] for which in (state, then)
     )
     np.testing.assert_array_equal(now, before)
 

@@ -204,7 +204,8 @@ import json, sys
 import jax, jax.numpy as jnp
 import purerl
 from purerl.experiment.memory import make_plan
-from purerl.train import make_driver, split_memory
+from purerl.health import split_replay
+from purerl.train import make_driver
 
 seeds = 3
 cfg = purerl.make_config(
@@ -216,7 +217,7 @@ assert not jax.live_arrays() or sum(x.nbytes for x in jax.live_arrays()) < 1000,
 keys = jax.random.split(jax.random.key(0), seeds)
 jit = lambda function: jax.jit(jax.vmap(function, in_axes=(0, None, None)), donate_argnums=0)
 state = jax.jit(jax.vmap(driver.init, in_axes=(0, None)))(keys, {})
-best = jax.tree.map(jnp.copy, split_memory(state.algo)[0])
+best = jax.tree.map(jnp.copy, split_replay(state.algo)[0])
 state, _ = jit(lambda *args: driver.warmup(*args, 2))(state, jnp.int32(0), {})
 state, _ = jit(lambda *args: driver.chunk(*args, 2))(state, jnp.int32(64), {})
 jax.block_until_ready(state)

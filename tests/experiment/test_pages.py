@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from purerl.envs.mujoco import native
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.engine.physics import EngineError
 from purerl.experiment import pages
 from purerl.replay import ring
 

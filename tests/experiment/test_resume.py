@@ -728,8 +728,8 @@ def poison(snapshot, seeds, part):
     if part == "params":
         algo = algo._replace(learner=algo.learner._replace(params=jax.tree.map(ill, algo.learner.params)))
     else:
-        data = algo.memory.data
-        algo = algo._replace(memory=algo.memory._replace(data=data._replace(reward=ill(data.reward))))
+        data = algo.replay.data
+        algo = algo._replace(replay=algo.replay._replace(data=data._replace(reward=ill(data.reward))))
     return snapshot._replace(state=snapshot.state._replace(algo=algo))
 
 

@@ -102,16 +102,16 @@ def test_stops_at_a_return_that_every_seed_has_reached(cfg):
 
 def test_policies_of_a_run(finished, cfg):
     """`make_policy` picks one of many seeds, acts in the environment's units, and refuses a bad seed."""
-    policies = [purerl.make_policy(cfg, finished.state, seed=seed) for seed in range(3)]
+    policies = [purerl.make_policy(cfg, finished.state, member=seed) for seed in range(3)]
     obs = jax.random.normal(jax.random.key(1), (5, 3))
     actions = [policy.act(policy.init(5), obs, jax.random.key(0))[0] for policy in policies]
     assert actions[0].shape == (5, 1) and float(abs(actions[0]).max()) <= 2.0
     assert not np.allclose(actions[0], actions[1])
     for seed in (None, 3, -1):
         with pytest.raises(ValueError, match="seeds 0 to 2"):
-            purerl.make_policy(cfg, finished.state, seed=seed)
+            purerl.make_policy(cfg, finished.state, member=seed)
     single = jax.tree.map(lambda leaf: leaf[1], finished.state)
     policy = purerl.make_policy(cfg, single)
     assert (policy.act((), obs, None)[0] == actions[1]).all()
     with pytest.raises(ValueError, match="a single seed"):
-        purerl.make_policy(cfg, single, seed=0)
+        purerl.make_policy(cfg, single, member=0)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco import checked
+from purerl.envs.mujoco import user_task_checks
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env
 from purerl.types import Array, EnvFunctions, Key, PyTree
 
@@ -44,7 +44,7 @@ def mujoco_env(
 ) -> EnvFunctions:
     """The task that an MJCF file and a few pure JAX functions describe, for `make_train` and `run`.
 
-    The functions see one simulation, as `purerl.envs.mujoco.physics.Physics`: `physics.qpos [nq]`,
+    The functions see one simulation, as `purerl.envs.mujoco.engine.physics.Physics`: `physics.qpos [nq]`,
     `physics.qvel [nv]`, `physics.fields` and `physics.change`, float32, in MuJoCo's layout and units.
 
     Args:
@@ -80,7 +80,7 @@ def mujoco_env(
         if not callable(function) and (function is not None or argument == "reward"):
             raise ConfigError(argument, function, "it must be a function")
     model = _load(xml_file)
-    shapes = checked.shapes_of(model)
+    shapes = user_task_checks.shapes_of(model)
     if not callable(start):
         start = _start_near(model, start, options.reset_noise_scale)
     task = Task(
@@ -88,15 +88,17 @@ def mujoco_env(
         model=model,
         xml_file=Path(xml_file).expanduser().absolute(),  # never one of ours of the same name
         frame_skip=options.frame_skip,
-        params=jax.tree_util.tree_map_with_path(checked.float32, params),
-        fields=checked.names_of("fields", fields, shapes),
-        tracked=checked.names_of("tracked", tracked, shapes),
-        draw=checked.draw(start, model.nq, model.nv),
-        observe=checked.observe(observation or _positions_and_velocities),
-        judge=checked.judge(reward, terminated or (lambda params, physics: False)),
+        params=jax.tree_util.tree_map_with_path(user_task_checks.float32, params),
+        fields=user_task_checks.names_of("fields", fields, shapes),
+        tracked=user_task_checks.names_of("tracked", tracked, shapes),
+        draw=user_task_checks.draw(start, model.nq, model.nv),
+        observe=user_task_checks.observe(observation or _positions_and_velocities),
+        reward_and_termination=user_task_checks.reward_and_termination(
+            reward, terminated or (lambda params, physics: False)
+        ),
         camera=camera or {},
     )
-    checked.trace(task, shapes)
+    user_task_checks.trace(task, shapes)
     return make_env(task, how)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from purerl.config import ConfigError, did_you_mean, shorten
 
-ASSETS = Path(__file__).with_name("assets")
+ASSETS = Path(__file__).parents[0] / "assets"
 COUNTS = {
     "frame_skip": 1_000,
     "max_episode_steps": 2**31 - 1,

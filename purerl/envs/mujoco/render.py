@@ -22,7 +22,7 @@ from jax.core import Tracer
 
 from purerl.config import ConfigError, did_you_mean
 from purerl.envs.mujoco import opengl
-from purerl.envs.mujoco.physics import Physics
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.types import PyTree
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.envs.mujoco.lazily import where_needed
-from purerl.envs.mujoco.lean import lean
+from purerl.envs.masked_vmap import where_needed
+from purerl.envs.mujoco.engine.collision_pairs import lean
+from purerl.envs.mujoco.engine.physics import Engine, Physics
 from purerl.envs.mujoco.options import Setup, find_file
-from purerl.envs.mujoco.physics import Engine, Physics
 from purerl.envs.mujoco.render import make_render
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
@@ -41,7 +41,7 @@ class Task(NamedTuple):
     """`(params, key) -> (qpos [nq], qvel [nv])`, where an episode starts."""
     observe: Callable[[PyTree, Physics], Array]
     """`(params, physics) -> obs [O]` float32."""
-    judge: Callable[[PyTree, Physics, Array], tuple[Array, Array, Metrics]]
+    reward_and_termination: Callable[[PyTree, Physics, Array], tuple[Array, Array, Metrics]]
     """`(params, physics after the step, action) -> (reward, terminated, info)`."""
     camera: Mapping[str, Any] = MappingProxyType({})
     """Where pictures are taken from by default: fields of `mujoco.MjvCamera`."""
@@ -80,7 +80,7 @@ def make_env(task: Task, setup: Setup) -> EnvFunctions:
         del key  # the physics is deterministic
         params = split(params)
         physics = engine.step(state.physics, action, params.model)
-        reward, terminated, info = task.judge(params.task, physics, action)
+        reward, terminated, info = task.reward_and_termination(params.task, physics, action)
         # An infinite action makes a reward that is no number, even where the physics clamps it.
         diverged = physics.diverged | ~jnp.isfinite(reward)
         info = {name: jnp.where(diverged, 0.0, value) for name, value in info.items()}
@@ -137,13 +137,13 @@ def _make_engine(task: Task, setup: Setup) -> Engine:
     if setup.ls_iterations is not None:
         model.opt.ls_iterations = setup.ls_iterations
     if not on_c:
-        from purerl.envs.mujoco import mjx
+        from purerl.envs.mujoco.engine import mjx
 
         return mjx.make_engine(model, task.frame_skip, task.fields, task.tracked, setup.impl or "jax")
-    from purerl.envs.mujoco import host
+    from purerl.envs.mujoco.engine import c
 
     more = setup.num_threads, setup.route or "auto"
-    return host.make_engine(model, task.frame_skip, task.fields, task.tracked, *more)
+    return c.make_engine(model, task.frame_skip, task.fields, task.tracked, *more)
 
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:

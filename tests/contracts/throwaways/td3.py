@@ -67,7 +67,7 @@ class State(NamedTuple):
     """All that TD3 remembers."""
 
     learner: Learner
-    memory: ring.State
+    replay: ring.State
 
 
 def validate(cfg: TD3Config, spec: EnvSpec) -> None:
@@ -129,9 +129,9 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         params = {"pi": pi.init(key_pi, obs), "q": q.init(key_q, obs, action)}
         opt_state = {name: adam.init(part) for name, part in params.items()}
         learner = Learner(params, jax.tree.map(jnp.copy, params), opt_state)
-        return State(learner, off_policy.init_memory(spec, off_policy.capacity(cfg, cfg.buffer_size)))
+        return State(learner, off_policy.init_replay(spec, off_policy.capacity(cfg, cfg.buffer_size)))
 
-    def act(state: State, carry, obs, key, *, explore: bool):
+    def act(state: State, carry, obs, key, step, *, explore: bool):
         action = policy(state.learner.params, obs)
         if explore:
             noise = cfg.exploration_noise * jax.random.normal(key, action.shape)
@@ -139,16 +139,24 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return action, carry, ()
 
     def observe(state: State, transition) -> State:
-        return state._replace(memory=ring.add(state.memory, off_policy.rows(transition)))
+        return state._replace(replay=ring.add(state.replay, off_policy.rows(transition)))
 
     def update(state: State, transition, key, step):
         state = observe(state, transition)
         first = step // cfg.num_envs * cfg.updates_per_step
         counts = {"num_updates": cfg.updates_per_step, "batch_size": cfg.batch_size}
         learner, metrics = off_policy.replay_updates(
-            gradient_step, state.learner, state.memory, key, first, **counts
+            gradient_step, state.learner, state.replay, key, first, **counts
         )
-        return State(learner, state.memory), metrics
+        return State(learner, state.replay), metrics
 
     warmup_steps = -(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs
-    return Algorithm(init, lambda num_envs: (), act, observe, update, cfg.num_envs, 1, warmup_steps)
+    return Algorithm(
+        init=init,
+        act=act,
+        observe=observe,
+        update=update,
+        num_envs=cfg.num_envs,
+        num_steps=1,
+        warmup_steps=warmup_steps,
+    )

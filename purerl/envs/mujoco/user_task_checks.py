@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
-from purerl.envs.mujoco.physics import Physics
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.task import Task
 from purerl.types import Array, Key, Metrics, PyTree
 
@@ -77,8 +77,8 @@ def observe(observation: Callable[..., Any]) -> Callable[[PyTree, Physics], Arra
     return checked
 
 
-def judge(reward: Callable[..., Any], terminated: Callable[..., Any]) -> Callable[..., Any]:
-    """A `Task.judge` out of `reward(params, physics, action)` and `terminated(params, physics)`."""
+def reward_and_termination(reward: Callable[..., Any], terminated: Callable[..., Any]) -> Callable[..., Any]:
+    """Combine `reward(params, physics, action)` and `terminated(params, physics)`."""
     number = lambda array: array.ndim == 0 and (array.dtype == bool or _is_real(array))
     flag = lambda array: array.ndim == 0 and array.dtype == bool
     allowed = "it must be one real number, or a pair of it and a dict of such numbers"
@@ -110,7 +110,7 @@ def trace(task: Task, shapes: dict[str, tuple[int, ...]]) -> None:
     physics = Physics(like("qpos"), like("qvel"), fields, change, (), (), flag)
     jax.eval_shape(task.draw, task.params, jax.eval_shape(lambda: jax.random.key(0)))
     jax.eval_shape(task.observe, task.params, physics)
-    jax.eval_shape(task.judge, task.params, physics, like("ctrl"))
+    jax.eval_shape(task.reward_and_termination, task.params, physics, like("ctrl"))
 
 
 class _Named(dict):

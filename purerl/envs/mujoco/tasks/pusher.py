@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, find_body, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env
 from purerl.types import Array, EnvFunctions, Key, Metrics
 
@@ -57,7 +57,9 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         places = physics.fields["xpos"][bodies].reshape(-1)
         return jnp.concatenate([physics.qpos[:7], physics.qvel[:7], places])
 
-    def judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+    def reward_and_termination(
+        params: Params, physics: Physics, action: Array
+    ) -> tuple[Array, Array, Metrics]:
         tip, cylinder, goal = physics.fields["xpos"][bodies]
         info = {
             "reward_dist": -params.reward_dist_weight * jnp.linalg.norm(cylinder - goal),
@@ -76,7 +78,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=(),
         draw=_make_draw(model),
         observe=observe,
-        judge=judge,
+        reward_and_termination=reward_and_termination,
         camera={"trackbodyid": -1, "distance": 4.0},
     )
     return make_env(task, setup)

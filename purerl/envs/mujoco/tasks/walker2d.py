@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform
 from purerl.types import Array, EnvFunctions, Metrics
 
@@ -57,7 +57,9 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
     def observe(params: Params, physics: Physics) -> Array:
         return jnp.concatenate([physics.qpos[skipped:], jnp.clip(physics.qvel, -10.0, 10.0)])
 
-    def judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+    def reward_and_termination(
+        params: Params, physics: Physics, action: Array
+    ) -> tuple[Array, Array, Metrics]:
         x_velocity = physics.change["qpos"][0] / dt
         low_z, high_z = params.healthy_z_range
         low_angle, high_angle = params.healthy_angle_range
@@ -84,7 +86,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=("qpos",),
         draw=uniform(model),
         observe=observe,
-        judge=judge,
+        reward_and_termination=reward_and_termination,
         camera={"trackbodyid": 2, "distance": 4.0, "lookat": (0.0, 0.0, 1.15), "elevation": -20.0},
     )
     return make_env(task, setup)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform
 from purerl.types import Array, EnvFunctions, Metrics
 
@@ -46,7 +46,9 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
     def observe(params: Params, physics: Physics) -> Array:
         return jnp.concatenate([physics.qpos, physics.qvel])
 
-    def judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+    def reward_and_termination(
+        params: Params, physics: Physics, action: Array
+    ) -> tuple[Array, Array, Metrics]:
         terminated = jnp.abs(physics.qpos[1]) > MAX_ANGLE
         reward = (~terminated).astype(jnp.float32)
         return reward, terminated, {"reward_survive": reward}
@@ -61,7 +63,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=(),
         draw=uniform(model),
         observe=observe,
-        judge=judge,
+        reward_and_termination=reward_and_termination,
         camera={"trackbodyid": 0, "distance": 2.04},
     )
     return make_env(task, setup)

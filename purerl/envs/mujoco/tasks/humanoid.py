@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs.mujoco.humanoid_body import FIELDS, body_info, contact_cost, observe_body
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform
+from purerl.envs.mujoco.tasks.humanoid_body import FIELDS, body_info, contact_cost, observe_body
 from purerl.types import Array, EnvFunctions, Metrics
 
 
@@ -69,17 +69,19 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=("xipos",),
         draw=uniform(model),
         observe=lambda params, physics: observe_body(options, physics),
-        judge=_make_judge(options, model),
+        reward_and_termination=_make_reward_and_termination(options, model),
         camera={"trackbodyid": 1, "distance": 4.0, "lookat": (0.0, 0.0, 2.0), "elevation": -20.0},
     )
     return make_env(task, setup)
 
 
-def _make_judge(options: Options, model: Any):
+def _make_reward_and_termination(options: Options, model: Any):
     dt = model.opt.timestep * options.frame_skip
     share = (model.body_mass / model.body_mass.sum()).astype(np.float32)[:, None]
 
-    def judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+    def reward_and_termination(
+        params: Params, physics: Physics, action: Array
+    ) -> tuple[Array, Array, Metrics]:
         # Of the centre of mass of the whole body.
         x_velocity, y_velocity = jnp.sum(share * physics.change["xipos"], axis=0)[:2] / dt
         low, high = params.healthy_z_range
@@ -99,4 +101,4 @@ def _make_judge(options: Options, model: Any):
         reward = gain + (terms["reward_ctrl"] + terms["reward_contact"])
         return reward, ~healthy & options.terminate_when_unhealthy, body_info(physics) | info | terms
 
-    return judge
+    return reward_and_termination

@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
-from purerl.envs.mujoco.host import usable_cpus
-from purerl.envs.mujoco.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
+from purerl.envs.mujoco.engine.c import usable_cpus
+from purerl.envs.mujoco.engine.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
 from purerl.types import Array
 
 NEWTON_ITERATIONS = 100

@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from purerl.envs.mujoco.build import load_library
-from purerl.envs.mujoco.host import Plan, Route
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.engine.build import load_library
+from purerl.envs.mujoco.engine.c import Plan, Route
+from purerl.envs.mujoco.engine.physics import EngineError
 from purerl.types import Array
 
 STEP, RESET, ZEROS = "purerl_mujoco_step", "purerl_mujoco_reset", "purerl_zeros"

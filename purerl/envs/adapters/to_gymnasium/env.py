@@ -29,8 +29,16 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from purerl.config import ConfigError, count, did_you_mean, validate_value
-from purerl.envs.adapters.boundary import Actions, entropy, final_infos, masked, plain, reset_mask, row_seeds
-from purerl.envs.adapters.programs import Packed, programs_of, roots_of
+from purerl.envs.adapters.to_gymnasium.compiled_env import Packed, programs_of, roots_of
+from purerl.envs.adapters.to_gymnasium.io import (
+    Actions,
+    entropy,
+    final_infos,
+    masked,
+    plain,
+    reset_mask,
+    row_seeds,
+)
 from purerl.types import Env, PyTree
 
 FPS = 30

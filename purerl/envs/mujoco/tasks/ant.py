@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, find_body, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform_and_normal
 from purerl.types import Array, EnvFunctions, Metrics
 
@@ -66,7 +66,9 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=("xpos",),
         draw=uniform_and_normal(model),
         observe=_make_observe(options),
-        judge=_make_judge(options, body, model.opt.timestep * options.frame_skip),
+        reward_and_termination=_make_reward_and_termination(
+            options, body, model.opt.timestep * options.frame_skip
+        ),
         camera={"distance": 4.0},
     )
     return make_env(task, setup)
@@ -84,8 +86,10 @@ def _make_observe(options: Options):
     return observe
 
 
-def _make_judge(options: Options, body: int, dt: float):
-    def judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+def _make_reward_and_termination(options: Options, body: int, dt: float):
+    def reward_and_termination(
+        params: Params, physics: Physics, action: Array
+    ) -> tuple[Array, Array, Metrics]:
         x_velocity, y_velocity = physics.change["xpos"][body, :2] / dt
         low, high = params.healthy_z_range
         healthy = (low <= physics.qpos[2]) & (physics.qpos[2] <= high)
@@ -108,7 +112,7 @@ def _make_judge(options: Options, body: int, dt: float):
         reward = gain + (terms["reward_ctrl"] + terms["reward_contact"])
         return reward, terminated, info | terms
 
-    return judge
+    return reward_and_termination
 
 
 def _contact_forces(params: Params, physics: Physics) -> Array:

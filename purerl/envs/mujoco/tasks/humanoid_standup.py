@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from purerl.envs.mujoco.humanoid_body import FIELDS, body_info, contact_cost, observe_body
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform
+from purerl.envs.mujoco.tasks.humanoid_body import FIELDS, body_info, contact_cost, observe_body
 from purerl.types import Array, EnvFunctions, Metrics
 
 
@@ -55,7 +55,9 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
     model = load_model(options.xml_file)
     init_z = float(model.qpos0[2])
 
-    def judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+    def reward_and_termination(
+        params: Params, physics: Physics, action: Array
+    ) -> tuple[Array, Array, Metrics]:
         terms = {
             # By the physics step, not by the environment's: what Gymnasium has always paid.
             "reward_linup": physics.qpos[2] / model.opt.timestep,
@@ -76,7 +78,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=(),
         draw=uniform(model),
         observe=lambda params, physics: observe_body(options, physics),
-        judge=judge,
+        reward_and_termination=reward_and_termination,
         camera={"trackbodyid": 1, "distance": 4.0, "lookat": (0.0, 0.0, 0.8925), "elevation": -20.0},
     )
     return make_env(task, setup)

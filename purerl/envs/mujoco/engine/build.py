@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from purerl.envs.mujoco.physics import EngineError
+from purerl.envs.mujoco.engine.physics import EngineError
 
 SOURCE = Path(__file__).with_name("native.cc")
 FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC")

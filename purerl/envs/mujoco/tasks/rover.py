@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 
 from purerl.envs.mujoco.custom import mujoco_env
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import ASSETS, Setup, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.types import Array, EnvFunctions, Key, Metrics
 
 NUM_PILLARS, GRID, CELL, SPREAD = 8, 4, 1.25, 0.2

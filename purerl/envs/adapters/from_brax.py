@@ -19,7 +19,7 @@ from purerl.config import ConfigError, count, did_you_mean, validate_value
 from purerl.envs.adapters import shared
 from purerl.envs.adapters.shared import Timed
 from purerl.envs.functional import no_physics_engine
-from purerl.envs.mujoco.lazily import where_needed
+from purerl.envs.masked_vmap import where_needed
 from purerl.types import Array, EnvFunctions, PyTree
 
 RESET_SHARE = 32

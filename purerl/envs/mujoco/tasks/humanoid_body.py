@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from purerl.envs.mujoco.physics import Physics
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.types import Array, Metrics
 
 FIELDS = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "ten_length", "ten_velocity")

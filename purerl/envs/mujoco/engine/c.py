@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco.physics import Engine, EngineError, Physics, field_shapes
+from purerl.envs.mujoco.engine.physics import Engine, EngineError, Physics, field_shapes
 from purerl.types import Array
 
 
@@ -119,12 +119,12 @@ def make_engine(
 
 def _choose(plan: Plan, route: str) -> Route:
     """The route that `route` names, or the better of those that work here."""
-    from purerl.envs.mujoco import callback, native
+    from purerl.envs.mujoco.engine import callback, ffi
 
     if route == "callback":
         return callback.make_route(plan)
     try:
-        return native.make_route(plan)
+        return ffi.make_route(plan)
     except EngineError as error:
         if route == "native":
             raise

@@ -23,9 +23,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from purerl.envs.mujoco.build import load_mujoco
-from purerl.envs.mujoco.host import Plan, Route
-from purerl.envs.mujoco.physics import MAX_VALUE, EngineError
+from purerl.envs.mujoco.engine.build import load_mujoco
+from purerl.envs.mujoco.engine.c import Plan, Route
+from purerl.envs.mujoco.engine.physics import MAX_VALUE, EngineError
 from purerl.types import Array
 
 _in_engine = threading.local()

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from purerl.envs.mujoco.engine.physics import Physics
 from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
-from purerl.envs.mujoco.physics import Physics
 from purerl.envs.mujoco.task import Task, make_env, uniform_and_normal
 from purerl.types import Array, EnvFunctions, Metrics
 
@@ -55,7 +55,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         tracked=(),
         draw=uniform_and_normal(model),
         observe=_observe,
-        judge=_judge,
+        reward_and_termination=_reward_and_termination,
         camera={"trackbodyid": 0, "distance": 4.1225, "lookat": (0.0, 0.0, 0.12250000000000005)},
     )
     return make_env(task, setup)
@@ -69,7 +69,7 @@ def _observe(params: Params, physics: Physics) -> Array:
     return jnp.concatenate(parts)
 
 
-def _judge(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
+def _reward_and_termination(params: Params, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
     x, _, z = physics.fields["site_xpos"][0]
     terminated = z <= MIN_HEIGHT
     info = {

@@ -1,0 +1,1 @@
+"""Environments of purerl as Gymnasium environments."""

@@ -1,0 +1,1 @@
+"""Physics engines that fill the named fields a MuJoCo task reads."""
