@@ -39,7 +39,7 @@ Hyper = Mapping[str, Any]
 
 
 class Schedule(NamedTuple):
-    """How one seed's steps divide: warm-up, then `rows` rows of `iterations` updates each."""
+    """Division of a member's steps: warm-up, then `rows` rows of `iterations` updates each."""
 
     warmup_steps: int
     iteration_steps: int
@@ -58,8 +58,13 @@ class Schedule(NamedTuple):
         """Environment steps in all."""
         return self.warmup_steps + self.rows * self.row_steps
 
+    def rows_by(self, step: int) -> int:
+        """Return the number of rows that are complete by `step`; the warm-up, where there is one, is one."""
+        learned = step - self.warmup_steps
+        return 0 if learned < 0 else bool(self.warmup_steps) + learned // self.row_steps
+
     def evaluates_at(self, cfg: Config, step: Any) -> Any:
-        """Whether the row that ends at `step` passed a multiple of `eval_interval`, or is the last."""
+        """Return True if the row that ends at `step` passed a multiple of `eval_interval`, or is the last."""
         if cfg.eval_interval == 0:
             return False
         passed = step // cfg.eval_interval > (step - self.row_steps) // cfg.eval_interval
@@ -67,7 +72,7 @@ class Schedule(NamedTuple):
 
 
 def make_schedule(cfg: Config, algo: Algorithm) -> Schedule:
-    """The schedule of a run; totals are rounded up to whole rows."""
+    """Return the schedule of a run; totals are rounded up to whole rows."""
     iteration_steps = algo.num_envs * algo.num_steps
     wanted = max(cfg.total_timesteps - algo.warmup_steps, 1)
     iterations = -(-min(cfg.log_interval, wanted) // iteration_steps)
@@ -76,7 +81,7 @@ def make_schedule(cfg: Config, algo: Algorithm) -> Schedule:
 
 
 def rounding_note(cfg: Config, schedule: Schedule) -> str:
-    """What became of `total_timesteps`, in words."""
+    """Return the sentence that says how `total_timesteps` was rounded."""
     return (
         f"total_timesteps {cfg.total_timesteps:,} becomes {schedule.total_steps:,}: "
         f"{schedule.warmup_steps:,} of warm-up and {schedule.rows:,} rows of {schedule.row_steps:,} steps"
@@ -84,7 +89,7 @@ def rounding_note(cfg: Config, schedule: Schedule) -> str:
 
 
 class Streams(NamedTuple):
-    """Independent keys for each purpose, all from the seed's root key."""
+    """Independent keys for each purpose, all from a member's root key."""
 
     init: Key
     env: Key
@@ -94,7 +99,7 @@ class Streams(NamedTuple):
 
 
 def streams(root: Key) -> Streams:
-    """The keys of the seed with this root."""
+    """Return the keys of the member with this root."""
     return Streams(*(jax.random.fold_in(root, i) for i in range(len(Streams._fields))))
 
 
@@ -127,14 +132,16 @@ class Driver(NamedTuple):
     """With the real-valued fields of the config as they are."""
     make_algorithm: Callable[[Hyper], Algorithm]
     """With the real-valued fields of `hyper` in place."""
+    validate: Callable[[Hyper], None]
+    """Raise ConfigError unless the config with `hyper` in place is sound and fits the environment."""
     init: Callable[[Key, Hyper], TrainState]
     warming: Phase
     """Uniform actions, observed and not learned from."""
     training: Phase
-    warmup: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
-    """Iterations of the first `schedule.warmup_steps`."""
-    chunk: Callable[[TrainState, Array, Hyper, int], tuple[TrainState, Tallies]]
-    """Iterations of rollout and update. A member whose parameters are not finite at its end has diverged:
+    warmup: Callable[..., tuple[TrainState, Tallies]]
+    """`(state, step, hyper, iterations)`: iterations of the first `schedule.warmup_steps`."""
+    chunk: Callable[..., tuple[TrainState, Tallies]]
+    """`(state, step, hyper, iterations)`: rollouts and updates. A member whose parameters are not finite at its end has diverged:
     it falls back to those of the chunk's start, and never learns again."""
     evaluate: Callable[[TrainState, Array, Hyper], Tallies]
     """The policy on whole episodes; depends on nothing but its arguments."""
@@ -212,6 +219,7 @@ def make_driver(
         env=env,
         algo=facts,
         make_algorithm=make_algorithm,
+        validate=lambda hyper: validate(replace(cfg, hyper), spec),
         init=init,
         warming=warming,
         training=training,
@@ -242,7 +250,7 @@ def in_the_program(env: Env | HostEnv) -> Env:
 def make_train(
     cfg: Config, env: Env | None = None, networks: Mapping[str, Any] | None = None
 ) -> Callable[..., TrainOutput]:
-    """A whole training run of one seed as one pure function.
+    """Return a whole training run of one member as one pure function.
 
     `train(key, hyper=None)` returns a `TrainOutput`: the final state, and metrics with one row per
     log interval (the warm-up, where there is one, is the first). `hyper` overrides real-valued

@@ -3,10 +3,8 @@
     DIRECTORY/step-000000012000/arrays.bin      every array, one after the other, little-endian
                                 manifest.json   name, type, shape and SHA-256 of each; versions; a record
 
-A checkpoint is written under another name, synced to the disk and then renamed. What is read is data
-and nothing but data: names, types, shapes and sizes are those that the reader expects, and are
-compared with the manifest before a byte is allocated. The arrays are streamed in both directions, so
-that saving a replay memory of gigabytes needs no second copy of it.
+A checkpoint is written under another name, synced to the disk and then renamed. The arrays are streamed in
+both directions, so that saving a replay buffer of gigabytes needs no second copy of it.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,53 +27,24 @@ import numpy as np
 
 import purerl
 from purerl.config import shorten
-from purerl.experiment.files import (
+from purerl.experiment.atomic import sync_directory
+from purerl.experiment.untrusted import (
+    FORMAT,
+    ITEM_BYTES,
+    CheckpointError,
     DamagedFile,
-    one_line,
+    Manifest,
+    SchemaError,
     open_regular,
-    read_sealed,
-    sync_directory,
     write_sealed,
 )
 from purerl.types import PyTree
 
-FORMAT = 1
-"""Version of the layout on disk. A reader refuses newer ones."""
 BLOCK = 16 * 2**20
 """Bytes that are hashed and written at a time."""
 NAME = re.compile("step-[0-9]{12}")
-NUMBERS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-NUMBERS += ("bfloat16", "float16", "float32", "float64")
 KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
-"""The types of keys, and what `jax.random.key` calls their implementations."""
-ITEM_BYTES = {name: jnp.dtype(name).itemsize for name in NUMBERS}
-ITEM_BYTES |= {"key<fry>": 8, "key<rbg>": 16, "key<urbg>": 16}
-"""The types of arrays that can be stored."""
-MAX_NDIM, MAX_SIZE = 32, 2**48
-"""Of an array: so that its bytes are quickly worked out."""
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be written, or is damaged. The message, one line, says which, and why."""
-
-    def __init__(self, message: str):
-        super().__init__(one_line(message))
-
-
-class SchemaError(CheckpointError):
-    """A sound checkpoint of something else: another configuration, or another version of the code."""
-
-
-class Manifest(NamedTuple):
-    """What is known of a checkpoint without reading its arrays."""
-
-    path: Path
-    step: int
-    record: dict[str, Any]
-    """What `save` was given."""
-    versions: dict[str, str]
-    arrays: list[dict[str, Any]]
-    """`name`, `dtype`, `shape` and `sha256` of each, in the order of the file."""
+"""Types of keys, and the names of their implementations."""
 
 
 def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], keep: int = 2) -> Path:
@@ -87,11 +56,11 @@ def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], ke
         directory: where checkpoints are; made if missing.
         step: orders the checkpoints.
         tree: arrays and typed keys, on any device.
-        record: JSON-ready values to be found in the manifest.
-        keep: how many stay; two, so that one can be damaged.
+        record: JSON-ready values for the manifest.
+        keep: number of checkpoints that stay; two, so that one can be damaged.
 
     Raises:
-        CheckpointError: if it cannot be written. Nothing that was there before is lost then.
+        CheckpointError: if it cannot be written; earlier checkpoints are kept then.
     """
     path = directory / f"step-{step:012d}"
     temporary = directory / f".tmp-{path.name}-{os.getpid()}"
@@ -114,7 +83,7 @@ def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], ke
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """The checkpoints in `directory` by their names, complete or not. Raises CheckpointError."""
+    """Return the checkpoints in `directory`, by name, complete or not. Raises CheckpointError."""
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -125,7 +94,7 @@ def newest_first(directory: Path) -> list[Path]:
 
 
 def clean(directory: Path) -> None:
-    """Remove what an interrupted `save` left. Only for the one who holds the run's lock.
+    """Remove the remains of an interrupted `save`. Needs the run's lock.
 
     If it was about to replace the newest checkpoint, that one has its name again.
     """
@@ -137,40 +106,18 @@ def clean(directory: Path) -> None:
         shutil.rmtree(entry, ignore_errors=True)  # which follows no link
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of the checkpoint at `path`, its own checksum verified.
-
-    Raises CheckpointError if it is damaged, SchemaError if a newer purerl wrote it.
-    """
-    try:
-        if path.is_symlink():
-            raise DamagedFile(f"{path} is a link")
-        values = read_sealed(path / "manifest.json")
-        if type(values.get("format")) is not int or values["format"] < 1:
-            raise DamagedFile(f"{path} has no format version")
-        if values["format"] > FORMAT:
-            known = f"purerl {purerl.__version__} reads up to {FORMAT}"
-            writer = shorten(str(values.get("versions")))
-            raise SchemaError(f"{path} has format {values['format']}, written by {writer}; {known}")
-        if not _is_well_formed(values):
-            raise DamagedFile(f"{path / 'manifest.json'} does not hold what a manifest holds")
-    except (OSError, DamagedFile) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}") from error
-    return Manifest(path, *(values[name] for name in Manifest._fields[1:]))
-
-
 def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
-    """The arrays of a checkpoint, in the structure of `like`.
+    """Read the arrays of a checkpoint in the structure of `like`.
 
     Args:
-        manifest: from `read_manifest`.
-        like: what was saved, as arrays, keys or `jax.ShapeDtypeStruct`s.
-        partly: `like` may lack some of it; what it has is found by its name.
+        manifest: from `untrusted.read_manifest`.
+        like: arrays, keys or `jax.ShapeDtypeStruct`s.
+        partly: `like` may lack some of the arrays; those it has are found by name.
 
     Raises:
         SchemaError: if an array is missing, too many, or has another type or shape, before anything
             is allocated.
-        CheckpointError: if the file is not what was written.
+        CheckpointError: if the file is not as it was written.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     wanted = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
@@ -217,13 +164,13 @@ def _write_arrays(path: Path, tree: PyTree) -> list[dict[str, Any]]:
 
 
 def _bytes_of(leaf: Any) -> np.ndarray:
-    """`leaf` as uint8 `[bytes]`, without a copy where it lies in this machine's memory."""
+    """Return `leaf` as uint8 `[bytes]`, without a copy where it lies in this machine's memory."""
     data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
 def _read_arrays(manifest: Manifest, wanted: Mapping[str, Any]) -> Iterator[tuple[str, jax.Array]]:
-    """Every array of `wanted`, its checksum verified; the others are passed over."""
+    """Yield every array of `wanted`, its checksum verified; skip the others."""
     sizes = {entry["name"]: _size_of(entry) for entry in manifest.arrays}
     with open_regular(manifest.path / "arrays.bin") as file:
         written, found = sum(sizes.values()), os.fstat(file.fileno()).st_size
@@ -250,10 +197,8 @@ def _read_arrays(manifest: Manifest, wanted: Mapping[str, Any]) -> Iterator[tupl
 
 def _leaf_of(content: np.ndarray, like: Any) -> jax.Array:
     data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
-    # A byte that is neither 0 nor 1 is no bool.
     values = content != 0 if data.dtype == np.bool_ else content.view(data.dtype)
-    # Waited for, so that there is one copy beside the file's at a time; none that shares its memory, which
-    # a program could not take over.
+    # Waited for, so that one copy exists at a time; not aliased, because a program could not donate it.
     array = jax.device_put(values.reshape(data.shape), may_alias=False).block_until_ready()
     return jax.random.wrap_key_data(array, impl=KEYS[str(like.dtype)]) if _is_key(like) else array
 
@@ -263,33 +208,12 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _size_of(entry: Mapping[str, Any]) -> int:
-    """Bytes of one array, from its type and shape."""
+    """Return the bytes of one array, from its type and shape."""
     return math.prod(entry["shape"]) * ITEM_BYTES[entry["dtype"]]
 
 
-def _is_well_formed(manifest: dict[str, Any]) -> bool:
-    kinds = {"step": int, "record": dict, "versions": dict, "arrays": list}
-    if any(type(manifest.get(name)) is not kind for name, kind in kinds.items()):
-        return False
-    arrays = manifest["arrays"]
-    return all(map(_is_entry, arrays)) and len({entry["name"] for entry in arrays}) == len(arrays)
-
-
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and entry.keys() == {"name", "dtype", "shape", "sha256"}
-        and isinstance(entry["name"], str)
-        and isinstance(entry["dtype"], str)
-        and entry["dtype"] in ITEM_BYTES
-        and isinstance(entry["shape"], list)
-        and len(entry["shape"]) <= MAX_NDIM
-        and all(type(size) is int and 0 <= size <= MAX_SIZE for size in entry["shape"])
-    )
-
-
 def _give_name(new: Path, path: Path) -> None:
-    """Rename `new` to `path`. What has that name loses it just before, and has it again if this fails."""
+    """Rename `new` to `path`, replacing what is there; restore the old one on failure."""
     old = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
     there = os.path.lexists(path)
     if there:
@@ -304,15 +228,15 @@ def _give_name(new: Path, path: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    """Remove a checkpoint; first its name, so that no half of it can be taken for a whole."""
+    """Remove a checkpoint, its name first, so that a half of it never looks whole."""
     gone = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
-    with suppress(OSError):  # what was saved is saved, and the next time this is tried again
+    with suppress(OSError):  # tried again at the next save
         os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 
 def _versions() -> dict[str, str]:
-    """What an exact continuation depends on."""
+    """Return the versions that an exact continuation depends on."""
     device = jax.devices()[0]
     return {
         "purerl": purerl.__version__,

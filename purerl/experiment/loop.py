@@ -1,4 +1,4 @@
-"""The host's side of a run: piece after piece, a log at the end of every row, a checkpoint when due."""
+"""The loop on the host: piece after piece, a log at the end of every row, a checkpoint when due."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ import time
 
 import numpy as np
 
-from purerl.experiment.checkpoint import CheckpointError
-from purerl.experiment.console import Display
-from purerl.experiment.directory import RunDirectory
-from purerl.experiment.interrupts import Interrupted, Interrupts
-from purerl.experiment.program import Program, Snapshot
+from purerl.experiment.display import Display
+from purerl.experiment.population import Population, Snapshot
+from purerl.experiment.signals import Interrupted, Interrupts
+from purerl.experiment.store import Store
+from purerl.experiment.untrusted import CheckpointError
 
 Row = dict[str, np.ndarray]
 """One row of metrics, each `[S]`; also `epoch`, `step` and `time`."""
 
 
 class Loop:
-    """Takes a run to its end.
+    """The course of a run from a snapshot to its end.
 
     Args:
-        program: the compiled pieces.
-        directory: where to log and to save; None for nowhere.
-        display: what a person sees.
-        interrupts: who may want an early end.
+        population: the compiled functions.
+        store: for logs and checkpoints; None writes nothing.
+        display: shows progress.
+        interrupts: holds a signal that asks for an early end.
         rows: those that are logged already.
         stop_at_return: see `purerl.run`.
     """
 
     def __init__(
         self,
-        program: Program,
-        directory: RunDirectory | None,
+        population: Population,
+        store: Store | None,
         display: Display,
         interrupts: Interrupts,
         rows: list[Row],
         stop_at_return: float | None,
     ):
-        self._program, self._directory, self._display = program, directory, display
+        self._population, self.store, self._display = population, store, display
         self._interrupts, self._stop_at_return = interrupts, stop_at_return
         self.rows = rows
         self.latest: Row = {}
         """The last known value of each metric."""
-        self.headline = "eval/return" if program.cfg.eval_interval else "episode/return"
+        self.headline = "eval/return" if population.cfg.eval_interval else "episode/return"
         for row in rows:
             self._remember(row)
 
     def train(self, snapshot: Snapshot) -> Snapshot:
         """Go on from `snapshot`, whose arrays are donated, to the end of the run.
 
-        Whatever goes wrong, what is trained by then is saved, if it can be.
+        After any failure the newest state is saved, if it can be.
 
         Raises:
             Interrupted: after a signal, once the run is saved.
@@ -62,13 +62,13 @@ class Loop:
         self._display.step(snapshot.step)
         try:
             while not (self._interrupts.pending or self._is_over(snapshot)):
-                if self._program.has_row(snapshot):
+                if self._population.has_row(snapshot):
                     snapshot = self._finish_row(snapshot)
                 else:
-                    trained = self._program.advance(snapshot)
+                    trained = self._population.advance(snapshot)
                     snapshot = trained._replace(elapsed=time.monotonic() - began)
                     self._show(snapshot)
-                if snapshot.step >= due and not self._program.has_row(snapshot):
+                if snapshot.step >= due and not self._population.has_row(snapshot):
                     due = self._next_due(snapshot.step)
                     self._save_or_warn(snapshot)
         except Exception:
@@ -81,28 +81,25 @@ class Loop:
         return snapshot
 
     def _next_due(self, step: int) -> float:
-        """The step after `step` from which on a checkpoint is due."""
-        interval = self._program.cfg.checkpoint_interval
+        """Return the step after `step` from which on a checkpoint is due."""
+        interval = self._population.cfg.checkpoint_interval
         return (step // interval + 1) * interval if interval else math.inf
 
     def _is_over(self, snapshot: Snapshot) -> bool:
-        """Whether nothing is left to do: at the end, or once every seed has diverged or is good enough."""
-        if self._program.is_done(snapshot):
+        """Return True at the end, or once every member has diverged or reached the wanted return."""
+        if self._population.is_done(snapshot):
             return True
-        if self._program.has_row(snapshot) or not self.latest:
+        if self._population.has_row(snapshot) or not self.latest:
             return False
         enough = np.inf if self._stop_at_return is None else self._stop_at_return
         return bool(((self.latest["seed/diverged"] > 0) | (self.latest[self.headline] >= enough)).all())
 
     def _finish_row(self, snapshot: Snapshot) -> Snapshot:
-        finished, row = self._program.finish_row(snapshot)
-        seeds = self._program.seeds
+        finished, row = self._population.finish_row(snapshot)
         facts = {"epoch": finished.rows, "step": finished.step, "time": finished.elapsed}
-        row = {name: np.full(seeds, value) for name, value in facts.items()} | row
-        if self._directory:
-            self._directory.log(
-                [{n: v[i].item() for n, v in row.items()} | {"seed": i} for i in range(seeds)]
-            )
+        row = {name: np.full(self._population.members.size, value) for name, value in facts.items()} | row
+        if self.store:
+            self.store.log(row)
         self.rows.append(row)
         self._remember(row)
         self._display.row(finished.step, self.latest)  # after the logs: what is shown is on disk
@@ -115,20 +112,18 @@ class Loop:
     def _show(self, snapshot: Snapshot) -> None:
         self._display.step(snapshot.step)
         diverged_at = np.asarray(snapshot.state.diverged_at)
-        for seed in np.flatnonzero(diverged_at == snapshot.step):
-            what = "is no longer finite; the seed stays as it was before, the others go on"
-            self._display.say(f"seed {seed} has diverged by step {snapshot.step:,}: what it learned {what}")
+        for name in np.array(self._population.members.names)[diverged_at == snapshot.step]:
+            what = "its parameters are no longer finite; it stays as it was before, the others go on"
+            self._display.say(f"{name} has diverged by step {snapshot.step:,}: {what}")
 
     def _interrupted(self, snapshot: Snapshot) -> Interrupted:
         number = self._interrupts.pending or 0
-        where = (
-            f"saved at step {snapshot.step:,} in {self._directory.path}" if self._directory else "not saved"
-        )
+        where = f"saved at step {snapshot.step:,} in {self.store.path}" if self.store else "not saved"
         return Interrupted(number, f"{signal.Signals(number).name}: {where}")
 
     def _save(self, snapshot: Snapshot) -> None:
-        if self._directory:
-            self._directory.save(snapshot)
+        if self.store:
+            self.store.save(snapshot)
 
     def _save_or_warn(self, snapshot: Snapshot) -> None:
         try:

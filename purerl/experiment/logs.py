@@ -1,4 +1,4 @@
-"""One directory per seed: `config.json`, `progress.txt` and `metrics.jsonl`."""
+"""Logs of a member: `config.json`, `progress.txt` and `metrics.jsonl` in a directory of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from purerl.experiment.files import DamagedFile, read_lines, write_json, write_whole
+from purerl.experiment.atomic import write_json, write_whole
+from purerl.experiment.untrusted import DamagedFile, read_lines
 
 SPINNING_UP = {
     "epoch": "Epoch",
@@ -37,14 +38,13 @@ SPINNING_UP = {
 """The column of progress.txt that each metric feeds; a metric not named here keeps its own name."""
 
 
-class SeedLog:
-    """The files of one seed. Every row is written and flushed as a whole line.
+class MemberLog:
+    """The files of one member. Every row is written and flushed as a whole line.
 
     Args:
         directory: made if it is missing.
-        config: what `config.json` holds.
-        rows: how many rows that are already there stay; what follows them is cut off, and new rows
-            are appended.
+        config: the contents of `config.json`.
+        rows: number of existing rows that stay; later ones are cut off, and new rows are appended.
 
     Raises:
         DamagedFile: if there are fewer rows than that, or something else.
@@ -73,14 +73,14 @@ class SeedLog:
         self._metrics.flush()
 
     def sync(self) -> None:
-        """Make every row so far last, whatever happens to the machine."""
+        """Sync every row so far to the disk."""
         os.fsync(self._progress.fileno())
         os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
         """Close both files."""
         for file in (self._progress, self._metrics):
-            with suppress(OSError):  # a row that could not be written: `write` has said so
+            with suppress(OSError):  # `write` has reported it
                 file.close()
 
 
@@ -97,11 +97,11 @@ def _row_of(line: str) -> dict[str, float | None]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is no row of metrics: {error}") from error
+        raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is not a row of metrics: {error}") from error
     if not isinstance(row, dict) or any(
         type(value) not in (int, float, type(None)) for value in row.values()
     ):
-        raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is no row of metrics")
+        raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is not a row of metrics")
     return row
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ PACE_SECONDS = 60.0
 
 
 class Display(AbstractContextManager):
-    """Shows one run. All step counts are per seed; rates are summed over seeds.
+    """The display of one run. All step counts are per member; rates are summed over members.
 
     Args:
         title: what runs.
-        total_steps: environment steps per seed.
-        num_seeds: seeds trained side by side.
+        total_steps: environment steps per member.
+        num_members: members trained side by side.
         enabled: False shows nothing at all.
     """
 
-    def __init__(self, title: str, total_steps: int, num_seeds: int, enabled: bool = True):
-        self._title, self._total, self._seeds, self._enabled = title, total_steps, num_seeds, enabled
+    def __init__(self, title: str, total_steps: int, num_members: int, enabled: bool = True):
+        self._title, self._total, self._members, self._enabled = title, total_steps, num_members, enabled
         self._console = Console(file=sys.stderr if enabled else None, quiet=not enabled, highlight=False)
         self._live = self._console.is_terminal and enabled
         self._bar = Progress(
@@ -54,21 +54,21 @@ class Display(AbstractContextManager):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Take the bar away, whatever happened."""
+        """Remove the bar."""
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(text, soft_wrap=True, markup=False)  # a directory may be named [/x]
 
     def phase(self, text: str) -> None:
-        """What is going on before the first step."""
+        """Show a stage before the first step."""
         self._bar.update(self._task, facts=text)
         if not self._live:
             self.say(f"{self._title}: {text}")
 
     def step(self, step: int) -> None:
-        """The run has reached `step` environment steps per seed; the first call starts the clock."""
+        """Show that the run has reached `step`; the first call starts the clock."""
         now = time.monotonic()
         self._recent.append((now, step))
         while now - self._recent[0][0] > PACE_SECONDS and len(self._recent) > 2:
@@ -80,7 +80,7 @@ class Display(AbstractContextManager):
             self._printed = now
 
     def row(self, step: int, latest: Mapping[str, np.ndarray]) -> None:
-        """A row of metrics is finished; `latest` holds the last known value of each, `[S]`."""
+        """Show a finished row of metrics; `latest` holds the last known value of each, `[S]`."""
         shown = {"return": "episode/return", "evaluation": "eval/return"}
         known = {label: latest[name] for label, name in shown.items() if name in latest}
         self._returns = "  ".join(f"{label} {spread(value)}" for label, value in known.items())
@@ -93,11 +93,11 @@ class Display(AbstractContextManager):
             return self._returns
         pace = (last - first) / (now - then)
         left = timedelta(seconds=round((self._total - last) / pace))
-        return "  ".join(filter(None, (f"{pace * self._seeds:,.0f} steps/s", self._returns, f"ETA {left}")))
+        return "  ".join(filter(None, (f"{pace * self._members:,.0f} steps/s", self._returns, f"ETA {left}")))
 
 
 def spread(values: np.ndarray) -> str:
-    """Mean and standard deviation over the seeds that have a value."""
+    """Return mean and standard deviation over the members that have a value."""
     known = values[np.isfinite(values)]
     if not known.size:
         return "-"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for a clean end, the second ends at once."""
+"""Ctrl-C and SIGTERM: the first requests a clean end, the second ends at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run ended early because it was asked to. What was trained is in its newest checkpoint."""
+    """The early end of a run after a signal; its newest checkpoint holds all that was trained."""
 
     def __init__(self, signum: int, message: str):
         self.signum = signum
@@ -20,29 +20,26 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts(AbstractContextManager):
-    """Notes the first signal, for whoever asks `pending`; the second is a KeyboardInterrupt.
-
-    Only the main thread gets signals; in any other this does nothing.
-    """
+    """The first signal, in `pending`; the second raises KeyboardInterrupt. Main thread only."""
 
     def __init__(self):
         self.pending: int | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        """Take over the signals."""
+        """Take over the signals that are not ignored."""
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
             self._previous = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give them back to whoever had them."""
+        """Restore the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: that of a library, which Python lacks
 
     def check(self) -> None:
-        """Raises Interrupted if an end was asked for. For where there is nothing to save yet."""
+        """Raise Interrupted after a signal, while there is nothing to save yet."""
         if self.pending:
             raise Interrupted(self.pending, f"{signal.Signals(self.pending).name}: nothing to save yet")
 
@@ -53,24 +50,22 @@ class Interrupts(AbstractContextManager):
 
 
 class SecondEndsAtOnce(AbstractContextManager):
-    """Ends the process at the second signal, even while the main thread is deep in compiled code.
+    """A watch that ends the process at the second signal, even while compiled code runs; for commands.
 
-    Python runs a signal's handler only between two of its own instructions, which a compilation
-    keeps waiting for seconds. The wake-up pipe is written by the signal itself; a thread reads it.
-    For commands, whose process is theirs to end; the main thread only.
+    Python runs a signal's handler only between two of its own instructions, and a compilation delays it
+    for seconds. The wake-up pipe is written by the signal itself; a thread reads it.
     """
 
     def __enter__(self) -> SecondEndsAtOnce:
-        """Start to watch."""
-        self._reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        self._previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        self._writer = writer
+        """Start the watch."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop watching."""
+        """Stop the watch."""
         signal.set_wakeup_fd(self._previous)
         os.close(self._writer)  # the watcher reads the end of the pipe, and ends
 

@@ -1,0 +1,223 @@
+"""Training on environments that step in Python, between the driver's jitted `plan`, `act` and `learn`.
+
+Keys and order of work are those of environments inside the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import evaluate as evaluation
+from purerl import metrics, rollout
+from purerl.experiment.members import Members
+from purerl.experiment.population import Best, Pieces, Programs, hyper_axes, keep_best, over_members
+from purerl.health import settle, split_replay
+from purerl.metrics import Tallies
+from purerl.rollout import Episodes, VectorState, env_action
+from purerl.train import Driver, Phase, evaluated, evaluation_key, streams
+from purerl.types import Array, EnvFunctions, HostEnv, Key, PyTree, TrainState, Transition
+
+PYTHON_PIECE_STEPS = 1_000
+"""`PIECE_STEPS` of environments that are slow."""
+MAX_SEED = 2**31 - 1
+
+
+def outline(env: HostEnv) -> EnvFunctions:
+    """Return functions with the shapes of `env`, all of whose values are zeros: to plan a run."""
+    space = env.observation_space
+    obs = jnp.zeros(space.shape, space.dtype)
+
+    def reset(key: Key, params: PyTree = None, needed: Array | bool = True):
+        return obs, ()
+
+    def step(key: Key, state: PyTree, action: Array, params: PyTree = None):
+        return obs, (), jnp.float32(0), jnp.bool_(False), jnp.bool_(False), {}
+
+    return EnvFunctions(env.name, reset, step, space, env.action_space, env.max_episode_steps)
+
+
+class Vector:
+    """Environments of all members, `[S, N]` of them, made when they are first needed."""
+
+    def __init__(self, env: HostEnv, members: int, num_envs: int, evaluation: bool):
+        self._make = lambda: env.make_vector(members * num_envs, evaluation)
+        self._shape, self._vector = (members, num_envs), None
+        self._draw = jax.jit(jax.vmap(lambda key: jax.random.randint(key, (num_envs,), 0, MAX_SEED)))
+
+    def reset(self, keys: Key) -> np.ndarray:
+        """Begin new episodes everywhere, from a key of each member `[S]`: observations `[S, N, O]`."""
+        self._vector = self._vector or self._make()
+        return self._grouped(self._vector.reset(np.asarray(self._draw(keys)).ravel().tolist()))
+
+    def step(self, obs: np.ndarray, action: Array) -> tuple[np.ndarray, ...]:
+        """Step with `action [S, N, A]` at `obs [S, N, O]`, without a reset.
+
+        Returns:
+            `(next_obs, reward, terminated, truncated, broken)`, contained as a rollout's are.
+        """
+        assert self._vector
+        flat = np.asarray(action).reshape(-1, *action.shape[2:])
+        next_obs, reward, terminated, truncated = map(self._grouped, self._vector.step(flat))
+        broken = np.zeros(self._shape, np.float32)
+        if not (np.isfinite(reward).all() and np.isfinite(next_obs).all()):
+            contained = jax.vmap(rollout.contain)(*map(jnp.asarray, (obs, next_obs, reward, terminated)))
+            next_obs, reward, terminated, broken = map(np.array, contained)
+        return next_obs, reward, terminated, truncated, broken
+
+    def restart(self, ended: np.ndarray) -> np.ndarray:
+        """Begin new episodes where `ended [S, N]`; return the observations of all, `[S, N, O]`."""
+        assert self._vector
+        return self._grouped(self._vector.restart(ended.ravel()))
+
+    def close(self) -> None:
+        """Close the environments, if they were made."""
+        if self._vector:
+            self._vector.close()
+
+    def _grouped(self, rows: np.ndarray) -> np.ndarray:
+        return rows.reshape(*self._shape, *rows.shape[1:])
+
+
+def replace_steps(
+    programs: Programs, driver: Driver, env: HostEnv, members: Members, pieces: Pieces
+) -> Programs:
+    """Return `programs` with those that step environments replaced by loops over `env` in Python.
+
+    Args:
+        programs: of the `outline` of `env`.
+        driver: likewise.
+        env: steps in Python.
+        members: of the run.
+        pieces: iterations per call.
+    """
+    cfg, algo, iteration_steps = driver.cfg, driver.algo, driver.schedule.iteration_steps
+    axes = hyper_axes(jax.eval_shape(lambda: members.hyper(cfg)))
+    trained = Vector(env, members.size, algo.num_envs, evaluation=False)
+    evaluating = Vector(env, members.size, cfg.eval_episodes, evaluation=True)
+
+    def mapped(function: Callable[..., Any], *in_axes: Any, donate: tuple[int, ...] = ()):
+        return jax.jit(over_members(function, in_axes, members.size), donate_argnums=donate)
+
+    def iterate(phase: Phase, iterations: int) -> Callable[..., Any]:
+        """Return `(state, tallies, step, hyper) -> (state, tallies)`: rollouts, each learned from."""
+
+        def plan_one(root: Key, step: Array) -> tuple[Key, Key]:
+            key_rollout, key_update = phase.plan(root, step)
+            return rollout.step_keys(key_rollout, algo.num_steps, algo.num_envs).act, key_update
+
+        def act_one(learned, carry, obs, keys, t, step, hyper):
+            action, carry, extras = phase.act(learned, carry, obs, keys[t], step, hyper)
+            return action, env_action(driver.env.action_space, action), carry, extras
+
+        def learn_one(state: TrainState, tallies: Tallies, seen: Any, key: Key, step: Array, hyper: Any):
+            transition, episodes = seen
+            learned, report = phase.learn(state.algo, transition, key, step, hyper)
+            report = {name: value[None] for name, value in report.items()}
+            after = state._replace(algo=learned)
+            state, more = settle(state, after, episodes, report, step + iteration_steps)
+            return state, metrics.merge(tallies, more)
+
+        plan = mapped(plan_one, 0, None)
+        act = mapped(act_one, 0, 0, 0, 0, None, None, axes)
+        learn = mapped(learn_one, 0, 0, 0, 0, None, axes, donate=(0, 1))
+
+        def run(state: TrainState, tallies: Tallies, step: Array, hyper: Any):
+            for i in range(iterations):
+                now = step + i * iteration_steps
+                keys, key_update = plan(state.key, now)
+                state, seen = unroll(partial(act, split_replay(state.algo)[0]), state, keys, now, hyper)
+                state, tallies = learn(state, tallies, seen, key_update, now, hyper)
+            return state, tallies
+
+        return run
+
+    def unroll(act: Callable[..., Any], state: TrainState, keys: Key, step: Array, hyper: Any):
+        """Step all environments T times: the state, and `(Transition, Episodes)` `[S, T, N, ...]`."""
+        on_host: Any = VectorState  # NumPy arrays in the places of JAX's
+        vector, carry = on_host((), *map(np.asarray, state.env[1:])), state.carry
+        rows: list[Any] = []
+        for t in range(algo.num_steps):
+            action, command, carry, extras = act(carry, vector.obs, keys, t, step, hyper)
+            next_obs, reward, terminated, truncated, broken = trained.step(vector.obs, command)
+            ended = terminated | truncated
+            episodes, returns, lengths = rollout.count_step(vector, reward, ended, broken, np.where)
+            transition = vector.obs, action, reward, next_obs, terminated, truncated, extras
+            rows.append((transition, tuple(episodes)))
+            vector = on_host((), trained.restart(ended), returns, lengths)
+            carry = _cleared(ended, carry) if ended.any() else carry
+        transition, episodes = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *rows)
+        state = state._replace(env=jax.tree.map(jnp.asarray, vector), carry=carry)
+        return state, (Transition(*transition), Episodes(*episodes))
+
+    def play_one(explore: bool, learned, carry, obs, root, t, step, hyper):
+        policy = evaluation.policy_of(driver.make_algorithm(hyper), learned, driver.env, step, explore)
+        _, key_steps = evaluation.keys_of(evaluation_key(root, step, explore))
+        return policy.act(carry, obs, evaluation.keys_at(key_steps, t)[0])
+
+    def reset_key(explore: bool, root: Key, step: Array) -> Key:
+        return evaluation.keys_of(evaluation_key(root, step, explore))[0]
+
+    def tally(name: str, diverged_at: Array, progress: evaluation.Progress) -> Tallies:
+        played = metrics.evaluation_tallies(name, progress.returns, progress.lengths)
+        return metrics.only_where(diverged_at < 0, played)
+
+    policies = {
+        name: (
+            mapped(partial(reset_key, explore), 0, None),
+            mapped(partial(play_one, explore), 0, 0, 0, 0, None, None, axes),
+            mapped(partial(tally, name), 0, 0),
+        )
+        for name, explore in evaluated(cfg).items()
+    }
+    keep = jax.jit(keep_best)
+
+    def evaluate(state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any):
+        """Play whole episodes of every policy, side by side: `(tallies, best)`."""
+        learned, played = split_replay(state.algo)[0], {}
+        fresh = jax.tree.map(
+            lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype), algo.init_carry(cfg.eval_episodes)
+        )
+        for key_of_reset, act, tally_all in policies.values():
+            obs, carry = evaluating.reset(key_of_reset(state.key, step)), fresh
+            progress = evaluation.begin(members.size, cfg.eval_episodes)
+            for t in range(env.max_episode_steps):
+                command, carry = act(learned, carry, obs, state.key, t, step, hyper)
+                _, reward, terminated, truncated, _ = evaluating.step(obs, command)
+                progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
+                if not progress.alive.any():
+                    break
+                obs = evaluating.restart(terminated | truncated)
+            played |= tally_all(state.diverged_at, progress)
+        return keep(state, tallies, best, step, played)
+
+    env_key = jax.jit(jax.vmap(lambda root, step: jax.random.fold_in(streams(root).env, step), (0, None)))
+
+    def enter(state: TrainState, step: Array) -> TrainState:
+        """Begin new episodes in every environment, also where a run goes on."""
+        vector, carry = jax.tree.map(jnp.zeros_like, (state.env, state.carry))
+        obs = jnp.asarray(trained.reset(env_key(state.key, step)))
+        return state._replace(env=vector._replace(obs=obs), carry=carry)
+
+    def close() -> None:
+        trained.close()
+        evaluating.close()
+
+    return programs._replace(
+        warmup=iterate(driver.warming, pieces.warmup),
+        chunk=iterate(driver.training, pieces.train),
+        evaluate=evaluate,
+        enter=enter,
+        close=close,
+    )
+
+
+def _cleared(ended: np.ndarray, carry: PyTree) -> PyTree:
+    """Return `carry [S, N, ...]` with zeros in the rows that ended."""
+    rows = lambda leaf: ended.reshape(ended.shape + (1,) * (leaf.ndim - 2))
+    return jax.tree.map(lambda leaf: np.where(rows(leaf), np.zeros_like(leaf), leaf), carry)

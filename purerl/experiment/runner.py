@@ -1,0 +1,283 @@
+"""`run`: train from the host, with logs, checkpoints and a progress bar; `load`: read the state of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.config import Config, ConfigError, count, real, validate_value
+from purerl.experiment.display import Display, spread
+from purerl.experiment.loop import Loop
+from purerl.experiment.members import Members, make_members
+from purerl.experiment.memory import available_bytes, make_plan, refuse_if_too_large
+from purerl.experiment.population import (
+    PIECE_STEPS,
+    Best,
+    Pieces,
+    Population,
+    Snapshot,
+    make_pieces,
+    make_programs,
+)
+from purerl.experiment.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
+from purerl.experiment.record import (
+    changes_of,
+    config_of,
+    make_record,
+    members_of,
+    read_record,
+    with_changes,
+)
+from purerl.experiment.signals import Interrupts
+from purerl.experiment.store import Store, holds_a_run, load_newest
+from purerl.experiment.untrusted import CheckpointError, refuse_files
+from purerl.health import split_replay
+from purerl.make import env_of
+from purerl.train import Driver, make_driver, rounding_note
+from purerl.types import Env, HostEnv, TrainState
+
+
+class Run(NamedTuple):
+    """The result of `run`; members are in the order of `members`."""
+
+    state: TrainState
+    """The final state of all members, each leaf `[S, ...]`."""
+    metrics: dict[str, np.ndarray]
+    """Each `[S, rows]`, NaN where an interval has none."""
+    steps: np.ndarray
+    """`[rows]`: environment steps of each member at the end of each row."""
+    diverged_at: np.ndarray
+    """`[S]`: the step by which a member's learning broke down, -1 for a healthy one."""
+    members: list[dict[str, Any]]
+    """`seed_index` and the values of the swept fields of each member."""
+    logdir: Path | None
+    compile_seconds: float
+    run_seconds: float
+
+
+def run(
+    cfg: Config,
+    seeds: int = 1,
+    logdir: str | os.PathLike[str] | None = None,
+    *,
+    sweep: Mapping[str, Sequence[float]] | None = None,
+    combine: str = "product",
+    env: Env | HostEnv | None = None,
+    networks: Mapping[str, Any] | None = None,
+    stop_at_return: float | None = None,
+    resume: bool = False,
+    allow_changes: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train a population side by side in one program, with progress, logs and checkpoints.
+
+    A run that was stopped, however it was stopped, goes on with `resume=True` and ends with the very
+    bits of one that never was, on the same machine and versions. A member that diverges stays as it
+    was before; the others go on.
+
+    Args:
+        cfg: from `purerl.make_config`.
+        seeds: seeds of every setting; seed i starts from `fold_in(key(cfg.seed), i)`.
+        logdir: gets one directory per member, and the checkpoints; None writes nothing.
+        sweep: real-valued fields and the values to try, such as `{"learning_rate": [1e-4, 1e-3]}`. Every
+            setting is trained with every seed; a resumed run has its own where this is None.
+        combine: "product" tries every combination of the values, "zip" the first of all fields, then the
+            second, and so on.
+        env: the task; made from `cfg` if None. One that steps in Python is welcome; its own state cannot be
+            saved, so that a resumed run begins new episodes.
+        networks: `(init, apply)` pairs by name, in place of the algorithm's own.
+        stop_at_return: end early once the latest return of every healthy member is at least this: that
+            of evaluations where they are on, of training episodes otherwise.
+        resume: go on with the run in `logdir`, from its newest sound checkpoint.
+        allow_changes: let a resumed run go on with another `cfg`, where its checkpoint fits it; the
+            change is recorded.
+        progress: show a bar, or lines where there is no terminal.
+
+    Raises:
+        ConfigError: for anything wrong in the arguments, before any compilation.
+        CheckpointError: if no checkpoint can be read, or its logs are not all there, or the last one cannot
+            be written.
+        Interrupted: after Ctrl-C or SIGTERM, once the state is saved. It is a KeyboardInterrupt.
+    """
+    validate_value("seeds", seeds, count(1, high=2**16))
+    validate_value("stop_at_return", stop_at_return, real(None, optional=True))
+    if resume and logdir is None:
+        raise ConfigError("logdir", None, "the directory of the run to resume")
+    old = read_record(Path(logdir)) if resume and logdir is not None else None
+    env = env_of(cfg) if env is None else env
+    members = make_members(cfg, seeds, sweep, combine)
+    if old and sweep is None:
+        members = members._replace(settings=members_of(old).settings)
+    driver = _driver(cfg, env, networks, members)
+    schedule, plan = driver.schedule, make_plan(driver, members)
+    refuse_if_too_large(plan, available_bytes())
+    most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
+    record = make_record(driver, members, make_pieces(schedule, members.size, most_steps))
+    with ExitStack() as stack:
+        store = _open_store(stack, logdir, resume)
+        if store and old:
+            record = _resumed(store.path, old, record, allow_changes, env, networks)
+        population = _population(driver, env, members, Pieces(*record["pieces"]))
+        stack.callback(population.close)
+        saved = store.load(record, population) if store and old else None
+        rows = []
+        if store:
+            store.write_record(record)
+            rows = store.open_logs(population, saved.rows if saved else 0)
+        interrupts = stack.enter_context(Interrupts())
+        title = f"{driver.cfg.algo} on {driver.env.name}, {members.describe()}"
+        display = stack.enter_context(Display(title, schedule.total_steps, members.size, progress))
+        if schedule.total_steps != driver.cfg.total_timesteps:
+            display.say(rounding_note(driver.cfg, schedule))
+        display.say(plan.describe())
+        display.phase("compiling")
+        snapshot = saved or population.start()  # fills a replay buffer of gigabytes while the rest compiles
+        population.compile(interrupts.check)
+        display.say(f"compiled in {population.seconds:.1f} s")
+        if saved:
+            display.say(f"resumed at step {saved.step:,}")
+            if isinstance(env, HostEnv):
+                display.say(f"{env.name} cannot be saved: its episodes begin again")
+        snapshot = population.enter(snapshot)
+        jax.block_until_ready(snapshot.state)
+        refuse_if_too_large(plan, available_bytes(), population.bytes)
+        loop = Loop(population, store, display, interrupts, rows, stop_at_return)
+        snapshot = loop.train(snapshot)
+        display.say(_summary(title, snapshot, population, loop))
+    return Run(
+        state=snapshot.state,
+        metrics={
+            name: np.stack([row[name] for row in rows], axis=1, dtype=np.float32)
+            for name in population.metrics
+        },
+        steps=np.array([row["step"][0] for row in rows]),
+        diverged_at=np.asarray(snapshot.state.diverged_at),
+        members=members.facts,
+        logdir=store.path if store else None,
+        compile_seconds=population.seconds,
+        run_seconds=snapshot.elapsed,
+    )
+
+
+def load(
+    run_dir: str | os.PathLike[str],
+    *,
+    best: bool = False,
+    env: Env | HostEnv | None = None,
+    networks: Mapping[str, Any] | None = None,
+) -> tuple[Config, TrainState]:
+    """Read the configuration and the newest sound state of the run in `run_dir`, for `purerl.make_policy`.
+
+    Only arrays and plain values are read, of the shapes that the configuration asks for: an untrusted
+    directory can execute nothing.
+
+    Args:
+        run_dir: the `logdir` of `purerl.run`.
+        best: the policy of each member's best evaluation, with the normaliser it had then, in place of
+            the newest; such a state has neither a replay buffer nor environments.
+        env: the task, if the run had one of its own, or one with a model file of its own.
+        networks: those the run was trained with, if not the algorithm's own.
+
+    Returns:
+        `(cfg, state)`, the state of all members: each leaf `[S, ...]`. `cfg` has the fields that no sweep
+        varied; those of a member are in its config.json.
+
+    Raises:
+        ConfigError: if there is no run, or its configuration does not fit this purerl.
+        CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
+    """
+    path = Path(run_dir)
+    record = read_record(path, "run_dir")
+    cfg, members = config_of(record), members_of(record)
+    if env is None:
+        refuse_files(cfg.env, cfg.env_kwargs, "Make the environment, and pass it as env.")
+    driver = _driver(cfg, env_of(cfg) if env is None else env, networks, members)
+    keys, hyper = jax.eval_shape(lambda: (members.keys(cfg), members.hyper(cfg)))
+    plain = {name: jax.ShapeDtypeStruct((), value.dtype) for name, value in hyper.items()}
+    state = jax.eval_shape(jax.vmap(driver.init, in_axes=(0, None)), keys, plain)  # training is not traced
+    arrays: dict[str, Any] = {"state": state}
+    if best:
+        if not cfg.eval_interval:
+            raise CheckpointError(f"{path} has no best policy: its run did not evaluate")
+        value: Any = jax.ShapeDtypeStruct(state.diverged_at.shape, jnp.float32)
+        best_state = Best(split_replay(state.algo)[0], value, state.diverged_at)
+        arrays = {"state": state._replace(algo=(), env=(), carry=()), "best": best_state}
+    found = load_newest(path, record, driver.schedule, arrays, partly=True)
+    if found is None:
+        raise CheckpointError(f"{path} has no checkpoint yet")
+    arrays = found[1]
+    return cfg, arrays["state"]._replace(algo=arrays["best"].algo) if best else arrays["state"]
+
+
+def _driver(cfg: Config, env: Env | HostEnv, networks: Mapping[str, Any] | None, members: Members) -> Driver:
+    """Return the functions of a run's members, on the outline of an environment that steps in Python."""
+    env = outline(env) if isinstance(env, HostEnv) else env
+    driver = make_driver(cfg, env, networks)
+    for setting in members.settings:
+        driver.validate(setting)
+    return driver
+
+
+def _population(driver: Driver, env: Env | HostEnv, members: Members, pieces: Pieces) -> Population:
+    programs = make_programs(driver, members, pieces)
+    if isinstance(env, HostEnv):
+        programs = replace_steps(programs, driver, env, members, pieces)
+    return Population(driver, members, pieces, programs)
+
+
+def _open_store(stack: ExitStack, logdir: Any, resume: bool) -> Store | None:
+    if logdir is None:
+        return None
+    path = Path(logdir)
+    try:
+        store = Store(path)
+    except OSError as error:
+        raise ConfigError("logdir", str(path), f"a directory to write in: {error}") from error
+    stack.callback(store.close)
+    if not resume and holds_a_run(path):
+        what = "a directory without a run, since nothing is overwritten"
+        raise ConfigError("logdir", str(path), what, "Resume that run, or choose another directory.")
+    return store
+
+
+def _resumed(
+    path: Path, old: dict[str, Any], new: dict[str, Any], allow_changes: bool, env: Any, networks: Any
+) -> dict[str, Any]:
+    """Return the record of the resumed run in `path`. Raises ConfigError for a change it cannot have."""
+    changed, cfg = changes_of(path, old, new, allow_changes), config_of(old)
+    for name, value in changed.items():
+        one = dataclasses.replace(cfg, **{name: getattr(config_of(new), name)})
+        if _layout(one, old, env, networks) != _layout(cfg, old, env, networks):
+            what = f"{getattr(cfg, name)!r}: the checkpoint of the run in {path} does not fit another value"
+            raise ConfigError(name, value, what)
+    return with_changes(old, new["config"], changed)
+
+
+def _layout(cfg: Config, record: dict[str, Any], env: Env | HostEnv, networks: Any) -> Any:
+    """Return all that a checkpoint fixes of a run: every array's shape, and the steps at which rows end."""
+    members = members_of(record)
+    driver = _driver(cfg, outline(env) if isinstance(env, HostEnv) else env, networks, members)
+    population = _population(driver, driver.env, members, Pieces(*record["pieces"]))
+    leaves, structure = jax.tree.flatten(population.shapes.arrays)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves], driver.schedule._replace(rows=0)
+
+
+def _summary(title: str, snapshot: Snapshot, population: Population, loop: Loop) -> str:
+    size = population.members.size
+    rate = snapshot.step * size / max(snapshot.elapsed, 1e-9)
+    text = (
+        f"{title}: {snapshot.step:,} steps each in {snapshot.elapsed:.1f} s ({rate:,.0f} steps/s), "
+        f"compiled in {population.seconds:.1f} s; return {spread(loop.latest[loop.headline])}"
+    )
+    sick = np.flatnonzero(np.asarray(snapshot.state.diverged_at) >= 0)
+    if sick.size:
+        text += f"; {sick.size} of {size} members diverged: {', '.join(map(str, sick))}"
+    return text + (f"; in {loop.store.path}" if loop.store else "")

@@ -1,0 +1,242 @@
+"""The directory of a run: its record, its logs and its checkpoints, and the lock on them.
+
+RUN/run.json                      configuration, seeds, swept settings, later changes; with a checksum
+RUN/seed0/ ...                    config.json, progress.txt, metrics.jsonl of each member
+RUN/checkpoints/step-.../         the newest two snapshots
+RUN/lock                          held by the process that trains
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import logging
+import os
+import platform
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import purerl
+from purerl.config import Config, ConfigError, to_dict
+from purerl.experiment import checkpoint
+from purerl.experiment.logs import MemberLog
+from purerl.experiment.population import Population, Snapshot
+from purerl.experiment.untrusted import (
+    CANDIDATES,
+    CheckpointError,
+    DamagedFile,
+    Manifest,
+    SchemaError,
+    check_place,
+    check_sound,
+    read_manifest,
+    refuse_links,
+    write_sealed,
+)
+from purerl.train import Schedule
+
+logger = logging.getLogger("purerl")
+
+
+class Lock:
+    """A lock that keeps a second process out of a run's directory, and dies with its process.
+
+    Raises:
+        ConfigError: if another process has it.
+        OSError: if there can be none.
+    """
+
+    def __init__(self, directory: Path):
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        self._number = os.open(directory / "lock", flags, 0o644)
+        if not stat.S_ISREG(os.fstat(self._number).st_mode):
+            os.close(self._number)
+            raise OSError(errno.EINVAL, "not a regular file", str(directory / "lock"))
+        try:
+            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._number, 200).decode(errors="replace").strip()
+            os.close(self._number)
+            what = f"a directory that no other run writes in ({holder} does)"
+            raise ConfigError("logdir", str(directory), what, "End it, or choose another.") from None
+        os.ftruncate(self._number, 0)
+        os.write(self._number, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+    def close(self) -> None:
+        """Release the lock."""
+        os.close(self._number)
+
+
+def holds_a_run(path: Path) -> bool:
+    """Return True if anything of a run is in `path`."""
+    parts = [path / "run.json", *checkpoint.newest_first(path / "checkpoints"), *path.glob("*seed*/*")]
+    return any(part.exists() for part in parts)
+
+
+class Store:
+    """The files that a run writes. One process at a time has them.
+
+    Args:
+        path: made if it is missing.
+
+    Raises:
+        ConfigError: if another process has it.
+        OSError: if it cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        path.mkdir(parents=True, exist_ok=True)
+        refuse_links(path)
+        self.path, self.record = path, {}
+        self._lock = Lock(path)
+        self._logs: list[MemberLog] = []
+        self._facts: list[dict[str, Any]] = []
+        self._checkpoints = path / "checkpoints"
+        self._saved = (-1, -1)
+        try:  # to remove what a killed process left
+            checkpoint.clean(self._checkpoints)
+            for litter in (*path.glob(".*.tmp-*"), *path.glob("*seed*/.*.tmp-*")):
+                litter.unlink()
+        except BaseException:
+            self.close()
+            raise
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write run.json. Raises CheckpointError if it cannot be written."""
+        self.record = record
+        try:
+            write_sealed(self.path / "run.json", record)
+        except OSError as error:
+            raise CheckpointError(f"{self.path / 'run.json'} could not be written: {error}") from error
+
+    def open_logs(self, population: Population, rows: int) -> list[dict[str, np.ndarray]]:
+        """Open the logs of all members behind their first `rows` rows, and return these: each metric `[S]`.
+
+        Raises CheckpointError if the logs do not hold that many, each with a number or None for every metric.
+        """
+        members, configs = population.members, population.members.configs(population.cfg)
+        self._facts = members.facts
+        for i, (name, facts) in enumerate(zip(members.names, members.facts, strict=True)):
+            cfg = configs[i // members.seeds]
+            config = _config_json(cfg, f"{cfg.algo}-{population.env_name}", facts["seed_index"])
+            try:
+                self._logs.append(MemberLog(self.path / name, config, rows))
+            except DamagedFile as error:
+                raise CheckpointError(f"the newest checkpoint knows {rows} rows of logs: {error}") from error
+            except OSError as error:
+                raise CheckpointError(f"the logs in {self.path} cannot be opened: {error}") from error
+        per_row = zip(*(log.kept for log in self._logs), strict=True)
+        number = lambda value: np.nan if value is None else value
+        kept = [
+            {name: np.array([number(one.get(name)) for one in row]) for name in row[0]} for row in per_row
+        ]
+        for row in kept:
+            numbers = {name for name, values in row.items() if values.dtype.kind in "if"}
+            if not {"epoch", "step", "time", *population.metrics} <= numbers:
+                raise CheckpointError(f"a metrics.jsonl in {self.path} holds a row that no run has written")
+        return kept
+
+    def log(self, row: dict[str, np.ndarray]) -> None:
+        """Append a row, each metric `[S]`, to the logs of all members."""
+        for i, (log, facts) in enumerate(zip(self._logs, self._facts, strict=True)):
+            log.write({name: v[i].item() for name, v in row.items()} | {"seed": facts["seed_index"]})
+
+    def is_saved(self, snapshot: Snapshot) -> bool:
+        """Return True if this checkpoint exists; one of the same step may lack the row that ends there."""
+        return (snapshot.step, snapshot.rows) == self._saved
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint, if it does not exist yet. Raises CheckpointError."""
+        if self.is_saved(snapshot):
+            return
+        try:
+            for log in self._logs:
+                log.sync()
+        except OSError as error:
+            raise CheckpointError(f"the logs in {self.path} could not be written: {error}") from error
+        place = {"step": snapshot.step, "rows": snapshot.rows, "elapsed": snapshot.elapsed}
+        checkpoint.save(self._checkpoints, snapshot.step, snapshot.arrays, self.record | place)
+        self._saved = snapshot.step, snapshot.rows
+
+    def load(self, record: dict[str, Any], population: Population) -> Snapshot | None:
+        """Read the newest sound checkpoint; None if there is none at all. See `load_newest`."""
+        found = load_newest(self.path, record, population.schedule, population.shapes.arrays)
+        if found is None:
+            return None
+        manifest, arrays = found
+        for path in checkpoint.newest_first(self._checkpoints):
+            if path.name > manifest.path.name:
+                _set_aside(path)
+        snapshot = Snapshot(**arrays, **{name: manifest.record[name] for name in ("step", "rows", "elapsed")})
+        self._saved = snapshot.step, snapshot.rows
+        return snapshot
+
+    def close(self) -> None:
+        """Close the logs and release the lock."""
+        for log in self._logs:
+            log.close()
+        self._lock.close()
+
+
+def _config_json(cfg: Config, exp_name: str, seed_index: int) -> dict[str, Any]:
+    """Return the contents of a member's config.json: every field, its seed, versions and device."""
+    device = jax.devices()[0]
+    versions = {"purerl": purerl.__version__, "jax": jax.__version__, "python": platform.python_version()}
+    return to_dict(cfg) | {
+        "exp_name": exp_name,
+        "seed_index": seed_index,
+        "versions": versions,
+        "device": f"{device.platform}: {device.device_kind}",
+    }
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a damaged checkpoint, so that the run can save there again. Raises CheckpointError."""
+    names = (path.with_name(f"damaged-{path.name}-{i}") for i in itertools.count())
+    try:
+        os.replace(path, next(name for name in names if not os.path.lexists(name)))
+    except OSError as error:
+        raise CheckpointError(f"{path} is damaged, and cannot be renamed: {error}") from error
+
+
+def load_newest(
+    path: Path, record: dict[str, Any], schedule: Schedule, like: dict[str, Any], *, partly: bool = False
+) -> tuple[Manifest, Any] | None:
+    """Read the newest sound checkpoint of a run as `(manifest, arrays)`; None without any.
+
+    A damaged one is named in a warning, and the one before it is tried.
+
+    Args:
+        path: the run's directory.
+        record: from `read_record`.
+        schedule: of the run.
+        like: shapes of the arrays.
+        partly: see `checkpoint.load`.
+
+    Raises:
+        SchemaError: if it is one of another configuration.
+        CheckpointError: if all are damaged.
+    """
+    faults = []
+    for candidate in checkpoint.newest_first(path / "checkpoints")[:CANDIDATES]:
+        try:
+            manifest = read_manifest(candidate)
+            check_place(manifest, record, schedule)
+            arrays = checkpoint.load(manifest, like, partly=partly)
+            check_sound(manifest, arrays)
+        except SchemaError:
+            raise
+        except CheckpointError as error:
+            logger.warning("%s", error)
+            faults.append(error)
+            continue
+        return manifest, arrays
+    if faults:
+        raise CheckpointError(f"no checkpoint in {path} can be used: " + "; ".join(map(str, faults)))
+    return None

@@ -1,0 +1,262 @@
+"""Guards of everything that is read from a run's directory, which may be damaged or come from anywhere.
+
+Only data is read: JSON with a checksum, and arrays whose names, types and shapes the reader expects and
+compares before it allocates anything. Links, pipes and devices are refused, sizes are limited, and every
+refusal is one printable line. Nothing here can execute what it reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import purerl
+from purerl.config import ConfigError, shorten
+from purerl.experiment.atomic import write_json
+from purerl.health import split_replay
+from purerl.train import Schedule
+
+FORMAT = 2
+"""Version of the layout on disk. A reader refuses others."""
+JSON_LIMIT = 2 * 2**20
+"""Bytes of the largest JSON file: some 8,000 arrays fit into a manifest."""
+LOG_LINE = 2**16
+"""Bytes of the longest line of a log."""
+CANDIDATES = 4
+"""Checkpoints that are tried, damaged ones included; a run keeps two."""
+MESSAGE = 1000
+"""Characters of the longest message."""
+RECORD_FIELDS = {"config": dict, "seeds": int, "settings": list, "pieces": list, "changes": list}
+"""Fields of `run.json`, which every checkpoint repeats."""
+FIXED = ("algo", "env", "engine", "env_kwargs", "seed")
+"""Fields of a configuration that cannot change on resume."""
+NUMBERS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+NUMBERS += ("bfloat16", "float16", "float32", "float64")
+ITEM_BYTES = {name: jnp.dtype(name).itemsize for name in NUMBERS}
+ITEM_BYTES |= {"key<fry>": 8, "key<rbg>": 16, "key<urbg>": 16}
+"""Types of arrays that can be stored, and the bytes of an element."""
+
+
+class DamagedFile(Exception):
+    """A file that is not as it was written: the message names it and the fault."""
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written or is damaged; the message, one line, names it and the reason."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+class SchemaError(CheckpointError):
+    """A sound checkpoint of something else: another configuration, or another version of the code."""
+
+
+class Manifest(NamedTuple):
+    """Description of a checkpoint, read before its arrays."""
+
+    path: Path
+    step: int
+    record: dict[str, Any]
+    """The run's record, with the snapshot's `step`, `rows` and `elapsed`."""
+    versions: dict[str, str]
+    arrays: list[dict[str, Any]]
+    """`name`, `dtype`, `shape` and `sha256` of each, in the order of the file."""
+
+
+def one_line(text: str) -> str:
+    """Escape `text` for a terminal: printable, and at most MESSAGE characters."""
+    text = text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open `path` for reading if it is a regular file itself: no link, pipe or device.
+
+    Raises DamagedFile otherwise, FileNotFoundError if there is none.
+    """
+    try:
+        # Opening a pipe would wait for its writer: hence O_NONBLOCK, which files ignore.
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DamagedFile(f"{path} cannot be opened: {error}") from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise DamagedFile(f"{path} is not a regular file")
+    return os.fdopen(number, "rb")
+
+
+def read_lines(path: Path, lines: int) -> list[str]:
+    """Read the first `lines` lines of a file, or all if there are fewer. Raises as `open_regular`."""
+    kept = []
+    with open_regular(path) as file:
+        while len(kept) < lines and (line := file.readline(LOG_LINE + 1)):
+            if len(line) > LOG_LINE:
+                raise DamagedFile(f"{path} has a line of more than {LOG_LINE:,} bytes")
+            kept.append(line.decode("utf-8", errors="replace").rstrip("\n"))
+    return kept
+
+
+def refuse_links(path: Path) -> None:
+    """Raise OSError where a run in `path` would write through a link, which may lead anywhere."""
+    for part in (path / "checkpoints", *path.glob("*seed*")):
+        if part.is_symlink():
+            raise OSError(errno.ELOOP, "a link", str(part))
+
+
+def refuse_files(env: str, env_kwargs: Mapping[str, Any], hint: str) -> None:
+    """Raise ConfigError if `env_kwargs` from a run's files may name a file or a module to open.
+
+    What another library's environment does with a text is unknown, so it gets numbers and switches only.
+    """
+    for name, value in env_kwargs.items():
+        if ":" in env and not isinstance(value, bool | int | float | None):
+            what = f"a number or a switch: a text from the files of a run is not given to {shorten(env)}"
+            raise ConfigError(name, value, what, hint)
+        if name == "xml_file" and not (isinstance(value, str | None) and _is_own_model(value)):
+            what = "a model of purerl: one that the files of a run name is not opened"
+            raise ConfigError(name, value, what, hint)
+
+
+def _is_own_model(name: str | None) -> bool:
+    assets = Path(purerl.__file__).parent / "envs" / "mujoco" / "assets"
+    return name is None or name in [asset.name for asset in assets.glob("*.xml")]
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write `values` to `path`, whole or not at all, with their checksum. Raises OSError."""
+    values = {**values, "sha256": _seal(values)}
+    if len(json.dumps(values, indent=2)) > JSON_LIMIT:
+        raise OSError(errno.EFBIG, f"more than {JSON_LIMIT:,} bytes of JSON", str(path))
+    write_json(path, values)
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read values that `write_sealed` wrote.
+
+    Raises DamagedFile if the file is anything else, FileNotFoundError if there is none.
+    """
+    with open_regular(path) as file:
+        content = file.read(JSON_LIMIT + 1)
+    if len(content) > JSON_LIMIT:
+        raise DamagedFile(f"{path} has more than {JSON_LIMIT:,} bytes")
+    try:
+        values = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        if not isinstance(values, dict):
+            raise ValueError("expected an object")
+        sound = values.pop("sha256", None) == _seal(values)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"{path} is not JSON as it was written: {error}") from error
+    if not sound:
+        raise DamagedFile(f"{path} was changed since it was written: its checksum does not fit")
+    return values
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not allowed")
+
+
+def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a run's record. Raises DamagedFile unless its fields have the types and ranges of a run."""
+    for name, kind in RECORD_FIELDS.items():
+        if type(record.get(name)) is not kind:
+            raise DamagedFile(f"{path} lacks the field {name} of a run")
+    settings = record["settings"]
+    if not all(isinstance(s, dict) and all(type(v) is float for v in s.values()) for s in settings):
+        raise DamagedFile(f"{path} has settings that no run has")
+    pieces = [n for n in record["pieces"] if type(n) is int and n >= 1]
+    if record["seeds"] < 1 or not 1 <= record["seeds"] * len(settings) <= 2**16 or len(pieces) != 2:
+        raise DamagedFile(f"{path} has seeds, settings or pieces out of range")
+    return record
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of the checkpoint at `path`.
+
+    Raises CheckpointError if it is damaged, SchemaError if it has another format.
+    """
+    try:
+        if path.is_symlink():
+            raise DamagedFile(f"{path} is a link")
+        values = read_sealed(path / "manifest.json")
+        if values.get("format") != FORMAT:
+            writer = shorten(str(values.get("versions")))
+            known = f"purerl {purerl.__version__} reads format {FORMAT}"
+            raise SchemaError(f"{path} has format {values.get('format')}, written by {writer}; {known}")
+        kinds = {"step": int, "record": dict, "versions": dict, "arrays": list}
+        if any(type(values.get(name)) is not kind for name, kind in kinds.items()):
+            raise DamagedFile(f"{path / 'manifest.json'} does not have the fields of a manifest")
+        names = {entry["name"] for entry in values["arrays"] if _is_entry(entry)}
+        if len(names) != len(values["arrays"]):
+            raise DamagedFile(f"{path / 'manifest.json'} does not describe arrays of a checkpoint")
+    except (OSError, DamagedFile) as error:
+        raise CheckpointError(f"{path} cannot be used: {error}") from error
+    return Manifest(path, *(values[name] for name in Manifest._fields[1:]))
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or entry.keys() != {"name", "dtype", "shape", "sha256"}:
+        return False
+    shape, known = entry["shape"], entry["dtype"] in [*ITEM_BYTES] and isinstance(entry["name"], str)
+    sizes = isinstance(shape, list) and len(shape) <= 32
+    return known and sizes and all(type(size) is int and 0 <= size <= 2**48 for size in shape)
+
+
+def check_place(manifest: Manifest, record: dict[str, Any], schedule: Schedule) -> None:
+    """Raise CheckpointError unless the manifest is of the run with that record, at a step of its schedule."""
+    place, path = manifest.record, manifest.path
+    for name, kind in {"step": int, "rows": int, "elapsed": float}.items():
+        if type(place.get(name)) is not kind or not 0 <= place[name] < math.inf:
+            raise CheckpointError(f"{path} has no {name} of a run")
+    if place["step"] != manifest.step or path.name != f"step-{manifest.step:012d}":
+        raise CheckpointError(f"{path} is of step {manifest.step}")
+    try:
+        same = _identity(checked_record(place, path)) == _identity(record)
+    except DamagedFile as error:
+        raise CheckpointError(str(error)) from error
+    if not same:
+        raise SchemaError(f"{path} is of another run")
+    step, rows = place["step"], place["rows"]
+    complete = schedule.rows_by(step)
+    aligned = step % schedule.iteration_steps == 0 and step <= schedule.total_steps
+    if not aligned or not complete - 1 <= rows <= complete:
+        where = f"at step {step:,} with {rows:,} rows of metrics"
+        raise SchemaError(f"{path} is {where}, and no run of this configuration is ever saved there")
+
+
+def _identity(record: dict[str, Any]) -> Any:
+    fixed = [record["config"].get(name) for name in FIXED]
+    return record["seeds"], record["settings"], list(record["pieces"]), fixed
+
+
+def check_sound(manifest: Manifest, arrays: dict[str, Any]) -> None:
+    """Raise CheckpointError where a healthy member, or a best policy, is not finite."""
+    state, best = arrays["state"], arrays.get("best")
+    _check_finite(manifest, split_replay(state.algo)[0], np.asarray(state.diverged_at) < 0)
+    if best:
+        _check_finite(manifest, best.algo, np.asarray(best.step) >= 0)
+
+
+def _check_finite(manifest: Manifest, tree: Any, members: np.ndarray) -> None:
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            finite = np.isfinite(np.asarray(leaf)).reshape(len(members), -1).all(axis=1)
+            if (members & ~finite).any():
+                raise CheckpointError(f"{manifest.path} holds numbers that are not finite")
