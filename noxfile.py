@@ -11,12 +11,12 @@ nox.needs_version = ">=2025.10"
 nox.options.reuse_existing_virtualenvs = True
 LIBRARIES = {
     "gymnax0": ("tests/adapters/test_gymnax.py", "gymnax==0.0.9"),
-    # It excludes the newest JAX and Gymnasium; named here, they spare the resolver a search.
+    # gymnax excludes the newest JAX and Gymnasium; naming them saves the resolver a search.
     "gymnax1": ("tests/adapters/test_gymnax.py", "gymnax==1.0.1", "jax<0.12", "gymnasium<1.4"),
     "brax": ("tests/adapters/test_brax.py", "brax==0.14.2"),
     "playground": ("tests/adapters/test_playground.py", "playground==0.2.0"),
 }
-"""session -> the file that it runs, and what that needs beside purerl."""
+"""Session -> the file that it runs, and what that needs beside purerl."""
 
 
 @nox.session
@@ -28,11 +28,11 @@ def tests(session: nox.Session) -> None:
 
 
 def adapter(session: nox.Session) -> None:
-    """Other people's environments through purerl, beside those people's own code."""
+    """Another library's environments through purerl, compared with the library's own results."""
     file, *packages = LIBRARIES[session.name]
     session.install("-e", ".", "pytest>=9,<10", *packages)
-    env = {"NPROC": "8", "PIP_CONSTRAINT": None}  # MJX under `vmap` hangs on few of XLA's threads
-    session.run("python", "-m", "pytest", file, *session.posargs, env=env)
+    env = {"NPROC": "8", "PIP_CONSTRAINT": None}  # MJX under `vmap` hangs with few XLA threads
+    session.run("python", "-m", "pytest", "-m", "", file, *session.posargs, env=env)
 
 
 for name in LIBRARIES:

@@ -1,4 +1,4 @@
-"""How many environment steps per second each engine makes, with random actions and auto-reset.
+"""Environment steps per second of each engine, with random actions and auto-reset.
 
     python benchmarks/envs.py --out benchmarks/results/envs.json
 
@@ -60,16 +60,16 @@ REDUCED = {"solver_iterations": 4, "ls_iterations": 8}
 
 
 class Trajectory(NamedTuple):
-    """What our environments on C MuJoCo went through; time first, then environments."""
+    """A rollout on C MuJoCo; time first, then environments."""
 
     action: np.ndarray
     row: np.ndarray
     """The float64 mjSTATE_INTEGRATION before the step."""
     ended: np.ndarray
-    """Whether the step ended an episode."""
+    """Flags of steps that ended an episode."""
     qpos: np.ndarray
     qvel: np.ndarray
-    """Where the step, and the reset after it, led to."""
+    """States after the step, and after the reset that may follow."""
     fields: tuple[str, ...]
     """Names of what the task sees of the physics beside these."""
 
@@ -173,7 +173,7 @@ def batch_case(task: str, num_envs: int, num_steps: int) -> Callable[[], None]:
     path, *_ = path_of(task, num_envs, num_steps)
     inner: Any = gymnasium.make(GYMNASIUM_IDS[task]).unwrapped
     batch = mujoco.batch.Batch(inner.model, num_envs)
-    ctrl, actions = batch.bind("ctrl"), np.float64(path.action)
+    ctrl, actions = batch.bind("ctrl"), np.asarray(path.action, np.float64)
     for name in path.fields:
         batch.bind(name)
 

@@ -1,4 +1,4 @@
-"""How far one environment step on MJX is from the same step on C MuJoCo, task by task.
+"""Distance of one environment step on MJX from the same step on C MuJoCo, task by task.
 
     NPROC=8 python benchmarks/fidelity.py --out benchmarks/results/fidelity.json
 
@@ -32,7 +32,7 @@ EVERY = 7
 """Steps between two states that are looked at."""
 
 QUANTITIES = ("qpos", "qvel", "obs", "reward")
-"""What is compared: absolute differences, of an array the largest, in the task's own units."""
+"""Compared quantities: absolute differences, of an array the largest, in the task's own units."""
 
 TOLERANCES: dict[str, dict[str, tuple[float, float]]] = {
     "ant": {"qpos": (1e-6, 0.05), "qvel": (1e-5, 3.0), "obs": (1e-5, 3.0), "reward": (1e-5, 0.5)},
@@ -143,7 +143,7 @@ def elliptic(task: str, folder: str) -> str:
 
 
 def failures(report: dict[str, Any], tolerance: dict[str, tuple[float, float]]) -> list[str]:
-    """What of a comparison is beyond its tolerance."""
+    """Return the parts of a comparison that are beyond their tolerance."""
     found = []
     for name, limits in tolerance.items():
         for statistic, limit in zip(("median", "max"), limits, strict=True):

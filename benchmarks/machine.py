@@ -1,4 +1,4 @@
-"""What a measurement ran on, for the JSON beside every number."""
+"""The machine and the versions of a measurement, for the JSON beside every number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def describe() -> dict[str, object]:
-    """Processor, cores, load and versions."""
+    """Return processor, cores, load and versions."""
     packages = ("purerl", "jax", "jaxlib", "flax", "optax", "distrax", "gymnasium", "mujoco", "numpy")
     return {
         "processor": _processor(),

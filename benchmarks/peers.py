@@ -1,4 +1,4 @@
-"""Other libraries' training beside ours: a child process that trains when told to, and waits otherwise.
+"""Other libraries' training beside ours: a child process that trains on request, and waits otherwise.
 
 Each is installed in an interpreter of its own, gets the hyperparameters of one of our configs, and is left
 at its own defaults elsewhere. None of them normalises observations.

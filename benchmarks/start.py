@@ -1,4 +1,4 @@
-"""How long the main job takes to its first step: with an empty compilation cache, and started again.
+"""Time that the main job takes to its first step: with an empty compilation cache, and started again.
 
     python benchmarks/start.py --turns 3 --out benchmarks/results/start.json
 

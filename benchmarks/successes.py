@@ -1,4 +1,4 @@
-"""How often a policy reaches what its task is about: the share of episodes with `info["success"]`.
+"""Success rates of policies: the share of episodes with `info["success"]`.
 
     python benchmarks/successes.py
 
@@ -48,7 +48,7 @@ def success_rate(env: Any, act: Callable, key: Any, num_episodes: int) -> float:
 def of_seed(cfg: Any, env: Any, state: Any, seed: int, key: Any, num_episodes: int) -> float:
     """The success rate of what one seed of a run has learned, without exploration noise."""
     policy = purerl.make_policy(cfg, state, seed=seed, env=env)
-    act = lambda obs, key: policy.act(policy.init(num_episodes), obs, key)[0]  # a policy without memory
+    act = lambda obs, key: policy.act(policy.init(num_episodes), obs, key)[0]  # a policy without RNN state
     return success_rate(env, act, key, num_episodes)
 
 

@@ -1,4 +1,4 @@
-"""How fast training is, and what the loop costs beyond the work in it.
+"""Speed of training, and the cost of the loop beyond the work in it.
 
     python benchmarks/throughput.py --cases sac-half_cheetah ppo-half_cheetah ppo-cartpole --seeds 1 8
 
@@ -10,7 +10,7 @@ for all seeds at once and with the state donated, as `purerl.run` does it:
   of the program, one after the other in a stack, so none is optimised away. Writing a transition is
   therefore in this part, and once more into the stack: one copy more than in the whole.
 - *update*: as many updates on the stack that the last *rollout* returned, one rollout each, so no two
-  updates see the same transitions and nothing moves out of the loop. Writing into the replay memory, and
+  updates see the same transitions and nothing moves out of the loop. Writing into the replay buffer, and
   the metrics, are in this part, and so is reading a rollout out of the stack, which the whole spares.
 - *environment*: as *rollout*, with uniform actions instead of a policy. Other actions may cost the
   physics more or less, so rollout less environment is the policy's cost only roughly.
@@ -52,19 +52,20 @@ from peers import LIBRARIES, Peer, matching_fields
 
 from purerl import registry, rollout
 from purerl.config import Config, ConfigError, replace, to_dict
-from purerl.experiment.program import make_hyper, over_seeds, seed_keys
 from purerl.health import split_replay
 from purerl.make import env_of, make_config, spec_of, validate
+from purerl.members import make_members
+from purerl.programs import over_members
 from purerl.train import make_driver, streams
 from purerl.types import Algorithm, Key, PyTree
 
 ENVIRONMENTS = ("cartpole", "half_cheetah")
-"""Where every registered algorithm is measured that suits them, unless cases are named."""
+"""Tasks of every registered algorithm that suits them, unless cases are named."""
 Turns = list[list["Seconds"]]
 """One list per turn, with an entry per call."""
 PARTS = ("whole", "rollout", "update", "environment")
 TOTAL_TIMESTEPS = 100_000
-"""It bounds the replay memory; the programs may run on for longer. SETTINGS may have another."""
+"""It bounds the replay buffer; the programs may run on for longer. SETTINGS may have another."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo-half_cheetah-2048x1": {"num_envs": 1, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32},
     "ppo-cartpole-purejaxrl": {
@@ -91,11 +92,11 @@ costs by itself is lost in it. No call is longer than a row of metrics."""
 
 
 class Seconds(NamedTuple):
-    """What one iteration took."""
+    """Duration of one iteration."""
 
     wall: float
     cpu: float
-    """Of all cores together."""
+    """Processor time of all cores together."""
 
 
 class Compiled(NamedTuple):
@@ -124,11 +125,12 @@ class Bench:
         self.cfg, self.seeds, self.driver = cfg, seeds, make_driver(cfg)
         self.schedule = schedule = self.driver.schedule
         self.iterations = min(schedule.iterations, max(1, PIECE // seeds))
-        self.hyper = make_hyper(cfg)
+        members = make_members(cfg, seeds)
+        self.hyper, keys = members.hyper(cfg), members.keys(cfg)
         self.programs: dict[str, Compiled] = {}
-        init = jax.jit(over_seeds(self.driver.init, (0, None), seeds))
+        init = jax.jit(over_members(self.driver.init, (0, None), seeds))
         chunk = self._loop(self.driver.chunk, self.iterations)
-        step, keys = jnp.int32(0), seed_keys(cfg, seeds)
+        step = jnp.int32(0)
         shape = jax.eval_shape(init, keys, self.hyper)
         self.programs["whole"] = compiled(chunk, (0,), shape, step, self.hyper)
         self.state = init(keys, self.hyper)
@@ -141,7 +143,7 @@ class Bench:
 
     def _loop(self, loop: Callable[..., Any], iterations: int) -> Callable[..., Any]:
         fixed = lambda state, step, hyper: loop(state, step, hyper, iterations)
-        return over_seeds(fixed, (0, None, None), self.seeds)
+        return over_members(fixed, (0, None, None), self.seeds)
 
     @property
     def call_steps(self) -> int:
@@ -155,7 +157,7 @@ class Bench:
 
         def per_seed(function: Callable[..., Any], *args: PyTree) -> Compiled:
             in_axes = (0,) * len(args) + (None, None)
-            return compiled(over_seeds(function, in_axes, self.seeds), (0,), *args, step, self.hyper)
+            return compiled(over_members(function, in_axes, self.seeds), (0,), *args, step, self.hyper)
 
         for name, sim in self.sims.items():
             rollouts = partial(self._rollouts, explores=name == "rollout")
@@ -234,7 +236,7 @@ class Bench:
         self.learned, _ = jax.block_until_ready(self.programs["update"].call(*args))
 
     def turn(self, calls: int) -> dict[str, list[Seconds]]:
-        """What an iteration took in each of `calls` calls of each part, the parts one after the other."""
+        """Return the duration of an iteration in each of `calls` calls of each part, taken in turns."""
         seconds: dict[str, list[Seconds]] = {part: [] for part in PARTS}
         for _ in range(calls):
             for part in PARTS:
@@ -308,7 +310,7 @@ def overheads_of(turns_of: dict[str, Turns]) -> dict[str, Any]:
 
 
 def of_part(turns: Turns, steps: int, program: Compiled) -> dict[str, Any]:
-    """What is recorded of a part whose iteration makes `steps` environment steps."""
+    """Return the record of a part whose iteration makes `steps` environment steps."""
     means = [mean(row) for row in turns]
     median = statistics.median(means)
     return {
@@ -323,7 +325,7 @@ def of_part(turns: Turns, steps: int, program: Compiled) -> dict[str, Any]:
 
 
 def mean(turn: list[Seconds]) -> float:
-    """Of the wall clock, over the calls of a turn."""
+    """Return the mean of the wall clock over the calls of a turn."""
     return statistics.mean(seconds.wall for seconds in turn)
 
 
@@ -338,7 +340,7 @@ def cpu_median(turns: Turns) -> float:
 
 
 def of_peer(rates: list[float], ours: list[float], peer: Peer) -> dict[str, Any]:
-    """What is recorded of a peer: `rates` are its steps per second, `ours` those of the whole."""
+    """Return the record of a peer: `rates` are its steps per second, `ours` those of the whole."""
     ratios = [mine / theirs for mine, theirs in zip(ours, rates, strict=True)]
     return {
         "steps_per_second": significant(statistics.median(rates)),

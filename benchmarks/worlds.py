@@ -1,9 +1,9 @@
-"""How many steps per second our environments in pure JAX make beside gymnax's, with random actions.
+"""Steps per second of our environments in pure JAX beside gymnax's, with random actions.
 
     python benchmarks/worlds.py --gymnax-python PYTHON_WITH_GYMNAX --out benchmarks/results/worlds.json
 
 Both run one `lax.scan` over a `vmap` of `--num-envs` environments, in which actions are drawn, episodes that
-end begin anew, and the sum of all rewards is what comes out, so that nothing can be left out. `ours` is the
+end begin again, and the sum of all rewards is what comes out, so that nothing can be left out. `ours` is the
 environment alone, `rollout` is `purerl.rollout.unroll`, whose transitions and episode statistics are used
 too. gymnax runs in an interpreter of its own; all take turns, and `ratios` are medians over the turns of
 our speed over gymnax's in the same turn. Gymnax's games have rules of their own: see `versions`.

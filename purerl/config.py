@@ -1,4 +1,4 @@
-"""Configurations: frozen dataclasses whose every field says what it allows.
+"""Configurations: frozen dataclasses whose fields each have a rule.
 
 A field made by `real` is a *leaf*: a number that may be a traced value, so that one compiled program
 serves many learning rates. Every other field is *static*: a shape, a switch or a name, hashable, and
@@ -12,53 +12,57 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from flax.core import FrozenDict
 from jax.core import Tracer
 
+from purerl.field_aliases import ALIASES
+
 INT32_STEPS = 2_000_000_000
-"""The largest step count: steps are int32 inside the program, and a chunk must not wrap them."""
+"""Largest step count: steps are int32 inside the program and must not overflow within a chunk."""
 MAX_INTERVAL = 100_000_000
-"""Most steps of a row of metrics: totals are rounded up by as much, and are still int32 then."""
+"""Most environment steps per row of metrics: totals are rounded up by at most this and stay int32."""
 MAX_LAYERS = 32
 SHOWN = 80
-"""Characters of a value that a message shows."""
+"""Characters of a value in an error message."""
 
 
 class ConfigError(ValueError):
-    """A value that cannot work. The message names the field, the value and what is allowed.
+    """Error about one value: "`field` = value: expected `allowed`. `hint`"
 
-    It is one line, whatever was given: names and values may come from strangers, so what does not print
-    (line ends, terminal controls) is shown escaped, and what is long is cut.
+    `allowed` completes the word "expected": a noun phrase such as "a whole number, at least 1". The message
+    is one printable line for every name and value, since both may be untrusted: other characters are
+    escaped, and long text is cut.
     """
 
     def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
         self.field, self.value = field, value
-        message = f"{shorten(field)} = {shorten(_repr(value))} is not allowed: {allowed.rstrip('.')}."
-        message += hint and f" {hint}"
+        message = (
+            f"{shorten(field)} = {shorten(_repr(value))}: expected {allowed.rstrip('.')}. {hint}".rstrip()
+        )
         printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         super().__init__("".join(printed))
 
 
 def shorten(text: str, limit: int = SHOWN) -> str:
-    """`text`, cut to `limit` characters."""
+    """Return `text`, cut to `limit` characters."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _repr(value: Any) -> str:
     try:
         return repr(_plain(value) if isinstance(value, Mapping) else value)
-    except Exception:  # an integer of 5,000 digits, a list of lists of lists, a class of the user's own
+    except Exception:  # an integer of 5,000 digits, a list of lists of lists, a class whose __repr__ raises
         return f"<{type(value).__name__} that cannot be shown>"
 
 
 class Rule(NamedTuple):
-    """What one field allows."""
+    """Allowed values of a field or an argument, as in `Rule("count", low=1)`."""
 
-    kind: str
+    kind: Literal["real", "count", "switch", "choice", "text", "sizes", "mapping"]
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
@@ -80,53 +84,44 @@ def real(
     below: float | None = None,
     optional: bool = False,
 ) -> Any:
-    """A vmappable real number in `[low, high]`, or beyond `above` or under `below`, exclusive."""
-    return _field(
-        default,
-        Rule(
-            "real",
-            low if above is None else above,
-            high if below is None else below,
-            low_open=above is not None,
-            high_open=below is not None,
-            optional=optional,
-        ),
-    )
+    """Return a field for a vmappable real number in `[low, high]`; `above` and `below` are exclusive."""
+    low, high = low if above is None else above, high if below is None else below
+    return _field(default, Rule("real", low, high, above is not None, below is not None, optional=optional))
 
 
 def count(default: int, *, low: int = 1, high: int = INT32_STEPS) -> Any:
-    """A static whole number in `[low, high]`."""
+    """Return a field for a static whole number in `[low, high]`."""
     return _field(default, Rule("count", low, high))
 
 
 def switch(default: bool) -> Any:
-    """A static True or False."""
+    """Return a field for a static bool."""
     return _field(default, Rule("switch"))
 
 
 def choice(default: str, options: Iterable[str]) -> Any:
-    """A static name out of a few."""
+    """Return a field for a static name among `options`."""
     return _field(default, Rule("choice", options=tuple(options)))
 
 
 def text(default: str | None, *, optional: bool = False) -> Any:
-    """A static string."""
+    """Return a field for a static string."""
     return _field(default, Rule("text", optional=optional))
 
 
 def sizes(default: tuple[int, ...]) -> Any:
-    """A static tuple of positive whole numbers, the widths of hidden layers."""
+    """Return a field for a static tuple of positive whole numbers, the widths of hidden layers."""
     return _field(default, Rule("sizes", low=1, high=65_536))
 
 
 def mapping() -> Any:
-    """A static mapping from names to plain values, empty by default."""
+    """Return a field for a static mapping from names to plain values, empty by default."""
     return _field(FrozenDict(), Rule("mapping"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """The fields every algorithm has; each algorithm's own Config adds its hyperparameters."""
+    """Fields of every algorithm; each algorithm's own Config adds its hyperparameters."""
 
     algo: ClassVar[str]
     """The algorithm's registry id."""
@@ -142,17 +137,17 @@ class Config:
     total_timesteps: int = count(1_000_000)
     """Environment steps per seed, warm-up included, summed over num_envs; rounded up to whole rows."""
     num_envs: int = count(1, high=2**20)
-    """Environments that each seed steps side by side."""
+    """Environments per seed, stepped in parallel."""
     log_interval: int = count(1_000, high=MAX_INTERVAL)
     """Environment steps between two rows of metrics; rounded up to whole updates."""
     eval_interval: int = count(10_000, low=0)
-    """Environment steps between two evaluations of the deterministic policy; 0 switches them off."""
+    """Environment steps between two evaluations of the deterministic policy; 0 for none."""
     eval_episodes: int = count(10, high=2**16)
     """Whole episodes per evaluation."""
     eval_stochastic: bool = switch(False)
-    """Evaluate the exploring policy too, under `eval_stochastic/`, beside the deterministic one."""
+    """Evaluate the exploring policy too, under `eval_stochastic/`."""
     checkpoint_interval: int = count(20_000, low=0)
-    """Environment steps between two checkpoints of a run that has a directory; 0 saves at the end only."""
+    """Environment steps between two checkpoints of a run with a directory; 0 for one at the end only."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -160,7 +155,7 @@ T = TypeVar("T")
 
 
 def leaves(cfg: Config) -> dict[str, Any]:
-    """The vmappable fields of `cfg` that are switched on, by name."""
+    """Return the vmappable fields of `cfg` that are not None, by name."""
     return {
         field.name: value
         for field in dataclasses.fields(cfg)
@@ -169,22 +164,22 @@ def leaves(cfg: Config) -> dict[str, Any]:
 
 
 def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
-    """`cfg` with the leaves of `hyper` in place; the values may be traced.
+    """Return `cfg` with the values of `hyper`, which may be traced.
 
-    Raises ConfigError for a name that is not a leaf of `cfg`, or a concrete value it does not allow.
+    Raises ConfigError for a name that is not a leaf of `cfg`, or a concrete value against its rule.
     """
     allowed = leaves(cfg)
     fields = {field.name: field for field in dataclasses.fields(cfg)}
     for name, value in hyper.items():
         if name not in allowed:
-            what = f"hyper takes the real-valued fields {', '.join(sorted(allowed))}"
+            what = f"a real-valued field: one of {', '.join(sorted(allowed))}"
             raise ConfigError(name, value, what, did_you_mean(name, allowed))
-        validate_value(name, value, fields[name])
+        validate(name, value, fields[name].metadata["rule"])
     return dataclasses.replace(cfg, **hyper)
 
 
 def freeze(value: Any) -> Any:
-    """`value` with lists and arrays turned into tuples, and mappings into hashable ones."""
+    """Return `value` with lists and arrays as tuples, and mappings as hashable ones."""
     if isinstance(value, Mapping):
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
@@ -195,17 +190,13 @@ def freeze(value: Any) -> Any:
 
 
 def check(cfg: Any) -> None:
-    """Check every field of `cfg` against its own rule. Raises ConfigError for the first that fails.
-
-    `cfg` is a Config, or another dataclass whose fields have rules.
-    """
+    """Raise ConfigError for the first field of `cfg`, a dataclass with rules, that is against its own."""
     for field in dataclasses.fields(cfg):
-        validate_value(field.name, getattr(cfg, field.name), field)
+        validate(field.name, getattr(cfg, field.name), field.metadata["rule"])
 
 
-def validate_value(name: str, value: Any, field: dataclasses.Field) -> None:
-    """Raises ConfigError unless `value` is what `field`, made by `real`, `count` ..., allows."""
-    rule = field.metadata["rule"]
+def validate(name: str, value: Any, rule: Rule) -> None:
+    """Raise ConfigError about `name` if `value` is against `rule`."""
     if not _allows(rule, value):
         hint = did_you_mean(value, rule.options) if isinstance(value, str) else ""
         if rule.kind == "sizes" and isinstance(value, str):
@@ -227,9 +218,8 @@ def _allows(rule: Rule, value: Any) -> bool:
     if rule.kind == "text":
         return isinstance(value, str) and bool(value)
     if rule.kind == "sizes":
-        one = Rule("count", rule.low, rule.high)
         fits = isinstance(value, tuple) and len(value) <= MAX_LAYERS
-        return fits and all(_allows(one, size) for size in value)
+        return fits and all(_allows(rule._replace(kind="count"), size) for size in value)
     return isinstance(value, FrozenDict)
 
 
@@ -240,7 +230,7 @@ def _is_real(value: Any) -> bool:
         array = np.asarray(value)
     except TypeError:  # a key array
         return False
-    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite to the program
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
         return array.shape == () and array.dtype.kind in "fiu" and bool(np.isfinite(np.float32(array)))
 
 
@@ -251,7 +241,7 @@ def _within(rule: Rule, value: Any) -> bool:
 
 
 def describe(rule: Rule) -> str:
-    """What `rule` allows, in words."""
+    """Return the allowed values of `rule` in words, such as 'a whole number, at least 1'."""
     if rule.kind == "choice":
         return "one of " + ", ".join(rule.options)
     words = {
@@ -269,66 +259,8 @@ def describe(rule: Rule) -> str:
     return words + (", or None to switch it off" if rule.optional and rule.kind == "real" else "")
 
 
-ALIASES = {
-    "algorithm": "algo",
-    "agent": "algo",
-    "env_id": "env",
-    "env_name": "env",
-    "environment": "env",
-    "task": "env",
-    "backend": "engine",
-    "num_seeds": "seeds",
-    "n_seeds": "seeds",
-    "random_seed": "seed",
-    "log_dir": "logdir",
-    "output_dir": "logdir",
-    "lr": "learning_rate",
-    "step_size": "learning_rate",
-    "lr_decay": "anneal_lr",
-    "alpha": "ent_coef",
-    "temperature": "ent_coef",
-    "entropy_coef": "ent_coef",
-    "entropy_cost": "ent_coef",
-    "value_coef": "vf_coef",
-    "discount": "gamma",
-    "discounting": "gamma",
-    "steps": "total_timesteps",
-    "timesteps": "total_timesteps",
-    "total_steps": "total_timesteps",
-    "max_steps": "total_timesteps",
-    "num_timesteps": "total_timesteps",
-    "eval_freq": "eval_interval",
-    "n_eval_episodes": "eval_episodes",
-    "polyak": "tau",
-    "lam": "gae_lambda",
-    "lambda": "gae_lambda",
-    "clip_ratio": "clip_eps",
-    "clip_range": "clip_eps",
-    "clip_coef": "clip_eps",
-    "grad_clip": "max_grad_norm",
-    "n_envs": "num_envs",
-    "n_steps": "num_steps",
-    "rollout_length": "num_steps",
-    "unroll_length": "num_steps",
-    "epochs": "num_epochs",
-    "update_epochs": "num_epochs",
-    "minibatches": "num_minibatches",
-    "n_minibatches": "num_minibatches",
-    "start_steps": "learning_starts",
-    "warmup_steps": "learning_starts",
-    "replay_size": "buffer_size",
-    "train_freq": "updates_per_step",
-    "gradient_steps": "updates_per_step",
-    "utd_ratio": "updates_per_step",
-    "hidden_dims": "hidden_sizes",
-    "net_arch": "hidden_sizes",
-    "layers": "hidden_sizes",
-}
-"""What other libraries call a field of ours; used in error messages only."""
-
-
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """A sentence that names the nearest of `allowed`, or nothing if none is near."""
+    """Return a sentence that names the nearest of `allowed`, or an empty string if none is near."""
     allowed = list(allowed)
     plain = name.replace("-", "_").lower()
     near = [ALIASES[plain]] if ALIASES.get(plain) in allowed else difflib.get_close_matches(plain, allowed, 1)
@@ -336,7 +268,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
-    """`cfg` as plain JSON-ready values; `purerl.make_config(**to_dict(cfg)) == cfg`."""
+    """Return `cfg` as plain JSON-ready values; `purerl.make_config(**to_dict(cfg)) == cfg`."""
     values = {field.name: _plain(getattr(cfg, field.name)) for field in dataclasses.fields(cfg)}
     return {"algo": cfg.algo} | values
 
@@ -352,11 +284,11 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    """A `cls` from plain values, checked. Raises ConfigError for an unknown field or a bad value."""
+    """Return a checked `cls` from plain values. Raises ConfigError for an unknown field or a bad value."""
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in names:
-            what = f"{cls.__name__} has no such field; its fields are {', '.join(names)}"
+            what = f"a field of {cls.__name__}: one of {', '.join(names)}"
             raise ConfigError(name, value, what, did_you_mean(name, names))
     cfg = cls(**{name: freeze(value) for name, value in values.items()})
     check(cfg)

@@ -1,6 +1,6 @@
-"""Policies' distributions over actions; the only file that imports distrax.
+"""Distributions over actions; the only file that imports distrax.
 
-It does so when a distribution is made: the import takes seconds, and a configuration needs none.
+The import takes seconds and happens when the first distribution is made, not with a configuration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Distribution(Protocol):
-    """What an algorithm asks of a distribution over actions `[..., A]`; the rest are `[...]`."""
+    """Distribution over actions `[..., A]`; log-probabilities, entropies and divergences are `[...]`."""
 
     def sample_and_log_prob(self, *, seed: Key) -> tuple[Array, Array]: ...
     def log_prob(self, value: Array) -> Array: ...
@@ -27,23 +27,23 @@ class Distribution(Protocol):
 
 
 def categorical(logits: Array) -> Distribution:
-    """Over the indices `0..K-1`; `logits [..., K]`."""
+    """Return the distribution over the indices `0..K-1` with `logits [..., K]`."""
     import distrax
 
     return cast(Distribution, distrax.Categorical(logits=logits))
 
 
 def diagonal_normal(mean: Array, log_std: Array) -> distrax.MultivariateNormalDiag:
-    """Independent normals over the last axis; `mean`, `log_std` `[..., A]`."""
+    """Return independent normals over the last axis; `mean`, `log_std` `[..., A]`."""
     import distrax
 
     return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
 
 
 def of_outputs(action_space: spaces.Space, outputs: PyTree) -> Distribution:
-    """The distribution that a policy network's `outputs` mean for `action_space`.
+    """Return the distribution with parameters `outputs`, those of a policy network for `action_space`.
 
-    Logits `[..., K]` for a Discrete space, `(mean [..., A], log_std [..., A])` for a Box.
+    `outputs` are logits `[..., K]` for a Discrete space, `(mean [..., A], log_std [..., A])` for a Box.
     """
     if isinstance(action_space, spaces.Discrete):
         return categorical(outputs)
@@ -51,9 +51,9 @@ def of_outputs(action_space: spaces.Space, outputs: PyTree) -> Distribution:
 
 
 def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple[Array, Array]:
-    """An action `tanh(u)`, `u ~ N(mean, exp(log_std))`, and its log-density.
+    """Return a sample `tanh(u)`, `u ~ N(mean, exp(log_std))`, and its log-density.
 
-    Haarnoja et al. 2018, arXiv:1812.05905, appendix C, eq. 26. The two come together because the
+    Haarnoja et al. 2018, arXiv:1812.05905, appendix C, eq. 26. Both are returned at once because the
     density of a stored action cannot be recovered: float32 `tanh` reaches 1 at u = 9.
 
     Args:

@@ -67,7 +67,7 @@ def env_of(cfg: Config) -> Env | HostEnv:
     """Return the environment that `cfg` names."""
     for name in ("env", "engine"):
         if name in cfg.env_kwargs:
-            raise ConfigError("env_kwargs", dict(cfg.env_kwargs), f"{name} is a field of its own")
+            raise ConfigError("env_kwargs", dict(cfg.env_kwargs), f"options without {name}, which is a field")
     return make_env(cfg.env, cfg.engine, **cfg.env_kwargs)
 
 
@@ -95,11 +95,11 @@ def make_policy(
     if state.key.ndim:
         members = state.key.shape[0]
         if member is None or not 0 <= member < members:
-            what = f"expected 0 to {members - 1}" if members > 1 else "expected 0"
+            what = f"0 to {members - 1}" if members > 1 else "0"
             raise ConfigError("member", member, what, f"The state holds {members} stacked members.")
         state = jax.tree.map(lambda leaf: leaf[member], state)
     elif member is not None:
-        raise ConfigError("member", member, "expected None", "The state holds a single member.")
+        raise ConfigError("member", member, "None", "The state holds a single member.")
     env = env_of(cfg) if env is None else env
     algo = make_algorithm(cfg, env, networks)
     return evaluation.policy_of(algo, state.algo, env, step=cfg.total_timesteps)

@@ -1,30 +1,34 @@
-"""Small flax.linen networks, and how several of one kind become a single batched one.
+"""Flax networks: torsos for observations, heads of policies and values, ensembles.
 
-Every network takes inputs with one batch axis, `obs [B, *O]`, and flattens what follows it.
+Inputs have one batch axis, `obs [B, *O]`; the axes behind it are flattened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.initializers import constant, lecun_normal
+from gymnasium import spaces
 
 from purerl.config import ConfigError, did_you_mean
 from purerl.ops.initializers import orthogonal
-from purerl.types import Array, Network
+from purerl.types import Array, EnvSpec, Network
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
+LOG_STD_RANGE = (-20.0, 2.0)
+"""Bounds of a state-dependent log standard deviation, which keep its exponential finite."""
 Initializer = Callable[..., Array]
 
 
 class MLP(nn.Module):
     """Fully connected layers over the concatenated inputs: `[B, ...], ... -> [B, out]`.
 
-    Without a last layer, where `out` is None, it ends in the features of the last hidden one.
+    If `out` is None there is no last layer, and the output is that of the last hidden layer, `[B, H]`.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -46,32 +50,32 @@ class MLP(nn.Module):
 
 
 class Scalar(nn.Module):
-    """A value or action value: `[B, ...], ... -> [B]`."""
+    """Value or action value: `[B, ...], ... -> [B]`."""
 
     torso: MLP
 
     def __call__(self, *inputs: Array) -> Array:
-        """Drop the torso's last axis, of size 1."""
+        """Return the torso's single output without its axis."""
         return self.torso(*inputs)[:, 0]
 
 
 class Gaussian(nn.Module):
-    """A normal policy whose spread depends on the state: `obs [B, O] -> (mean, log_std), [B, A]`."""
+    """Normal policy with a state-dependent deviation: `obs [B, O] -> (mean, log_std)`, each `[B, A]`."""
 
     torso: MLP
     log_std_range: tuple[float, float]
     init_log_std: float | Array = 0.0
 
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        """Split the torso's `2 A` outputs; the second half, clipped, is how far log_std is from its start."""
+        """Split the `2 A` outputs into the mean and the difference of log_std from its initial value."""
         mean, log_std = jnp.split(self.torso(obs), 2, axis=-1)
         return mean, jnp.clip(self.init_log_std + log_std, *self.log_std_range)
 
 
-class Memory(nn.Module):
-    """A gated recurrent unit over encoded observations (Cho et al. 2014, arXiv:1406.1078).
+class RecurrentTorso(nn.Module):
+    """Gated recurrent unit over encoded observations (Cho et al. 2014, arXiv:1406.1078).
 
-    `carry [B, H], obs [B, O] -> (carry [B, H], features [B, H])`; zeros are the carry of a fresh episode.
+    `carry [B, H], obs [B, O] -> (carry [B, H], features [B, H])`; an episode starts with a carry of zeros.
     """
 
     size: int
@@ -79,35 +83,101 @@ class Memory(nn.Module):
 
     @nn.compact
     def __call__(self, carry: Array, obs: Array) -> tuple[Array, Array]:
-        """One step."""
-        cell = nn.GRUCell(self.size, recurrent_kernel_init=orthogonal())  # flax's own calls LAPACK
+        """Take one step."""
+        cell = nn.GRUCell(self.size, recurrent_kernel_init=orthogonal())  # flax's default calls LAPACK
         return cell(carry, self.encoder(obs))
 
 
-class FixedSpreadGaussian(nn.Module):
-    """A normal policy with one learned spread for all states: `obs [B, O] -> (mean, log_std), [B, A]`."""
+class StateIndependentGaussian(nn.Module):
+    """Normal policy with one learned deviation: `obs [B, O] -> (mean, log_std)`, each `[B, A]`."""
 
     torso: MLP
     init_log_std: float | Array = 0.0
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        """The torso's `A` outputs are the mean."""
+        """Return the torso's `A` outputs as the mean, and the learned log_std."""
         mean = self.torso(obs)
         log_std = self.param("log_std", constant(self.init_log_std), (mean.shape[-1],))
         return mean, jnp.broadcast_to(log_std, mean.shape)
 
 
+class TorsoConfig(Protocol):
+    """Fields of a configuration that `torso` reads."""
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def layer_norm(self) -> bool: ...
+
+
+class PolicyConfig(TorsoConfig, Protocol):
+    """Fields of a configuration that `heads` reads."""
+
+    @property
+    def pi_init_scale(self) -> float: ...
+    @property
+    def state_dependent_std(self) -> bool: ...
+    @property
+    def init_log_std(self) -> float: ...
+
+
+def torso(cfg: TorsoConfig, spec: EnvSpec, out: int | None = None, out_scale: float = 1.0) -> MLP:
+    """Return the network for observations of `spec`: `obs [B, *O] -> [B, out]`, or `[B, H]` without `out`.
+
+    The one place that chooses by the observation space: an MLP for every Box, which flattens images.
+
+    Args:
+        cfg: sizes, nonlinearity and normalisation of the hidden layers.
+        spec: the environment's spaces.
+        out: size of a last linear layer; None for none.
+        out_scale: gain of that layer's orthogonal initialisation.
+
+    Raises:
+        ConfigError: for an observation space other than a Box.
+    """
+    space = spec.observation_space
+    if not isinstance(space, spaces.Box):
+        raise ConfigError("env", spec.name, f"an environment with a Box observation space, got {space}")
+    hidden_init = orthogonal(np.sqrt(2))
+    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, orthogonal(out_scale), cfg.layer_norm)
+
+
+def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dict[str, Network]:
+    """Return the networks `pi` and `v` of a stochastic policy and its value function.
+
+    `pi: [B, ...] -> logits [B, K]` for a Discrete action space or `(mean, log_std)`, each `[B, A]`, for a
+    Box; `v: [B, ...] -> [B]`. Each has a torso of its own, or is linear with `on_features`: its input then
+    is the output of a torso.
+    """
+
+    def layers(out: int, scale: float) -> MLP:
+        if on_features:
+            return MLP((), out, cfg.activation, out_init=orthogonal(scale))
+        return torso(cfg, spec, out, scale)
+
+    space = spec.action_space
+    if isinstance(space, spaces.Discrete):
+        pi = layers(int(space.n), cfg.pi_init_scale)
+    elif cfg.state_dependent_std:
+        pi = Gaussian(layers(2 * space.shape[0], cfg.pi_init_scale), LOG_STD_RANGE, cfg.init_log_std)
+    else:
+        pi = StateIndependentGaussian(layers(space.shape[0], cfg.pi_init_scale), cfg.init_log_std)
+    return {"pi": network(pi), "v": network(Scalar(layers(1, 1.0)))}
+
+
 def network(module: nn.Module) -> Network:
-    """A flax.linen module as a pair of functions."""
+    """Return a flax module as a pair of functions."""
     return Network(module.init, module.apply)
 
 
 def ensemble(member: Network, size: int) -> Network:
-    """`size` independent copies of `member`: a tuple of parameters, outputs with a new leading axis.
+    """Return `size` independent copies of `member`: a tuple of parameters, outputs with a new leading axis.
 
-    Evaluated one after the other: on a CPU that is faster than one batched product, more so under a
-    `vmap` over seeds (about 20% of a SAC update with 8 seeds).
+    The copies are evaluated in turn: on a CPU this is faster than one batched product, by about 20% of a
+    SAC update with 8 vmapped seeds.
     """
 
     def init(key, *inputs):
@@ -120,12 +190,12 @@ def ensemble(member: Network, size: int) -> Network:
 
 
 def choose(defaults: Mapping[str, Network], networks: Mapping[str, Any] | None) -> dict[str, Network]:
-    """`defaults` with the user's `(init, apply)` pairs in place.
+    """Return `defaults` with the user's `(init, apply)` pairs in their place.
 
-    Raises ConfigError for a name the algorithm does not have.
+    Raises ConfigError for a name that is not in `defaults`.
     """
     for name in networks or {}:
         if name not in defaults:
-            what = f"this algorithm's networks are {', '.join(defaults)}"
+            what = f"a network of this algorithm: one of {', '.join(defaults)}"
             raise ConfigError("networks", name, what, did_you_mean(name, defaults))
     return {name: Network(*(networks or {}).get(name, default)) for name, default in defaults.items()}

@@ -1,6 +1,6 @@
-"""What can be named: ids of algorithms and environments, and where each one lives.
+"""Ids of algorithms and environments, each with its module.
 
-Modules are imported when they are first asked for, so a name costs nothing until it is used.
+A module is imported at the first use of its id.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from purerl.config import Config, ConfigError, did_you_mean
 
 ALGORITHMS = {
     "a2c": "purerl.algos.a2c:A2CConfig",
+    "ddpg": "purerl.algos.ddpg:DDPGConfig",
     "ppo": "purerl.algos.ppo:PPOConfig",
     "recurrent_ppo": "purerl.algos.recurrent_ppo:RecurrentPPOConfig",
     "sac": "purerl.algos.sac:SACConfig",
+    "td3": "purerl.algos.td3:TD3Config",
     "trpo": "purerl.algos.trpo:TRPOConfig",
     "vpg": "purerl.algos.vpg:VPGConfig",
 }
@@ -55,15 +57,15 @@ LIBRARIES = {
     "playground": "purerl.envs.adapters.from_brax:make_playground",
 }
 """Other libraries' environments: prefix, as in "gym:LunarLander-v3" -> "module:factory"; it takes the
-library's own id, and then what ours take."""
+library's own id, and then the arguments of the other factories."""
 
 
 def _find(table: dict[str, str], field: str, name: Any) -> Any:
     if not isinstance(name, str) or name not in table:
         hint = did_you_mean(name, table) if isinstance(name, str) else ""
-        known = f"known are {', '.join(sorted(table))}"
+        known = f"one of {', '.join(sorted(table))}"
         if table is ENVIRONMENTS:
-            known += f", and those of other libraries behind {_prefixes()}"
+            known += f", or an id of another library behind {_prefixes()}"
             hint = hint or _did_you_mean_gymnasiums(name)
         raise ConfigError(field, name, known, hint)
     module, attribute = table[name].split(":")
@@ -81,21 +83,21 @@ def _did_you_mean_gymnasiums(name: Any) -> str:
 
 
 def config_class(algo: str) -> type[Config]:
-    """The Config class of algorithm `algo`. Raises ConfigError for an unknown id."""
+    """Return the Config class of algorithm `algo`. Raises ConfigError for an unknown id."""
     return _find(ALGORITHMS, "algo", algo)
 
 
 def algorithm_module(cfg: Config) -> ModuleType:
-    """The module that makes the algorithm which `cfg` configures."""
+    """Return the module of the algorithm that `cfg` configures."""
     return importlib.import_module(type(cfg).__module__)
 
 
 def env_factory(env: str) -> Any:
-    """The factory of environment `env`. Raises ConfigError for an unknown id."""
+    """Return the factory of environment `env`. Raises ConfigError for an unknown id."""
     library, colon, name = env.partition(":") if isinstance(env, str) else ("", "", "")
     if not colon:
         return _find(ENVIRONMENTS, "env", env)
     if library not in LIBRARIES or not name:
-        what = f"ids of other libraries' environments stand behind {_prefixes()}"
+        what = f"an id of another library behind one of {_prefixes()}"
         raise ConfigError("env", env, what, did_you_mean(library, LIBRARIES))
     return partial(_find(LIBRARIES, "env", library), name)

@@ -20,6 +20,7 @@ from purerl.config import Config, ConfigError, replace
 from purerl.health import settle
 from purerl.make import env_of, spec_of, validate
 from purerl.metrics import Tallies
+from purerl.schedule import Schedule, make_schedule, rounding_note
 from purerl.types import (
     Algorithm,
     Array,
@@ -36,56 +37,6 @@ from purerl.types import (
 logger = logging.getLogger("purerl")
 Hyper = Mapping[str, Any]
 """Values for real-valued fields of the config, by name; they may be traced."""
-
-
-class Schedule(NamedTuple):
-    """Division of a member's steps: warm-up, then `rows` rows of `iterations` updates each."""
-
-    warmup_steps: int
-    iteration_steps: int
-    """Environment steps of one rollout and update."""
-    iterations: int
-    """Rollouts and updates per row of metrics."""
-    rows: int
-
-    @property
-    def row_steps(self) -> int:
-        """Environment steps per row of metrics."""
-        return self.iterations * self.iteration_steps
-
-    @property
-    def total_steps(self) -> int:
-        """Environment steps in all."""
-        return self.warmup_steps + self.rows * self.row_steps
-
-    def rows_by(self, step: int) -> int:
-        """Return the number of rows that are complete by `step`; the warm-up, where there is one, is one."""
-        learned = step - self.warmup_steps
-        return 0 if learned < 0 else bool(self.warmup_steps) + learned // self.row_steps
-
-    def evaluates_at(self, cfg: Config, step: Any) -> Any:
-        """Return True if the row that ends at `step` passed a multiple of `eval_interval`, or is the last."""
-        if cfg.eval_interval == 0:
-            return False
-        passed = step // cfg.eval_interval > (step - self.row_steps) // cfg.eval_interval
-        return passed | (step >= self.total_steps)
-
-
-def make_schedule(cfg: Config, algo: Algorithm) -> Schedule:
-    """Return the schedule of a run; totals are rounded up to whole rows."""
-    iteration_steps = algo.num_envs * algo.num_steps
-    wanted = max(cfg.total_timesteps - algo.warmup_steps, 1)
-    iterations = -(-min(cfg.log_interval, wanted) // iteration_steps)
-    rows = -(-wanted // (iterations * iteration_steps))
-    return Schedule(algo.warmup_steps, iteration_steps, iterations, rows)
-
-
-def rounding_note(cfg: Config, schedule: Schedule) -> str:
-    """Return the sentence that says how `total_timesteps` was rounded."""
-    return (
-        f"total_timesteps {cfg.total_timesteps:,} becomes {schedule.total_steps:,}: "
-        f"{schedule.warmup_steps:,} of warm-up and {schedule.rows:,} rows of {schedule.row_steps:,} steps"
-    )
 
 
 class Streams(NamedTuple):
@@ -141,8 +92,8 @@ class Driver(NamedTuple):
     warmup: Callable[..., tuple[TrainState, Tallies]]
     """`(state, step, hyper, iterations)`: iterations of the first `schedule.warmup_steps`."""
     chunk: Callable[..., tuple[TrainState, Tallies]]
-    """`(state, step, hyper, iterations)`: rollouts and updates. A member whose parameters are not finite at its end has diverged:
-    it falls back to those of the chunk's start, and never learns again."""
+    """`(state, step, hyper, iterations)`: rollouts and updates. A member whose parameters are not finite at
+    the end has diverged: it falls back to those of the start, and never learns again."""
     evaluate: Callable[[TrainState, Array, Hyper], Tallies]
     """The policy on whole episodes; depends on nothing but its arguments."""
 
@@ -243,7 +194,7 @@ def evaluation_key(root: Key, step: Array, explore: bool) -> Key:
 def in_the_program(env: Env | HostEnv) -> Env:
     """Return `env`. Raises ConfigError if it steps in Python: no compiled program can contain it."""
     if isinstance(env, HostEnv):
-        raise ConfigError("env", env.name, "it steps in Python, which only purerl.run can train on")
+        raise ConfigError("env", env.name, "an environment in JAX", "Train with purerl.run instead.")
     return env
 
 
@@ -283,7 +234,7 @@ def make_train(
             end = start + schedule.row_steps
             state, tallies = driver.chunk(state, start, hyper, schedule.iterations)
             if cfg.eval_interval:
-                # Closures, not operands: so the branch sees the policy and never the replay memory.
+                # Closures, not operands: so the branch sees the policy and never the replay buffer.
                 run = partial(driver.evaluate, state, end, hyper)
                 skip = partial(metrics.empty, jax.eval_shape(run))
                 tallies |= jax.lax.cond(schedule.evaluates_at(cfg, end), run, skip)

@@ -1,4 +1,4 @@
-"""The vocabulary of purerl: what flows between environments, algorithms and the training loop.
+"""Containers that pass between environments, algorithms and the training loop.
 
 Axes, in the order in which they appear:
 
@@ -11,8 +11,8 @@ Axes, in the order in which they appear:
 | `O`    | the observation's own shape, e.g. `(17,)`      |
 | `A`    | the action's own shape, `()` for a discrete one |
 
-Everything here is a plain immutable container. Functions of the library are written for one seed;
-`jax.vmap` adds the `S` axis from outside.
+All containers are immutable. Functions of the library are written for one seed; `jax.vmap` adds the `S`
+axis from outside.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ Metrics = dict[str, Array]
 class Transition(NamedTuple):
     """One environment step, or any batch of them; every leaf shares the leading axes.
 
-    `next_obs` is the observation the step led to, *before* any reset, so that
-    `reward + gamma * (1 - terminated) * V(next_obs)` is right at every step, also where a time
-    limit cut the episode (Pardo et al. 2018, arXiv:1712.00378).
+    `next_obs` is the observation after the step and *before* any reset, so that the target
+    `reward + gamma * (1 - terminated) * V(next_obs)` holds at every step, also at a time limit (Pardo et
+    al. 2018, arXiv:1712.00378).
     """
 
     obs: Array
     """`[..., O]` float32 (uint8 for pixels)."""
     action: Array
-    """`[..., A]` the policy's own output: float32 in [-1, 1] units, or an int32 index."""
+    """`[..., A]` output of the policy: float32 in [-1, 1] units, or an int32 index."""
     reward: Array
     """`[...]` float32."""
     next_obs: Array
     """`[..., O]` as `obs`."""
     terminated: Array
-    """`[...]` bool: the task itself ended; nothing follows, so nothing is bootstrapped."""
+    """`[...]` bool: the task ended; no bootstrap."""
     truncated: Array
-    """`[...]` bool: the clock ended the episode; the future still has value. Both can be true."""
+    """`[...]` bool: a time limit ended the episode; bootstrap as usual. Both flags can be true."""
     extras: PyTree = ()
-    """What `act` with `explore=True` wants to see again in `update`, e.g. `{"log_prob": [...]}`.
+    """Further outputs of `act` with `explore=True` for `update`, such as `{"log_prob": [...]}`.
 
-    `()` in warm-up, where nobody acted: `observe` may not read it.
+    `()` in warm-up, where actions are uniform; therefore `observe` must not read it.
     """
 
 
 class EnvSpec(NamedTuple):
-    """What an algorithm may know of its environment."""
+    """Facts of an environment that an algorithm may use."""
 
     name: str
     observation_space: Any
@@ -67,10 +67,9 @@ class EnvSpec(NamedTuple):
 
 
 class Env(Protocol):
-    """A task as pure functions of one unbatched state; `jax.vmap` makes many.
+    """Environment as pure functions of one unbatched state; `jax.vmap` batches them.
 
-    Any object with these attributes is an environment. `EnvFunctions` is the container that
-    purerl's own environments use.
+    Any object with these attributes is an environment. purerl's own environments are `EnvFunctions`.
     """
 
     @property
@@ -90,15 +89,15 @@ class Env(Protocol):
 
 
 class EnvFunctions(NamedTuple):
-    """An `Env` as a tuple of functions.
+    """Tuple of functions that is an `Env`.
 
     | call                                    | returns                                             |
     |-----------------------------------------|-----------------------------------------------------|
     | `reset(key, params=None, needed=True)`  | `(obs, state)`                                      |
     | `step(key, state, action, params=None)` | `(obs, state, reward, terminated, truncated, info)` |
 
-    `reset` is unspecified where `needed` is False, and free where the engine can skip the work.
-    `step` never resets itself. `action` is in the units of `action_space`. `params=None` means
+    With `needed` False the result of `reset` is unspecified, and costs nothing on an engine that can skip
+    the work. `step` never resets. `action` is in the units of `action_space`. `params=None` means
     `default_params`.
     """
 
@@ -110,19 +109,19 @@ class EnvFunctions(NamedTuple):
     max_episode_steps: int
     default_params: PyTree = ()
     render: Callable[..., Any] | None = None
-    """Pictures of states, for a person to look at; None if there are none. Any `Env` may have it.
+    """Images of states, or None if there are none. Optional for every `Env`.
 
     `render(states, *, width=..., height=..., camera=None) -> [..., height, width, 3]` uint8, for states
-    with any leading axes: one alone, or `[T, N]` of a rollout. Runs on the host and is never traced;
-    no state changes. A size left out is the world's usual one. What a `camera` is depends on the world;
-    None is the usual view, and the only one of worlds that have no other.
+    with any leading axes: a single state, or `[T, N]` of a rollout. Runs on the host, is never traced and
+    changes no state. Default sizes and the meaning of `camera` depend on the environment; None is its
+    default view.
     """
 
 
 class HostEnv(NamedTuple):
-    """A task that steps in Python, such as a Gymnasium environment: only `purerl.run` trains on it.
+    """Environment that steps in Python, such as one of Gymnasium; only `purerl.run` trains on it.
 
-    It has no `reset` and `step` of its own; `make_vector` makes copies that have.
+    `make_vector` returns copies of it with `reset` and `step`.
     """
 
     name: str
@@ -130,13 +129,13 @@ class HostEnv(NamedTuple):
     """A `gymnasium.spaces.Box`, float32 or uint8."""
     action_space: Any
     max_episode_steps: int
-    """Steps after which an evaluation gives up an episode."""
+    """Most steps of an evaluation's episode."""
     make_vector: Callable[[int, bool], Any]
     """`(num_envs, evaluation) -> copies`, as `purerl.envs.adapters.from_gymnasium.HostVector`."""
 
 
 class Network(NamedTuple):
-    """A network as a pair of pure functions; flax.linen's `(module.init, module.apply)` is one."""
+    """Network as a pair of pure functions, such as `(module.init, module.apply)` of flax.linen."""
 
     init: Callable[..., PyTree]
     """`init(key, *example_inputs) -> params`."""
@@ -145,13 +144,13 @@ class Network(NamedTuple):
 
 
 class Algorithm(NamedTuple):
-    """A learning algorithm as a tuple of pure functions and three static facts for the driver.
+    """Learning algorithm as a tuple of pure functions and three static numbers for the driver.
 
     | call                                               | returns                                   |
     |----------------------------------------------------|-------------------------------------------|
     | `init(key)`                                        | State: parameters, optimiser, replay, ... |
     | `act(state, carry, obs[N, O], key, step, explore=)`| `(action[N, A], carry, extras)`           |
-    | `observe(state, Transition[T, N])`                 | State: store, update the normaliser       |
+    | `observe(state, Transition[T, N])`                 | State: store, update the normalizer       |
     | `update(state, Transition[T, N], key, step)`       | `(State, metrics)`: observe, then learn   |
     | `init_carry(num_envs)`                             | Carry: RNN state or noise; zeros if fresh |
 
@@ -159,9 +158,9 @@ class Algorithm(NamedTuple):
     member has taken before this rollout, for schedules. It is never batched, so `lax.cond` on it stays a
     branch under `vmap`.
 
-    A State with a replay buffer has it in a field named `replay`: large, and therefore never copied,
-    selected from or read as a whole, and not part of a policy. Everything else in a State is small,
-    and finite as long as learning is healthy. `act` reads nothing of `replay`.
+    A State with a replay buffer has it in a field named `replay`: it is large, and therefore never copied,
+    selected from or read as a whole, and not part of a policy. All other fields of a State are small, and
+    finite unless the member has diverged. `act` does not read `replay`.
     """
 
     init: Callable[[Key], PyTree]
@@ -176,22 +175,22 @@ class Algorithm(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything the next step of one seed needs, beside the unbatched integer `step`."""
+    """Complete state of one member's training, beside the unbatched integer `step`."""
 
     algo: PyTree
-    """The algorithm's own State."""
+    """State of the algorithm."""
     env: PyTree
-    """The rollout's state: environment states, observations, episode tallies, each `[N, ...]`."""
+    """`rollout.VectorState`: environment states, observations, episode tallies, each `[N, ...]`."""
     carry: PyTree
-    """The actor's memory, `[N, ...]`."""
+    """RNN state or noise of the actor, `[N, ...]`."""
     key: Key
-    """The seed's root key. It never changes: each use folds in a purpose and `step`."""
+    """Root key of the member. It never changes: each use folds in a purpose and `step`."""
     diverged_at: Array
-    """Scalar int32: the step by which something learned was no longer finite; -1 while healthy."""
+    """Scalar int32: first check at which a learned number was not finite; -1 before."""
 
 
 class TrainOutput(NamedTuple):
-    """What a whole training run returns."""
+    """Result of a whole training run."""
 
     state: TrainState
     metrics: Metrics

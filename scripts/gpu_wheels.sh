@@ -17,7 +17,7 @@ packages=(
   gymnasium farama-notifications cloudpickle
   mujoco glfw PyOpenGL websockets absl-py etils
   mujoco-mjx trimesh
-  tyro docstring-parser typeguard typing-extensions
+  typing-extensions
   decorator gast dm-tree wrapt attrs six
 )
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

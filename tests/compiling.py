@@ -1,8 +1,8 @@
-"""How the tests compile: quickly, since most programs here run for microseconds and compile for seconds.
+"""Compiler options of the tests: few optimisations, since most programs compile longer than they run.
 
-conftest.py puts `FLAGS` into the environment, where other processes find them too. Tests that hold two
-programs to the same bits, look into a compiled program, or train for long ask for what XLA does by default:
-`jax.jit(function, compiler_options=AS_USERS_DO)`. An empty `XLA_FLAGS` compiles everything so.
+conftest.py puts `FLAGS` into the environment, also for other processes. Tests that read a compiled program or
+train for long use XLA's defaults: `jax.jit(function, compiler_options=AS_USERS_DO)`. An empty `XLA_FLAGS`
+compiles everything with them. No test compares the bits of two programs: they depend on the processor.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""What all tests share: how they compile, and fixtures."""
+"""Compiler flags and fixtures of all tests."""
 
 import os
 

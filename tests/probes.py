@@ -78,7 +78,7 @@ PROBES = {
     ),
 }
 """`delay`: reward 1 on the second step. `remember`: the second step's action must match the signal
-that only the first step showed, so a policy without memory earns 0 in the mean (Discrete), and its
+that only the first step showed, so a policy without a carry earns 0 in the mean (Discrete), and its
 value is 0 as well. `far`: reward 10 on the first step, whose observation is 1000 away."""
 
 
@@ -120,11 +120,11 @@ def probe(name: str, action_space: spaces.Space = DISCRETE) -> EnvFunctions:
 
 
 def values(
-    name: str, gamma: float, *, monte_carlo: bool = False, memory: bool = False
+    name: str, gamma: float, *, monte_carlo: bool = False, recurrent: bool = False
 ) -> list[tuple[list[float], float]]:
-    """Pairs of an observation and its value under the best policy.
+    """Return pairs of an observation and its value under the best policy.
 
-    With a `memory`, of a fresh episode's observations only: any other is not all that the policy knows.
+    If `recurrent`, only of first observations: later ones are not all that the policy knows.
 
     A ring whose eighth step is a death shows each observation at two times, so what is learned is
     the mean of two returns (Monte Carlo), or the fixed point of the one-step equation in which the
@@ -133,7 +133,7 @@ def values(
     start = [1.0, 0.0, 0.0, 0.0]
     annuity = lambda steps: (1 - gamma**steps) / (1 - gamma)
     dies = (annuity(8) + annuity(4)) / 2 if monte_carlo else annuity(4) / (1 - gamma**4 / 2)
-    if memory and name in ("ring_terminated", "ring_both"):
+    if recurrent and name in ("ring_terminated", "ring_both"):
         return [(start, annuity(8))]
     known = {
         "constant": [([0.0] * 4, 1.0)],
@@ -147,4 +147,4 @@ def values(
         "far": [([0.0, 0.0, 0.0, FAR], 10.0)] + [([float(i == j) for j in range(4)], 0.0) for i in range(3)],
         "remember": [(start, gamma)],
     }[name]
-    return known[:1] if memory and name in ("delay", "far") else known
+    return known[:1] if recurrent and name in ("delay", "far") else known

@@ -15,7 +15,17 @@ from flax.core import FrozenDict
 
 import purerl
 from purerl import registry
-from purerl.config import ALIASES, ConfigError, Rule, freeze, from_dict, leaves, replace, to_dict
+from purerl.config import (
+    ALIASES,
+    ConfigError,
+    Rule,
+    freeze,
+    from_dict,
+    leaves,
+    replace,
+    to_dict,
+    validate,
+)
 from purerl.make import make_algorithm, make_config, make_env
 from purerl.train import make_driver
 
@@ -89,7 +99,7 @@ def as_shown(value):
 
 def refused(field, value, *words):
     """A context that expects a ConfigError about `field`, with its value and these words."""
-    parts = [re.escape(part) for part in (f"{field} = {as_shown(value)} is not allowed: ", *words)]
+    parts = [re.escape(part) for part in (f"{field} = {as_shown(value)}: expected ", *words)]
     return pytest.raises(ConfigError, match="(?s)" + ".*".join(parts))
 
 
@@ -99,6 +109,17 @@ def test_a_bad_value_is_refused(algo, field, value, words):
     with refused(field, freeze(value), words) as caught:
         make_config(algo, **{field: value})
     assert (caught.value.field, isinstance(caught.value, ValueError)) == (field, True)
+
+
+def test_an_argument_without_a_field_has_a_rule_too():
+    """`validate` takes the rule alone, as for the number of seeds."""
+    validate("seeds", 3, Rule("count", 1))
+    for value in (0, 2.0, None):
+        with refused("seeds", value, "a whole number, at least 1."):
+            validate("seeds", value, Rule("count", 1))
+    validate("seeds", 3, Rule("count", 1))
+    with refused("seeds", 0, "a whole number, at least 1"):
+        validate("seeds", 0, Rule("count", 1))
 
 
 class Shy:
@@ -115,16 +136,16 @@ def nested(depth):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("gamma", 10**5000, "gamma = <int that cannot be shown> is not allowed: less."),
+        ("gamma", 10**5000, "gamma = <int that cannot be shown>: expected less."),
         ("gamma", nested(900), "gamma = [[[["),
-        ("gamma", Shy(), "gamma = <Shy that cannot be shown> is not allowed: less."),
-        ("gamma", np.eye(2), r"gamma = array([[1., 0.],\n       [0., 1.]]) is not allowed: less."),
-        ("gamma", "\x1b[31m\n\ud800", r"gamma = '\x1b[31m\n\ud800' is not allowed: less."),
-        ("a\nb\x1b\u202e\ud800", 1, r"a\nb\x1b\u202e\ud800 = 1 is not allowed: less."),
-        ("n" * 100, 1, f"{'n' * 77}... = 1 is not allowed: less."),
-        ("gamma", "x" * 79, f"gamma = '{'x' * 76}... is not allowed: less."),
-        ("gamma", "x" * 78, f"gamma = '{'x' * 78}' is not allowed: less."),
-        ("gamma", freeze({"a": {"b": [1]}}), "gamma = {'a': {'b': [1]}} is not allowed: less."),
+        ("gamma", Shy(), "gamma = <Shy that cannot be shown>: expected less."),
+        ("gamma", np.eye(2), r"gamma = array([[1., 0.],\n       [0., 1.]]): expected less."),
+        ("gamma", "\x1b[31m\n\ud800", r"gamma = '\x1b[31m\n\ud800': expected less."),
+        ("a\nb\x1b\u202e\ud800", 1, r"a\nb\x1b\u202e\ud800 = 1: expected less."),
+        ("n" * 100, 1, f"{'n' * 77}... = 1: expected less."),
+        ("gamma", "x" * 79, f"gamma = '{'x' * 76}...: expected less."),
+        ("gamma", "x" * 78, f"gamma = '{'x' * 78}': expected less."),
+        ("gamma", freeze({"a": {"b": [1]}}), "gamma = {'a': {'b': [1]}}: expected less."),
     ],
     ids=range(10),
 )
@@ -133,9 +154,9 @@ def test_a_message_is_one_line_whatever_was_given(field, value, message):
     for allowed in ("less", "less."):
         error = ConfigError(field, value, allowed)
         assert str(error).startswith(message) and str(error).isprintable() and len(str(error)) < 300
-        assert str(error).endswith("is not allowed: less.")
+        assert str(error).endswith("expected less.")
         assert error.field is field and error.value is value
-    assert str(ConfigError("a", 1, "less", "Try 0.")) == "a = 1 is not allowed: less. Try 0."
+    assert str(ConfigError("a", 1, "less", "Try 0.")) == "a = 1: expected less. Try 0."
 
 
 @pytest.mark.parametrize(
@@ -156,7 +177,7 @@ def test_a_message_is_one_line_whatever_was_given(field, value, message):
 )
 def test_an_unknown_field_names_the_nearest(algo, field, hint):
     """Also where another library calls it something else."""
-    with refused(field, 1, "no such field", f"Did you mean {hint}?"):
+    with refused(field, 1, f"a field of {algo.upper()}Config: one of env", f"Did you mean {hint}?"):
         make_config(algo, **{field: 1})
 
 
@@ -166,7 +187,7 @@ def test_an_unknown_field_names_the_nearest(algo, field, hint):
 )
 def test_another_algorithms_field_is_refused(algo, field):
     """An option that does nothing here is not swallowed, and the fields there are get listed."""
-    with refused(field, 1, "its fields are env, engine, env_kwargs"):
+    with refused(field, 1, "one of env, engine, env_kwargs"):
         make_config(algo, **{field: 1})
 
 
@@ -176,7 +197,7 @@ def test_an_unknown_algorithm_is_refused(algo, hint):
     with refused(
         "algo",
         algo,
-        "known are a2c, ppo, recurrent_ppo, sac, trpo, vpg",
+        "a2c, ddpg, ppo, recurrent_ppo, sac, td3, trpo, vpg",
         f"Did you mean {hint}?" if hint else "",
     ):
         make_config(algo)
@@ -185,7 +206,7 @@ def test_an_unknown_algorithm_is_refused(algo, hint):
 @pytest.mark.parametrize(("env", "hint"), [("cartpol", "cartpole"), (3, None)])
 def test_an_unknown_environment_is_refused(env, hint):
     """With the list of those there are."""
-    with refused("env", env, "known are acrobot, ant, asterix", f"Did you mean {hint}?" if hint else ""):
+    with refused("env", env, "acrobot, ant, asterix", f"Did you mean {hint}?" if hint else ""):
         make_env(env)
 
 
@@ -197,7 +218,7 @@ def test_an_unknown_environment_is_refused(env, hint):
         ("cartpole", {"gravity": nan}, "gravity", "a finite number"),
         ("cartpole", {"gravity": inf}, "gravity", "a finite number"),
         ("pendulum", {"length": True}, "length", "a finite number"),
-        ("pendulum", {"gravity": 9.8}, "gravity", "the options of pendulum are g, mass"),
+        ("pendulum", {"gravity": 9.8}, "gravity", "one of the options of pendulum: g, mass"),
         ("cartpole", {"max_episode_steps": 0}, "max_episode_steps", "at least 1"),
         ("cartpole", {"max_episode_step": 9}, "max_episode_step", "Did you mean max_episode_steps?"),
         ("cartpole", {"gravity": 10**400}, "gravity", "a finite number"),
@@ -210,12 +231,12 @@ def test_an_unknown_environment_is_refused(env, hint):
         ("ant", {"reset_noise_scale": -1}, "reset_noise_scale", "a finite number, at least 0"),
         ("ant", {"frame_skip": 10**30}, "frame_skip", "at most 1,000"),
         ("ant", {"main_body": 10**30}, "main_body", "at least 0, at most 1,000,000"),
-        ("ant", {"xml_file": "x" * 5000}, "xml_file", "it cannot be read"),
-        ("ant", {"xml_file": "~nobody-of-that-name/x"}, "xml_file", "it cannot be read"),
-        ("ant", {"xml_file": __file__}, "xml_file", "it cannot be read: XML"),
+        ("ant", {"xml_file": "x" * 5000}, "xml_file", "an MJCF file; this one cannot be read"),
+        ("ant", {"xml_file": "~nobody-of-that-name/x"}, "xml_file", "an MJCF file; this one cannot be read"),
+        ("ant", {"xml_file": __file__}, "xml_file", "cannot be read: XML"),
         ("pendulum", {"max_episode_steps": 20.0}, "max_episode_steps", "a whole number"),
-        ("cartpole", {"engine": "mjx"}, "engine", "takes only auto"),
-        ("pendulum", {"engine": "mujoco"}, "engine", "takes only auto"),
+        ("cartpole", {"engine": "mjx"}, "engine", "auto, because"),
+        ("pendulum", {"engine": "mujoco"}, "engine", "auto, because"),
     ],
 )
 def test_environment_options_are_checked(env, kwargs, field, words):
@@ -228,7 +249,7 @@ def test_environment_options_are_checked(env, kwargs, field, words):
     ("algo", "fields", "field", "words"),
     [
         ("ppo", {"env": "cartpol"}, "env", "Did you mean cartpole?"),
-        ("ppo", {"env": "cartpole", "engine": "mjx"}, "engine", "takes only auto"),
+        ("ppo", {"env": "cartpole", "engine": "mjx"}, "engine", "auto, because"),
         ("ppo", {"env_kwargs": {"gravty": 1.0}}, "gravty", "Did you mean gravity?"),
         ("ppo", {"num_envs": 3, "num_steps": 5, "num_minibatches": 4}, "num_minibatches", "3 * 5 = 15"),
         ("sac", {"env": "cartpole"}, "env", "continuous actions"),
@@ -244,7 +265,12 @@ def test_environment_options_are_checked(env, kwargs, field, words):
             "batch_size",
             "at most buffer_size = 8",
         ),
-        ("ppo", {"num_steps": 2**23, "num_minibatches": 1}, "num_steps", "= 67,108,864 must be at most"),
+        (
+            "ppo",
+            {"num_steps": 2**23, "num_minibatches": 1},
+            "num_steps",
+            "at most 33,554,432, got 67,108,864",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(algo, fields, field, words):
@@ -359,7 +385,12 @@ def test_leaves_are_the_numbers_that_are_switched_on():
 )
 def test_hyper_takes_only_leaves(algo, name, value, hint):
     """A static field, or one that is switched off, cannot be swept within one program."""
-    with refused(name, value, "hyper takes the real-valued fields", hint):
+    with refused(
+        name,
+        value,
+        "a real-valued field: one of clip_eps" if algo == "ppo" else "a real-valued field: one of gamma",
+        hint,
+    ):
         replace(make_config(algo), {name: value})
 
 
@@ -368,3 +399,37 @@ def test_hyper_may_be_traced():
     cfg = make_config("ppo")
     f = jax.jit(lambda gamma: replace(cfg, {"gamma": gamma}).gamma * 2)
     assert [f(x).item() for x in (0.5, 0.25)] == [1.0, 0.5] and f._cache_size() == 1
+
+
+MUTANTS = {
+    "an error does not name the value": (
+        "config.py",
+        "{shorten(field)} = {shorten(_repr(value))}: expected",
+        "{shorten(field)}: expected",
+        "test_a_bad_value_is_refused",
+    ),
+    "long values are not cut": (
+        "config.py",
+        "text if len(text) <= limit else",
+        "text if True else",
+        "test_a_message_is_one_line_whatever_was_given",
+    ),
+    "an unknown field names no alias": (
+        "config.py",
+        "if ALIASES.get(plain) in allowed else",
+        "if False else",
+        "test_an_unknown_field_names_the_nearest",
+    ),
+    "a rule without a field is not checked": (
+        "config.py",
+        "    if not _allows(rule, value):",
+        "    if False:",
+        "test_an_argument_without_a_field_has_a_rule_too",
+    ),
+    "hyper takes static fields": (
+        "config.py",
+        "        if name not in allowed:\n",
+        "        if False:\n",
+        "test_hyper_takes_only_leaves",
+    ),
+}

@@ -129,3 +129,50 @@ def test_outputs_mean_what_the_space_says():
     normal = distributions.of_outputs(spaces.Box(-1, 1, (3,)), (zeros, zeros))
     assert normal.sample(seed=key).shape == (5, 3)
     assert normal.log_prob(zeros).shape == (5,)
+
+
+MUTANTS = {
+    "normal: log_std is std": (
+        "distributions.py",
+        "(mean, jnp.exp(log_std))",
+        "(mean, log_std)",
+        "test_normal_log_prob_entropy_and_mode",
+    ),
+    "squash: added 1e-6": (
+        "distributions.py",
+        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return (lambda u, p: (jnp.tanh(u), p - jnp.log(1 - jnp.tanh(u) ** 2 + "
+        "1e-6).sum(-1)))(*diagonal_normal(mean, log_std).sample_and_log_prob(se"
+        "ed=key))",
+        "test_squashed_log_prob_by_hand",
+    ),
+    "squash: 1 - tanh**2": (
+        "distributions.py",
+        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return (lambda u, p: (jnp.tanh(u), p - jnp.log(1 - jnp.tanh(u) ** 2).s"
+        "um(-1)))(*diagonal_normal(mean, log_std).sample_and_log_prob(seed=key)"
+        ")",
+        "test_squashed_log_prob_however_far_out",
+    ),
+    "squash: no correction": (
+        "distributions.py",
+        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return (lambda u, p: (jnp.tanh(u), p))(*diagonal_normal(mean, log_std)"
+        ".sample_and_log_prob(seed=key))",
+        "test_squashed_density_integrates_to_1",
+    ),
+    "squash: mean over the action": (
+        "distributions.py",
+        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return (lambda u, p: (jnp.tanh(u), p - (2 * (jnp.log(2.0) - u + jnp.lo"
+        "g(1 / (1 + jnp.exp(-2 * u))))).mean(-1)))(*diagonal_normal(mean, log_s"
+        "td).sample_and_log_prob(seed=key))",
+        "test_squashed_log_prob_sums_over_the_action",
+    ),
+    "squash: not squashed": (
+        "distributions.py",
+        "distrax.Block(distrax.Tanh(), 1)",
+        "distrax.Block(distrax.Lambda(lambda x: x), 1)",
+        "test_squashed_log_prob_however_far_out",
+    ),
+}

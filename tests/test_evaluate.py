@@ -33,7 +33,7 @@ def test_episodes_end_one_by_one():
     np.testing.assert_array_equal(returns, lengths * (lengths + 1) / 2)
 
 
-def test_the_key_decides_and_the_number_of_episodes_does_not():
+def test_only_the_key_decides_the_episodes():
     """Equal keys give equal episodes, other keys others, and more episodes leave the first as they are."""
     few = jax.jit(lambda key: evaluate(clock(), STILL, key, 12)[1])
     first, again, other = (few(jax.random.key(seed)).tolist() for seed in (0, 0, 1))
@@ -54,7 +54,7 @@ def test_it_stops_when_all_have_ended():
     assert len(calls) == 3
 
 
-def test_the_policy_keeps_its_memory_and_gets_a_new_key_each_step():
+def test_the_policy_keeps_its_carry_and_gets_new_keys():
     """The carry of one step is there at the next; noise is not the same at every step."""
 
     def act(carry, obs, key):
@@ -68,15 +68,74 @@ def test_the_policy_keeps_its_memory_and_gets_a_new_key_each_step():
     assert (np.abs(noise - 4 * (one - 1)) > 1e-3).all()
 
 
-def test_the_deterministic_policy_does_not_explore_and_acts_in_the_tasks_range():
+def test_the_greedy_policy_acts_in_the_range_of_the_task():
     """Exploration noise in evaluation, or an action still in [-1, 1] units, shows at once."""
 
-    def act(state, carry, obs, key, *, explore):
+    def act(state, carry, obs, key, step, *, explore):
         assert explore is False
-        return jnp.full((len(obs), 2), state), carry + 1, {"log_prob": 0}
+        return jnp.full((len(obs), 2), state + step), carry + 1, {"log_prob": 0}
 
-    algo = Algorithm(None, jnp.zeros, act, None, None, 1, 1, 0)
-    policy = policy_of(algo, jnp.float32(9.0), clock(), step=0)
+    nothing = dict.fromkeys(("init", "observe", "update"))
+    algo = Algorithm(**nothing, init_carry=jnp.zeros, act=act, num_envs=1, num_steps=1)
+    policy = policy_of(algo, jnp.float32(-5.0), clock(), step=7)
     action, carry = policy.act(policy.init(3), jnp.zeros((3, 3)), jax.random.key(0))
     np.testing.assert_array_equal(action, np.tile([4.0, 1.0], (3, 1)))
     np.testing.assert_array_equal(carry, np.ones(3))
+
+
+MUTANTS = {
+    "counts beyond the end": (
+        "evaluate.py",
+        "where(progress.alive, reward, np.float32(0))",
+        "reward",
+        "test_episodes_end_one_by_one",
+    ),
+    "steps beyond the end": (
+        "evaluate.py",
+        "progress.lengths + progress.alive",
+        "progress.lengths + 1",
+        "test_episodes_end_one_by_one",
+    ),
+    "goes on after a time limit": (
+        "evaluate.py",
+        "count_step(progress, reward, terminated | truncated)",
+        "count_step(progress, reward, terminated)",
+        "test_returns_and_lengths_of_known_episodes",
+    ),
+    "the last reward is lost": (
+        "evaluate.py",
+        "where(progress.alive, reward,",
+        "where(progress.alive & ~ended, reward,",
+        "test_returns_and_lengths_of_known_episodes",
+    ),
+    "one key for all steps": (
+        "evaluate.py",
+        "jax.random.fold_in(key_steps, time)",
+        "key_steps",
+        "test_the_policy_keeps_its_carry_and_gets_new_keys",
+    ),
+    "explores": (
+        "evaluate.py",
+        "step, explore=explore)",
+        "step, explore=True)",
+        "test_the_greedy_policy_acts_in_the_range_of_the_task",
+    ),
+    "acts at step 0": (
+        "evaluate.py",
+        "obs, key, step, explore=explore)",
+        "obs, key, 0, explore=explore)",
+        "test_the_greedy_policy_acts_in_the_range_of_the_task",
+    ),
+    "evaluate: always to the limit": (
+        "evaluate.py",
+        "alive.any() & (time",
+        "(time",
+        "test_it_stops_when_all_have_ended",
+    ),
+    "evaluate: in the policy's units": (
+        "evaluate.py",
+        "return env_action(env.action_space, action), carry",
+        "return action, carry",
+        "test_the_greedy_policy_acts_in_the_range_of_the_task",
+    ),
+}

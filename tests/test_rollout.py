@@ -15,7 +15,7 @@ TIME, LENGTH, DRAW = range(3)
 
 
 def policy(carry, obs, key):
-    """Acts far outside [-1, 1], and counts its steps in each row of its memory."""
+    """Act far outside [-1, 1], and count steps in each row of the carry."""
     action = 2 * jax.random.normal(key, (len(obs), 2))
     seen = {"carry": carry, "action": action, "obs": obs}
     return action, {"steps": carry["steps"] + 1, "sum": carry["sum"] + 0.5}, seen
@@ -36,7 +36,7 @@ def played():
 
 
 def after(array, last):
-    """What the next step saw: the rows from 1 on, and the state that was handed back."""
+    """Return the input of each next step: the rows from 1 on, and the final state."""
     return np.concatenate([array[1:], np.asarray(last)[None]])
 
 
@@ -86,8 +86,8 @@ def test_returns_and_lengths_equal_a_plain_loop(played):
         assert state.episode_length[n] == length
 
 
-def test_memory_is_zeroed_where_an_episode_ended_and_only_there(played):
-    """The actor neither remembers a former life nor forgets its own, whatever the leaf's shape."""
+def test_the_carry_is_zeroed_only_where_an_episode_ended(played):
+    """Whatever the shape of the leaf."""
     _, carry, steps, episodes = played
     before = steps.extras["carry"]
     assert before["steps"].dtype == np.int32
@@ -96,7 +96,7 @@ def test_memory_is_zeroed_where_an_episode_ended_and_only_there(played):
     np.testing.assert_array_equal(after(before["sum"], carry["sum"]), 0.5 * expected[..., None].repeat(3, -1))
 
 
-def test_the_action_is_stored_as_the_policy_gave_it_and_applied_in_range(played):
+def test_actions_are_stored_raw_and_applied_in_range(played):
     """Log-probabilities refer to the policy's own output; the task gets it clipped and stretched."""
     _, _, steps, _ = played
     assert (np.abs(steps.action) > 1).any()
@@ -248,7 +248,7 @@ def test_a_simulation_that_breaks_down_leaves_the_others_alone(breakdown):
 
 
 def test_nothing_broken_reaches_the_learner(breakdown):
-    """One NaN in a replay memory or a normaliser would be there for good."""
+    """One NaN in a replay buffer or a normaliser would stay."""
     env, _, (_, _, steps, _) = breakdown
     if env.name == "cartpole":
         cfg = purerl.make_config("ppo", num_envs=N, num_steps=T, num_minibatches=1, hidden_sizes=(4,))
@@ -287,3 +287,163 @@ def test_contain_takes_pixels():
     pixels = jnp.full((2, 4, 4), 255, jnp.uint8)
     got, *_, diverged = rollout.contain(pixels, pixels, jnp.array([1.0, jnp.nan]), jnp.zeros(2, bool))
     assert got.dtype == jnp.uint8 and diverged.tolist() == [0, 1]
+
+
+MUTANTS = {
+    "rollout: stores the clipped action": (
+        "rollout.py",
+        "Transition(vector.obs, action,",
+        "Transition(vector.obs, env_action(env.action_space, action),",
+        "test_actions_are_stored_raw_and_applied_in_range",
+    ),
+    "rollout: return is not reset": (
+        "rollout.py",
+        "where(ended, np.float32(0), returns)",
+        "returns",
+        "test_returns_and_lengths_equal_a_plain_loop",
+    ),
+    "rollout: length is not reset": (
+        "rollout.py",
+        "where(ended, np.int32(0), lengths)",
+        "lengths",
+        "test_returns_and_lengths_equal_a_plain_loop",
+    ),
+    "rollout: next_obs of the reset": (
+        "rollout.py",
+        "action, reward, next_obs,",
+        "action, reward, _where(ended, fresh_obs, next_obs),",
+        "test_next_obs_is_that_of_the_step_and_obs_that_of_the_reset",
+    ),
+    "rollout: never starts again": (
+        "rollout.py",
+        "        _where(ended, fresh_obs, next_obs),",
+        "        next_obs,",
+        "test_next_obs_is_that_of_the_step_and_obs_that_of_the_reset",
+    ),
+    "rollout: one reset for ever": (
+        "rollout.py",
+        "jax.random.split(key_reset, num_envs)",
+        "jax.random.split(jax.random.key(0), num_envs)",
+        "test_every_reset_is_a_fresh_draw",
+    ),
+    "rollout: one reset for all": (
+        "rollout.py",
+        "jax.random.split(key_reset, num_envs)",
+        "jnp.broadcast_to(key_reset, (num_envs,))",
+        "test_every_reset_is_a_fresh_draw",
+    ),
+    "rollout: one start for all": (
+        "rollout.py",
+        "(env.reset)(jax.random.split(key, num_envs))",
+        "(env.reset)(jnp.broadcast_to(key, (num_envs,)))",
+        "test_all_environments_start_differently",
+    ),
+    "rollout: one key for all steps": (
+        "rollout.py",
+        "jax.random.split(key, num_steps)",
+        "jnp.broadcast_to(key, (num_steps,))",
+        "test_every_step_and_row_has_its_own_noise",
+    ),
+    "rollout: goes on after a time limit": (
+        "rollout.py",
+        "ended = terminated | truncated",
+        "ended = terminated",
+        "test_flags_are_the_environments",
+    ),
+    "rollout: flags swapped": (
+        "rollout.py",
+        "next_obs, terminated, truncated)\n",
+        "next_obs, truncated, terminated)\n",
+        "test_flags_are_the_environments",
+    ),
+    "rollout: memory survives a time limit": (
+        "rollout.py",
+        "_where(episodes.ended, jnp.zeros_like(leaf)",
+        "_where(transition.terminated, jnp.zeros_like(leaf)",
+        "test_the_carry_is_zeroed_only_where_an_episode_ended",
+    ),
+    "rollout: memory is zeroed for all": (
+        "rollout.py",
+        "_where(episodes.ended, jnp.zeros_like(leaf)",
+        "_where(episodes.ended.any()[None], jnp.zeros_like(leaf)",
+        "test_the_carry_is_zeroed_only_where_an_episode_ended",
+    ),
+    "rollout: return without the last reward": (
+        "rollout.py",
+        "Episodes(ended, returns,",
+        "Episodes(ended, rollout.episode_return,",
+        "test_returns_and_lengths_equal_a_plain_loop",
+    ),
+    "action: not clipped": (
+        "rollout.py",
+        "return jnp.clip((high + low) / 2 + (high - low) / 2 * action, low, high)",
+        "return (high + low) / 2 + (high - low) / 2 * action",
+        "test_env_action_clips_then_stretches",
+    ),
+    "action: box around 0": (
+        "rollout.py",
+        "jnp.clip((high + low) / 2 + (high",
+        "jnp.clip((high",
+        "test_env_action_clips_then_stretches",
+    ),
+    "action: half bounded is bounded": (
+        "rollout.py",
+        "bool(space.is_bounded())",
+        'bool(space.is_bounded("below"))',
+        "test_env_action_leaves_indices_and_unbounded_boxes_alone",
+    ),
+    "warm-up: half the range": (
+        "rollout.py",
+        "minval=-1.0",
+        "minval=0.0",
+        "test_uniform_action_fills_the_policys_range",
+    ),
+    "contain: only rewards are looked at": (
+        "rollout.py",
+        "if jnp.issubdtype(next_obs.dtype, jnp.floating):",
+        "if False:",
+        "test_contain",
+    ),
+    "contain: infinity is sound": (
+        "rollout.py",
+        "sound = jnp.isfinite(reward)",
+        "sound = ~jnp.isnan(reward)",
+        "test_contain",
+    ),
+    "contain: one number is enough": (
+        "rollout.py",
+        "jnp.isfinite(next_obs).all(",
+        "jnp.isfinite(next_obs).any(",
+        "test_contain",
+    ),
+    "contain: the observation stays": (
+        "rollout.py",
+        "next_obs, reward = _where(sound, next_obs, obs), jnp",
+        "next_obs, reward = next_obs, jnp",
+        "test_nothing_broken_reaches_the_learner",
+    ),
+    "contain: the reward stays": (
+        "rollout.py",
+        "jnp.where(sound, reward, 0.0)",
+        "reward",
+        "test_nothing_broken_reaches_the_learner",
+    ),
+    "contain: the episode goes on": (
+        "rollout.py",
+        "terminated | ~sound, 1.0",
+        "terminated, 1.0",
+        "test_a_simulation_that_breaks_down_is_ended_and_counted",
+    ),
+    "contain: nothing is counted": (
+        "rollout.py",
+        "1.0 - sound.astype(jnp.float32)",
+        "0.0 * sound.astype(jnp.float32)",
+        "test_a_simulation_that_breaks_down_is_ended_and_counted",
+    ),
+    "contain: one ends all": (
+        "rollout.py",
+        "sound &= jnp.isfinite(next_obs).all(axis=tuple(range(1, next_obs.ndim)))",
+        "sound &= jnp.isfinite(next_obs).all()",
+        "test_a_simulation_that_breaks_down_leaves_the_others_alone",
+    ),
+}

@@ -1,7 +1,4 @@
-"""The benchmark of throughput runs, its arithmetic is what it says, its parts do the whole's work.
-
-And its peers are asked for the same work, by processes that stand in for them.
-"""
+"""The benchmark of throughput: it runs, its arithmetic, its parts against the whole, stand-ins as peers."""
 
 import importlib
 import json
@@ -116,8 +113,8 @@ def test_only_peers_that_can_do_the_work_take_part(throughput):
     assert (fields["n_steps"], fields["batch_size"], fields["n_epochs"]) == (2048, 64, 10)
 
 
-def test_a_peer_is_told_how_far_to_train_and_answers_with_its_rate(throughput, tmp_path):
-    """A stand-in whose rate is the steps it is told, and who prints lines of its own."""
+def test_a_peer_gets_its_steps_and_answers_with_its_rate(throughput, tmp_path):
+    """A stand-in whose rate is the number of steps that it gets, and which prints lines of its own."""
     stand_in = tmp_path / "python"
     stand_in.write_text(
         '#!/bin/sh\necho hello\necho \'answer {"it": "1.0"}\'\n'

@@ -1,1 +1,1 @@
-"""The algorithms, one readable file each, and two files of loops that they call."""
+"""Algorithms, one file each, and the helpers that they call."""

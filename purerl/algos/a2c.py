@@ -2,10 +2,10 @@
 
 After every few steps of all environments, one gradient step on
 `-mean(log pi(a|s) A) + c_v (V - target)^2 / 2 - c_e entropy`, where the advantage is that of n-step
-returns (gae_lambda = 1 bootstraps each from the end of the rollout, as the paper does).
+returns (gae_lambda = 1 bootstraps each from the end of the rollout, as in the paper).
 
-Choices: rewards scaled by the deviation of the return; RMSProp with one set of statistics, or Adam; actor
-and critic apart unless `shared_torso`; gradients clipped by their global norm.
+Choices: rewards divided by the standard deviation of the return; RMSProp with one set of statistics, or
+Adam; separate actor and critic unless `shared_torso`; gradients clipped by their global norm.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import optax
 
+from purerl import normalize
 from purerl.algos import on_policy
 from purerl.algos.actor_critic import default_networks, make_actor_critic, validate_spaces
 from purerl.config import choice, count, real, switch
@@ -33,44 +34,44 @@ class A2CConfig(on_policy.OnPolicyConfig):
     algo: ClassVar[str] = "a2c"
 
     num_envs: int = count(16, high=2**20)
-    """Environments that each seed steps side by side."""
+    """Environments per seed, stepped in parallel."""
     num_steps: int = count(8)
     """Steps of each environment per update."""
     learning_rate: float = real(2e-3, above=0)
     """Step size."""
     anneal_lr: bool = switch(True)
-    """Let the step size fall linearly to 0 over total_timesteps."""
+    """Decrease the step size linearly to 0 over total_timesteps."""
     optimizer: str = choice("rmsprop", ("rmsprop", "adam"))
-    """How gradients become steps."""
+    """Gradient transformation."""
     gae_lambda: float = real(1.0, low=0, high=1)
-    """Trade of bias (0) against variance (1) in the advantages: 1 gives n-step returns."""
+    """Lambda of the advantages; 1 for n-step returns."""
     normalize_advantage: bool = switch(False)
     """Standardise the advantages of each update."""
     ent_coef: float = real(0.0, low=0)
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus in the loss."""
     vf_coef: float = real(0.5, low=0)
     """Weight of the value loss."""
     shared_torso: bool = switch(False)
-    """One torso for actor and critic, as in the paper."""
+    """Use one torso for actor and critic, as in the paper."""
 
 
 class State(NamedTuple):
-    """All that A2C remembers."""
+    """State of A2C between updates."""
 
     params: PyTree
-    """Of the policy `pi`, the value function `v` and, where there is one, their shared `torso`."""
+    """Parameters of the policy `pi`, the value function `v` and, with `shared_torso`, their `torso`."""
     opt_state: optax.OptState
-    normalizer: on_policy.Normalizer
+    normalizer: normalize.Normalizer
 
 
 def validate(cfg: A2CConfig, spec: EnvSpec) -> None:
-    """Raises ConfigError where `cfg` does not fit `spec`."""
+    """Raise ConfigError if `cfg` does not fit `spec`."""
     validate_spaces(cfg, spec)
     on_policy.validate_rollout(cfg)
 
 
 def make(cfg: A2CConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:
-    """A2C for `spec`; the real-valued fields of `cfg` may be traced."""
+    """Return A2C for `spec`; the real-valued fields of `cfg` may be traced."""
     model = make_actor_critic(cfg, spec, networks)
 
     def optimizer(learning_rate) -> optax.GradientTransformation:
@@ -90,18 +91,18 @@ def make(cfg: A2CConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def init(key) -> State:
         params = model.init(key)
-        return State(params, optimizer(0.0).init(params), on_policy.init_normalizer(cfg, spec))
+        return State(params, optimizer(0.0).init(params), normalize.init(cfg, spec))
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        policy = model.policy(state.params, on_policy.normalize_obs(cfg, state.normalizer, obs))
+        policy = model.policy(state.params, normalize.normalize_obs(cfg, state.normalizer, obs))
         return (policy.sample_and_log_prob(seed=key)[0] if explore else policy.mode()), carry, {}
 
     def observe(state: State, transition: Transition) -> State:
-        return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))
+        return state._replace(normalizer=normalize.observe(cfg, state.normalizer, transition))
 
     def update(state: State, transition: Transition, key, step):
         observed, steps = observe(state, transition), on_policy.flatten_time(transition)
-        obs = on_policy.normalize_obs(cfg, state.normalizer, steps.obs)
+        obs = normalize.normalize_obs(cfg, state.normalizer, steps.obs)
         value = partial(model.value, state.params)
         estimates = on_policy.estimate(cfg, value, state.normalizer, observed.normalizer, transition)
         left = on_policy.remaining(cfg, step) if cfg.anneal_lr else 1.0

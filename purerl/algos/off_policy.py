@@ -1,85 +1,246 @@
-"""The loop that off-policy algorithms share: gradient steps on batches from a replay memory."""
+"""Helpers that off-policy methods call: settings, the learner, gradient steps on replayed batches."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax
+from gymnasium import spaces
 
-from purerl.config import Config
-from purerl.replay import ring
-from purerl.types import Array, EnvSpec, Key, Metrics, Transition
-
-Learner = TypeVar("Learner")
-
-
-class Row(NamedTuple):
-    """What replay keeps of a transition. Truncation is not needed: `next_obs` is the true one."""
-
-    obs: Array
-    action: Array
-    reward: Array
-    next_obs: Array
-    terminated: Array
+from purerl.config import Config, ConfigError, choice, count, real, sizes
+from purerl.networks import ACTIVATIONS, MLP
+from purerl.replay import uniform
+from purerl.replay.uniform import Batch
+from purerl.rollout import is_bounded
+from purerl.types import Algorithm, Array, EnvSpec, Key, Metrics, PyTree, Transition
 
 
-def rows(transition: Transition) -> Row:
-    """The rows of a rollout `[T, N, ...]` in order of time, each leaf `[T * N, ...]`."""
-    kept = Row(*(getattr(transition, name) for name in Row._fields))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OffPolicyConfig(Config):
+    """Hyperparameters of every off-policy method."""
+
+    learning_rate: float = real(3e-4, above=0)
+    """Step size of Adam."""
+    gamma: float = real(0.99, low=0, high=1)
+    """Discount factor."""
+    tau: float = real(0.005, above=0, high=1)
+    """Fraction by which target networks approach their networks at each of their updates."""
+    batch_size: int = count(256)
+    """Transitions per gradient step."""
+    buffer_size: int = count(1_000_000)
+    """Transitions that the replay buffer holds; never more than total_timesteps."""
+    learning_starts: int = count(1_000, low=0)
+    """Environment steps with uniform actions before the first gradient step."""
+    updates_per_step: int = count(1)
+    """Gradient steps per step of all environments."""
+    hidden_sizes: tuple[int, ...] = sizes((256, 256))
+    """Widths of the hidden layers of all networks."""
+    activation: str = choice("relu", ACTIVATIONS)
+    """Nonlinearity of the hidden layers."""
 
 
-def init_replay(spec: EnvSpec, capacity: int) -> ring.State:
-    """An empty memory for the transitions of `spec`."""
+class Learner(NamedTuple):
+    """Networks in training, each part by the network's name."""
 
-    def like(shape, dtype) -> Any:  # a Discrete space is int64 and a Box may be float64: as JAX has them
+    params: dict[str, PyTree]
+    target: dict[str, PyTree]
+    """Slowly following copies of some of `params`."""
+    opt_state: dict[str, optax.OptState]
+
+
+class State(NamedTuple):
+    """State of an off-policy algorithm."""
+
+    learner: Learner
+    replay: uniform.State
+
+
+GradientStep = Callable[[Learner, Batch, Key, Array], tuple[Learner, Array, Metrics]]
+"""`(learner, batch [B, ...], key, index) -> (learner, td_error [B], metrics)`.
+
+`index` numbers the gradient steps from 0. It is never batched, so `lax.cond` on it stays a branch.
+"""
+
+
+class Buffer(Protocol):
+    """Functions of a replay buffer, such as the module `purerl.replay.uniform`."""
+
+    @property
+    def init(self) -> Callable[[Transition, int], Any]: ...
+    @property
+    def add(self) -> Callable[[Any, Transition], Any]: ...
+    @property
+    def sample(self) -> Callable[[Any, Key, int], Batch]: ...
+    @property
+    def update(self) -> Callable[[Any, Array, Array], Any]: ...
+
+
+def validate(cfg: OffPolicyConfig, spec: EnvSpec) -> None:
+    """Raise ConfigError unless actions are a flat, bounded Box and `validate_replay` passes."""
+    space = spec.action_space
+    if not is_bounded(space) or len(space.shape) != 1:
+        what = f"an environment with continuous actions, a flat Box with finite bounds, got {space}"
+        hint = "Use ppo for discrete actions." if isinstance(space, spaces.Discrete) else ""
+        raise ConfigError("env", cfg.env, what, hint)
+    validate_replay(cfg)
+
+
+def validate_replay(cfg: OffPolicyConfig) -> None:
+    """Raise ConfigError if the run ends before learning starts, or a batch exceeds the replay buffer."""
+    if cfg.learning_starts >= cfg.total_timesteps:
+        what = f"a whole number below total_timesteps = {cfg.total_timesteps:,}"
+        raise ConfigError("learning_starts", cfg.learning_starts, what, "Otherwise nothing is learned.")
+    if cfg.batch_size > cfg.buffer_size:
+        what = f"a whole number, at most buffer_size = {cfg.buffer_size:,}"
+        raise ConfigError("batch_size", cfg.batch_size, what)
+
+
+def mlp(cfg: OffPolicyConfig, out: int) -> MLP:
+    """Return the module of a network with `out` outputs."""
+    return MLP(cfg.hidden_sizes, out, cfg.activation)
+
+
+def example(spec: EnvSpec) -> tuple[Array, Array]:
+    """Return `obs [1, O]` and `action [1, A]` of zeros, for the initialisation of networks."""
+    obs = jnp.zeros((1, *spec.observation_space.shape), spec.observation_space.dtype)
+    return obs, jnp.zeros((1, *spec.action_space.shape))
+
+
+def init_learner(
+    params: dict[str, PyTree], targets: tuple[str, ...], optimizer: optax.GradientTransformation
+) -> Learner:
+    """Return a learner of `params` by network, with target networks for the `targets` among them."""
+    target = {name: jax.tree.map(jnp.copy, params[name]) for name in targets}
+    return Learner(params, target, {name: optimizer.init(part) for name, part in params.items()})
+
+
+def descend(
+    learner: Learner, name: str, optimizer: optax.GradientTransformation, gradient: PyTree
+) -> Learner:
+    """Take a step of `optimizer` on the network `name`."""
+    steps, opt_state = optimizer.update(gradient, learner.opt_state[name])
+    params = optax.apply_updates(learner.params[name], steps)
+    return learner._replace(
+        params=learner.params | {name: params}, opt_state=learner.opt_state | {name: opt_state}
+    )
+
+
+def move_targets(learner: Learner, tau: float | Array) -> Learner:
+    """Move every target network towards its network: `target += tau (params - target)`."""
+    online = {name: learner.params[name] for name in learner.target}
+    return learner._replace(target=optax.incremental_update(online, learner.target, tau))
+
+
+def capacity(cfg: OffPolicyConfig) -> int:
+    """Return the rows of the replay buffer: at most the run's steps, rounded up to whole vector steps."""
+    return -(-min(cfg.buffer_size, cfg.total_timesteps) // cfg.num_envs) * cfg.num_envs
+
+
+def row(spec: EnvSpec) -> Transition:
+    """Return the shapes and dtypes of one transition, without `extras`."""
+
+    def like(shape: tuple[int, ...], dtype: Any) -> Any:  # JAX has no float64 and int64 by default
         return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
 
     obs = like(spec.observation_space.shape, spec.observation_space.dtype)
     action = like(spec.action_space.shape, spec.action_space.dtype)
-    return ring.init(Row(obs, action, like((), jnp.float32), obs, like((), bool)), capacity)
-
-
-def capacity(cfg: Config, buffer_size: int) -> int:
-    """Rows that a memory needs: never more than the run has steps, and whole vector steps."""
-    return -(-min(buffer_size, cfg.total_timesteps) // cfg.num_envs) * cfg.num_envs
+    return Transition(obs, action, like((), jnp.float32), obs, like((), bool), like((), bool))
 
 
 def replay_updates(
-    gradient_step: Callable[[Learner, Row, Key, Array], tuple[Learner, Metrics]],
+    gradient_step: GradientStep,
     learner: Learner,
-    memory: ring.State,
+    replay: Any,
     key: Key,
-    first: Array,
+    first: Array | int,
     *,
     num_updates: int,
     batch_size: int,
-) -> tuple[Learner, Metrics]:
-    """Take `num_updates` gradient steps, each on a fresh uniform batch.
+    buffer: Buffer = uniform,
+) -> tuple[Learner, Any, Metrics]:
+    """Take gradient steps, each on a batch of its own, and give the TD errors back to the buffer.
 
-    The memory is read, never carried, so that nothing can make XLA copy it.
+    Of the replay buffer only `priority` is carried from step to step: XLA would copy rows.
 
     Args:
-        gradient_step: `(learner, batch [B, ...], key, index) -> (learner, metrics)`; `index` numbers the
-            gradient steps and is never batched, so `lax.cond` on it stays a branch.
-        learner: what the gradient steps change.
-        memory: at least one row.
+        gradient_step: applied `num_updates` times.
+        learner: changed by the gradient steps.
+        replay: state of the buffer, with at least one row.
         key: consumed.
         first: index of the first of these gradient steps, scalar int32.
-        num_updates: how many.
+        num_updates: number of gradient steps.
         batch_size: B.
+        buffer: functions of the buffer.
 
     Returns:
-        `(learner, metrics)`, each metric the mean over those gradient steps that have one: NaN says
-        that a step has none.
+        `(learner, replay, metrics)`; each metric is the mean over the gradient steps where it is not NaN.
     """
 
-    def step(learner, count):
+    def step(loop: tuple[Learner, PyTree], count: Array) -> tuple[tuple[Learner, PyTree], Metrics]:
+        learner, priority = loop
+        current = replay._replace(priority=priority)
         key_sample, key_step = jax.random.split(jax.random.fold_in(key, count))
-        batch = ring.sample(memory, key_sample, batch_size)
-        return gradient_step(learner, batch, key_step, first + count)
+        batch = buffer.sample(current, key_sample, batch_size)
+        learner, td_error, metrics = gradient_step(learner, batch, key_step, first + count)
+        return (learner, buffer.update(current, batch.index, td_error).priority), metrics
 
-    learner, metrics = jax.lax.scan(step, learner, jnp.arange(num_updates))
-    return learner, jax.tree.map(jnp.nanmean, metrics)
+    (learner, priority), metrics = jax.lax.scan(step, (learner, replay.priority), jnp.arange(num_updates))
+    return learner, replay._replace(priority=priority), jax.tree.map(jnp.nanmean, metrics)
+
+
+def make_off_policy(
+    cfg: OffPolicyConfig,
+    spec: EnvSpec,
+    *,
+    init_learner: Callable[[Key], Learner],
+    act: Callable[..., tuple[Array, PyTree, PyTree]],
+    gradient_step: GradientStep,
+    init_carry: Callable[[int], PyTree] = lambda num_envs: (),
+    buffer: Buffer = uniform,
+) -> Algorithm:
+    """Return the algorithm that stores each step of its environments and then takes gradient steps.
+
+    Args:
+        cfg: sizes of batches and of the buffer, and the number of gradient steps.
+        spec: the environment's spaces.
+        init_learner: `key -> Learner`.
+        act: as in `Algorithm`, with a `State` of this module.
+        gradient_step: see `GradientStep`.
+        init_carry: as in `Algorithm`.
+        buffer: functions of the replay buffer.
+    """
+
+    def init(key: Key) -> State:
+        return State(init_learner(key), buffer.init(row(spec), capacity(cfg)))
+
+    def observe(state: State, transition: Transition) -> State:
+        return state._replace(replay=buffer.add(state.replay, transition))
+
+    def update(state: State, transition: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        state = observe(state, transition)
+        learner, replay, metrics = replay_updates(
+            gradient_step,
+            state.learner,
+            state.replay,
+            key,
+            step // cfg.num_envs * cfg.updates_per_step,
+            num_updates=cfg.updates_per_step,
+            batch_size=cfg.batch_size,
+            buffer=buffer,
+        )
+        return State(learner, replay), metrics
+
+    return Algorithm(
+        init=init,
+        act=act,
+        observe=observe,
+        update=update,
+        num_envs=cfg.num_envs,
+        num_steps=1,
+        warmup_steps=-(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs,
+        init_carry=init_carry,
+    )

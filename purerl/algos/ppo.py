@@ -7,8 +7,8 @@ or, with `kl_penalty_target` and without `clip_eps`, on `-mean(ratio A) + beta K
 
 Choices: advantages standardised per minibatch; gradients clipped by their global norm; orthogonal
 initialisation with a small last policy layer; a continuous policy is a normal in units where [-1, 1]
-spans the action's range. Observations are normalised by statistics that change only after the update,
-so that the first minibatch has ratio 1 exactly.
+is the action range. Observations are normalised by statistics that change only after the update, so that
+the first minibatch has ratio 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from purerl import normalize
 from purerl.algos import on_policy
 from purerl.algos.actor_critic import default_networks, make_actor_critic, validate_spaces
 from purerl.config import ConfigError, count, real, switch
@@ -32,7 +33,7 @@ __all__ = ["PPOConfig", "default_networks", "make", "validate"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PPOConfig(on_policy.OnPolicyConfig):
-    """Hyperparameters of PPO; most defaults are the paper's for MuJoCo, on 8 environments."""
+    """Hyperparameters of PPO; most defaults are those of the paper for MuJoCo, with 8 environments."""
 
     algo: ClassVar[str] = "ppo"
 
@@ -41,73 +42,72 @@ class PPOConfig(on_policy.OnPolicyConfig):
     num_minibatches: int = count(32)
     """Gradient steps per pass; must divide num_envs * num_steps."""
     normalize_reward: bool = switch(False)
-    """Divide rewards by the running deviation of the discounted return (arXiv:2005.12729, section 3)."""
+    """Divide rewards by the running standard deviation of the return (arXiv:2005.12729, section 3)."""
     learning_rate: float = real(3e-4, above=0)
     """Adam step size."""
     anneal_lr: bool = switch(True)
-    """Let the step size fall linearly to 0 over total_timesteps; it is 0 in what they round up by."""
+    """Decrease the step size linearly to 0 over total_timesteps."""
     clip_eps: float | None = real(0.2, above=0, optional=True)
-    """How far the probability ratio may move from 1 and still gain; None does not clip it."""
+    """Distance from 1 at which the probability ratio is clipped; None for no clipping."""
     anneal_clip: bool = switch(False)
-    """Let clip_eps fall like the step size (the paper's Atari settings, table 5)."""
+    """Decrease clip_eps linearly to 0 too (the paper's Atari settings, table 5)."""
     kl_penalty_target: float | None = real(None, above=0, optional=True)
-    """Divergence per update that the adaptive penalty aims at; None has no penalty."""
+    """Target KL of an update for the adaptive penalty; None for no penalty."""
     early_stop_kl: float | None = real(None, above=0, optional=True)
-    """Skip the rest of an update once a minibatch's KL is 1.5 times this (Spinning Up); None never does."""
+    """Skip the rest of an update once a minibatch's KL exceeds 1.5 times this; None for never."""
     value_clip_eps: float | None = real(None, above=0, optional=True)
-    """Clip the value's change too (OpenAI baselines; arXiv:2005.12729 finds no gain); None does not."""
+    """Largest change of a value that lowers the loss, as in OpenAI baselines; None for no clipping."""
     ent_coef: float = real(0.0, low=0)
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus in the loss."""
     vf_coef: float = real(0.5, low=0)
     """Weight of the value loss."""
     shared_torso: bool = switch(False)
-    """One torso for actor and critic; apart does better on MuJoCo (arXiv:2006.05990, section 3.2)."""
+    """Use one torso for actor and critic; two do better on MuJoCo (arXiv:2006.05990, section 3.2)."""
     recompute_advantages: bool = switch(False)
-    """Estimate advantages anew before every pass (arXiv:2006.05990, section 3.5)."""
+    """Estimate the advantages again before every pass (arXiv:2006.05990, section 3.5)."""
 
 
 class Learner(NamedTuple):
-    """What a gradient step changes."""
+    """Parameters and optimiser, which a gradient step changes."""
 
     params: PyTree
-    """Of the policy `pi`, the value function `v` and, where there is one, their shared `torso`."""
+    """Parameters of the policy `pi`, the value function `v` and, with `shared_torso`, their `torso`."""
     opt_state: optax.OptState
 
 
 class State(NamedTuple):
-    """All that PPO remembers."""
+    """State of PPO between updates."""
 
     learner: Learner
-    normalizer: on_policy.Normalizer
+    normalizer: normalize.Normalizer
     kl_coef: Array
-    """Weight beta of the penalty, adapted after each update; 1 where there is none."""
+    """Weight beta of the penalty, adapted after each update; 1 without a penalty."""
 
 
 class Batch(NamedTuple):
-    """What a gradient step needs, each leaf `[B, ...]`."""
+    """Rows of a rollout for gradient steps, each leaf `[B, ...]`."""
 
     obs: Array
     action: Array
     log_prob: Array
     outputs: PyTree
-    """Of the policy that acted; `()` where no penalty asks for them."""
+    """Outputs of the policy that acted; `()` without a penalty."""
     estimates: on_policy.Estimates
 
 
 def validate(cfg: PPOConfig, spec: EnvSpec) -> None:
-    """Raises ConfigError where `cfg` does not fit `spec`."""
+    """Raise ConfigError if `cfg` does not fit `spec`."""
     validate_spaces(cfg, spec)
     on_policy.validate_rollout(cfg)
     if cfg.clip_eps is None and cfg.kl_penalty_target is None:
-        raise ConfigError(
-            "clip_eps", None, "where kl_penalty_target is None too, nothing holds the policy back"
-        )
+        what = "a number above 0 since kl_penalty_target is None too"
+        raise ConfigError("clip_eps", None, what, "One of them must limit the change of the policy.")
     if cfg.clip_eps is None and cfg.anneal_clip:
-        raise ConfigError("anneal_clip", True, "there is nothing to anneal where clip_eps is None")
+        raise ConfigError("anneal_clip", True, "False since clip_eps is None")
 
 
 def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:
-    """PPO for `spec`; the real-valued fields of `cfg` may be traced."""
+    """Return PPO for `spec`; the real-valued fields of `cfg` may be traced."""
     model = make_actor_critic(cfg, spec, networks)
 
     def loss(params: PyTree, batch: Batch, clip_eps: Array | float | None, kl_coef: Array):
@@ -133,10 +133,10 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     def init(key) -> State:
         params = model.init(key)
         opt_state = on_policy.adam(cfg, cfg.learning_rate).init(params)
-        return State(Learner(params, opt_state), on_policy.init_normalizer(cfg, spec), jnp.ones(()))
+        return State(Learner(params, opt_state), normalize.init(cfg, spec), jnp.ones(()))
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        obs = on_policy.normalize_obs(cfg, state.normalizer, obs)
+        obs = normalize.normalize_obs(cfg, state.normalizer, obs)
         distribution = model.policy(state.learner.params, obs)
         if not explore:
             return distribution.mode(), carry, {}
@@ -144,11 +144,11 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return action, carry, {"log_prob": log_prob}
 
     def observe(state: State, transition) -> State:
-        return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))
+        return state._replace(normalizer=normalize.observe(cfg, state.normalizer, transition))
 
     def update(state: State, transition, key, step):
         observed, steps = observe(state, transition), on_policy.flatten_time(transition)
-        obs = on_policy.normalize_obs(cfg, state.normalizer, steps.obs)
+        obs = normalize.normalize_obs(cfg, state.normalizer, steps.obs)
         outputs = () if cfg.kl_penalty_target is None else model.outputs(state.learner.params, obs)
         left = on_policy.remaining(cfg, step)
         adam = on_policy.adam(cfg, cfg.learning_rate * left if cfg.anneal_lr else cfg.learning_rate)
@@ -170,11 +170,11 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             return (learner, going), metrics
 
         def epoch(loop: tuple[Learner, Array], key):
-            fresh = batch
-            if cfg.recompute_advantages:  # but the value of the parameters that acted stays
-                anew = estimates(loop[0].params)._replace(value=batch.estimates.value)
-                fresh = batch._replace(estimates=anew)
-            return on_policy.one_epoch(gradient_step, loop, fresh, key, num_minibatches=cfg.num_minibatches)
+            rows = batch
+            if cfg.recompute_advantages:  # value clipping keeps the values of the parameters that acted
+                again = estimates(loop[0].params)._replace(value=batch.estimates.value)
+                rows = batch._replace(estimates=again)
+            return on_policy.one_epoch(gradient_step, loop, rows, key, num_minibatches=cfg.num_minibatches)
 
         batch = Batch(obs, steps.action, steps.extras["log_prob"], outputs, estimates(state.learner.params))
         loop = state.learner, jnp.bool_(True)

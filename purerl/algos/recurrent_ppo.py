@@ -1,13 +1,13 @@
-"""PPO with a memory, for tasks whose observations do not tell the state (arXiv:1707.06347, 1507.06527).
+"""Recurrent PPO, for tasks with partial observations (arXiv:1707.06347, arXiv:1507.06527).
 
-As `ppo`, but policy and value are read off a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078),
-which sees one observation after the other and starts anew with every episode. An update runs it again
-over each environment's rollout, from the memory that the rollout began with, and differentiates through
-time as far as the rollout goes; a minibatch is therefore made of whole rows of environments.
+As `ppo`, but policy and value are heads on a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), which
+reads one observation per step and is reset at the start of every episode. An update runs it again over each
+environment's rollout, from the RNN state at the first step, and differentiates through time over the whole
+rollout; therefore a minibatch consists of whole rollouts of some environments.
 
-Choices: rewards scaled by the deviation of the return, since their gradients meet in one memory of actor
-and critic; advantages standardised per minibatch; the value of `next_obs` comes from the memory after
-`obs`, also where a time limit ended the episode.
+Choices: rewards divided by the standard deviation of the return, since the gradients of actor and critic
+meet in one RNN; advantages standardised per minibatch; the value of `next_obs` uses the RNN state after
+`obs`, also at a time limit.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import optax
 
 from purerl import networks as nets
+from purerl import normalize
 from purerl.algos import on_policy
-from purerl.algos.actor_critic import heads, torso, validate_spaces
+from purerl.algos.actor_critic import validate_spaces
 from purerl.config import ConfigError, count, real, sizes, switch
 from purerl.distributions import of_outputs
 from purerl.ops import losses
@@ -35,49 +36,49 @@ class RecurrentPPOConfig(on_policy.OnPolicyConfig):
     algo: ClassVar[str] = "recurrent_ppo"
 
     num_envs: int = count(16, high=2**20)
-    """Environments that each seed steps side by side."""
+    """Environments per seed, stepped in parallel."""
     num_steps: int = count(64)
-    """Steps of each environment per update, and how far back gradients go."""
+    """Steps of each environment per update, and of backpropagation through time."""
     num_epochs: int = count(4)
     """Passes over the rollout per update."""
     num_minibatches: int = count(4)
-    """Gradient steps per pass, each on some environments' whole rollouts; must divide num_envs."""
+    """Gradient steps per pass, each on whole rollouts of some environments; must divide num_envs."""
     learning_rate: float = real(1e-3, above=0)
     """Adam step size."""
     anneal_lr: bool = switch(True)
-    """Let the step size fall linearly to 0 over total_timesteps; it is 0 in what they round up by."""
+    """Decrease the step size linearly to 0 over total_timesteps."""
     clip_eps: float = real(0.2, above=0)
-    """How far the probability ratio may move from 1 and still gain."""
+    """Distance from 1 at which the probability ratio is clipped."""
     ent_coef: float = real(0.0, low=0)
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus in the loss."""
     vf_coef: float = real(0.5, low=0)
     """Weight of the value loss."""
     hidden_sizes: tuple[int, ...] = sizes((64,))
-    """Widths of the hidden layers between an observation and the memory."""
+    """Widths of the hidden layers between the observation and the RNN."""
     rnn_size: int = count(64, high=65_536)
     """Units of the gated recurrent unit."""
 
 
 class Learner(NamedTuple):
-    """What a gradient step changes."""
+    """Parameters and optimiser, which a gradient step changes."""
 
     params: PyTree
-    """Of the `memory`, and of the heads `pi` and `v` on it."""
+    """Parameters of the `core`, and of the heads `pi` and `v`."""
     opt_state: optax.OptState
 
 
 class State(NamedTuple):
-    """All that it remembers between updates; what it remembers within an episode is the carry."""
+    """State of recurrent PPO between updates; the RNN state is the carry."""
 
     learner: Learner
-    normalizer: on_policy.Normalizer
+    normalizer: normalize.Normalizer
 
 
 class Sequences(NamedTuple):
-    """What a gradient step needs: rows of environments, each leaf `[N, T, ...]` but the first."""
+    """Rollouts by environment for gradient steps, each leaf `[N, T, ...]` but the first."""
 
     carry: Array
-    """`[N, H]` memory before the first observation."""
+    """`[N, H]` RNN state before the first observation."""
     obs: Array
     action: Array
     log_prob: Array
@@ -87,40 +88,40 @@ class Sequences(NamedTuple):
 
 
 def validate(cfg: RecurrentPPOConfig, spec: EnvSpec) -> None:
-    """Raises ConfigError where `cfg` does not fit `spec`."""
+    """Raise ConfigError if `cfg` does not fit `spec`."""
     validate_spaces(cfg, spec)
     if cfg.num_envs % cfg.num_minibatches:
-        raise ConfigError("num_minibatches", cfg.num_minibatches, f"it must divide num_envs = {cfg.num_envs}")
+        raise ConfigError("num_minibatches", cfg.num_minibatches, f"a divisor of num_envs = {cfg.num_envs:,}")
     on_policy.validate_rollout(cfg)
 
 
 def default_networks(cfg: RecurrentPPOConfig, spec: EnvSpec) -> dict[str, Network]:
-    """`memory: carry [B, H], obs [B, O] -> (carry, features [B, H])`, and `pi` and `v` of features."""
-    memory = nets.Memory(cfg.rnn_size, torso(cfg))
-    return {"memory": nets.network(memory), **heads(cfg, spec, ())}
+    """Return `core: carry [B, H], obs [B, O] -> (carry, features [B, H])`, and `pi` and `v` of features."""
+    rnn = nets.RecurrentTorso(cfg.rnn_size, nets.torso(cfg, spec))
+    return {"core": nets.network(rnn), **nets.heads(cfg, spec, on_features=True)}
 
 
 def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:
-    """Recurrent PPO for `spec`; the real-valued fields of `cfg` may be traced."""
+    """Return recurrent PPO for `spec`; the real-valued fields of `cfg` may be traced."""
     chosen = nets.choose(default_networks(cfg, spec), networks)
-    memory, pi, v = (chosen[name] for name in ("memory", "pi", "v"))
+    core, pi, v = (chosen[name] for name in ("core", "pi", "v"))
 
     def init_carry(num_envs: int) -> Array:
         return jnp.zeros((num_envs, cfg.rnn_size))
 
-    def recall(params: PyTree, carry: Array, obs: Array, ended: Array) -> tuple[Array, Array]:
-        """Features and memories after each observation, `[T, N, H]`; an end clears the memory behind it."""
+    def unroll(params: PyTree, carry: Array, obs: Array, ended: Array) -> tuple[Array, Array]:
+        """Return features and RNN states after each observation, `[T, N, H]`, with a reset after each end."""
 
         def step(carry, now):
             obs, ended = now
-            after, x = memory.apply(params["memory"], carry, obs)
+            after, x = core.apply(params["core"], carry, obs)
             return jnp.where(ended[:, None], 0.0, after), (x, after)
 
         return jax.lax.scan(step, carry, (obs, ended))[1]
 
     def loss(params: PyTree, rows: Sequences):
         by_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows._replace(carry=()))
-        x, _ = recall(params, rows.carry, by_time.obs, by_time.ended)
+        x, _ = unroll(params, rows.carry, by_time.obs, by_time.ended)
         x, steps = on_policy.flatten_time((x, by_time))
         policy = of_outputs(spec.action_space, pi.apply(params["pi"], x))
         log_prob, entropy = policy.log_prob(steps.action), policy.entropy().mean()
@@ -137,18 +138,18 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         return pi_loss + cfg.vf_coef * v_loss - cfg.ent_coef * entropy, metrics
 
     def init(key) -> State:
-        key_memory, key_pi, key_v = jax.random.split(key, 3)
+        key_rnn, key_pi, key_v = jax.random.split(key, 3)
         carry, obs = init_carry(1), jnp.zeros((1, *spec.observation_space.shape))
-        params = {"memory": memory.init(key_memory, carry, obs)}
-        _, x = memory.apply(params["memory"], carry, obs)
+        params = {"core": core.init(key_rnn, carry, obs)}
+        _, x = core.apply(params["core"], carry, obs)
         params |= {"pi": pi.init(key_pi, x), "v": v.init(key_v, x)}
         opt_state = on_policy.adam(cfg, cfg.learning_rate).init(params)
-        return State(Learner(params, opt_state), on_policy.init_normalizer(cfg, spec))
+        return State(Learner(params, opt_state), normalize.init(cfg, spec))
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
         params = state.learner.params
-        obs = on_policy.normalize_obs(cfg, state.normalizer, obs)
-        after, x = memory.apply(params["memory"], carry, obs)
+        obs = normalize.normalize_obs(cfg, state.normalizer, obs)
+        after, x = core.apply(params["core"], carry, obs)
         policy = of_outputs(spec.action_space, pi.apply(params["pi"], x))
         if not explore:
             return policy.mode(), after, {}
@@ -156,21 +157,21 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         return action, after, {"log_prob": log_prob, "carry": carry}  # update reads the first carry only
 
     def observe(state: State, transition: Transition) -> State:
-        return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))
+        return state._replace(normalizer=normalize.observe(cfg, state.normalizer, transition))
 
     def sequences(state: State, observed: State, transition: Transition):
-        """The rollout by environments, and how well the critic knew it."""
+        """Return the rollout by environment, and the critic's explained variance."""
         params, shape = state.learner.params, transition.reward.shape
         obs, next_obs = (
-            on_policy.normalize_obs(cfg, state.normalizer, o) for o in (transition.obs, transition.next_obs)
+            normalize.normalize_obs(cfg, state.normalizer, o) for o in (transition.obs, transition.next_obs)
         )
         carry, ended = transition.extras["carry"][0], transition.terminated | transition.truncated
-        x, after = recall(params, carry, obs, ended)
-        _, next_x = memory.apply(params["memory"], *on_policy.flatten_time((after, next_obs)))
+        x, after = unroll(params, carry, obs, ended)
+        _, next_x = core.apply(params["core"], *on_policy.flatten_time((after, next_obs)))
         values = v.apply(params["v"], on_policy.flatten_time(x)).reshape(shape)
         next_values = v.apply(params["v"], next_x).reshape(shape)
         estimates = on_policy.estimate_from_values(cfg, values, next_values, observed.normalizer, transition)
-        advantage, target = (x.reshape(shape) for x in estimates[1:])
+        advantage, target = estimates.advantage.reshape(shape), estimates.target.reshape(shape)
         log_prob = transition.extras["log_prob"]
         by_time = obs, transition.action, log_prob, ended, advantage, target
         by_env = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)

@@ -5,9 +5,9 @@ direction `F^-1 g` by conjugate gradient on Fisher-vector products (appendix C),
 quadratic model meets the limit, then a line search on the true surrogate and divergence. The critic then
 takes several passes on `(V - target)^2 / 2`.
 
-Choices: rewards scaled by the deviation of the return; advantages by GAE, standardised over the rollout; F
-damped; actor and critic apart, so that the natural step is the policy's alone. Where no step of the search
-is allowed, the policy stays as it is.
+Choices: rewards divided by the standard deviation of the return; advantages by GAE, standardised over the
+rollout; F damped; separate actor and critic, so that F is the policy's alone. If the line search accepts no
+step, the policy does not change.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from purerl import normalize
 from purerl.algos import on_policy
 from purerl.algos.actor_critic import default_networks, make_actor_critic, validate_spaces
 from purerl.config import count, real
@@ -36,45 +37,45 @@ class TRPOConfig(on_policy.OnPolicyConfig):
     algo: ClassVar[str] = "trpo"
 
     num_envs: int = count(16, high=2**20)
-    """Environments that each seed steps side by side."""
+    """Environments per seed, stepped in parallel."""
     num_steps: int = count(64)
     """Steps of each environment per update."""
     target_kl: float = real(0.01, above=0)
-    """The limit delta: the most that the mean KL(old || new) of an update may be."""
+    """Largest mean KL(old || new) of an update, the limit delta."""
     cg_steps: int = count(10)
     """Iterations of conjugate gradient."""
     cg_damping: float = real(0.1, low=0)
-    """What is added to the diagonal of the Fisher matrix."""
+    """Number added to the diagonal of the Fisher matrix."""
     backtrack: float = real(0.8, above=0, below=1)
-    """By how much the line search shortens a step that is not allowed."""
+    """Factor by which the line search shortens a rejected step."""
     backtrack_steps: int = count(10)
-    """Steps that the line search tries."""
+    """Most steps that the line search tries."""
     num_epochs: int = count(10)
     """Passes of the critic over the rollout per update."""
     num_minibatches: int = count(8)
     """Gradient steps of the critic per pass; must divide num_envs * num_steps."""
     value_learning_rate: float = real(1e-3, above=0)
-    """Adam step size of the critic; the policy's follows from target_kl."""
+    """Adam step size of the critic; that of the policy follows from target_kl."""
 
 
 class State(NamedTuple):
-    """All that TRPO remembers."""
+    """State of TRPO between updates."""
 
     params: PyTree
-    """Of the policy `pi` and the value function `v`."""
+    """Parameters of the policy `pi` and the value function `v`."""
     opt_state: optax.OptState
-    """Of the critic."""
-    normalizer: on_policy.Normalizer
+    """Optimiser state of the critic."""
+    normalizer: normalize.Normalizer
 
 
 def validate(cfg: TRPOConfig, spec: EnvSpec) -> None:
-    """Raises ConfigError where `cfg` does not fit `spec`."""
+    """Raise ConfigError if `cfg` does not fit `spec`."""
     validate_spaces(cfg, spec)
     on_policy.validate_rollout(cfg)
 
 
 def make(cfg: TRPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:
-    """TRPO for `spec`; the real-valued fields of `cfg` may be traced."""
+    """Return TRPO for `spec`; the real-valued fields of `cfg` may be traced."""
     model = make_actor_critic(cfg, spec, networks)
 
     def value(v_params: PyTree, obs: Array) -> Array:
@@ -83,17 +84,17 @@ def make(cfg: TRPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
     def init(key) -> State:
         params = model.init(key)
         opt_state = on_policy.value_adam(cfg).init(params["v"])
-        return State(params, opt_state, on_policy.init_normalizer(cfg, spec))
+        return State(params, opt_state, normalize.init(cfg, spec))
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        policy = model.policy(state.params, on_policy.normalize_obs(cfg, state.normalizer, obs))
+        policy = model.policy(state.params, normalize.normalize_obs(cfg, state.normalizer, obs))
         return (policy.sample_and_log_prob(seed=key)[0] if explore else policy.mode()), carry, {}
 
     def observe(state: State, transition: Transition) -> State:
-        return state._replace(normalizer=on_policy.observe(cfg, state.normalizer, transition))
+        return state._replace(normalizer=normalize.observe(cfg, state.normalizer, transition))
 
     def improve(pi_params: PyTree, obs: Array, action: Array, advantage: Array):
-        """The policy after one update, and what there is to say of it."""
+        """Return the policy after one update, and the metrics."""
         old = model.policy({"pi": pi_params}, obs)
         old_log_prob = old.log_prob(action)
 
@@ -128,7 +129,7 @@ def make(cfg: TRPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
 
     def update(state: State, transition: Transition, key, step):
         observed, steps = observe(state, transition), on_policy.flatten_time(transition)
-        obs = on_policy.normalize_obs(cfg, state.normalizer, steps.obs)
+        obs = normalize.normalize_obs(cfg, state.normalizer, steps.obs)
         old_value, advantage, target = on_policy.estimate(
             cfg, partial(value, state.params["v"]), state.normalizer, observed.normalizer, transition
         )

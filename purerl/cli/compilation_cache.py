@@ -1,4 +1,4 @@
-"""JAX's persistent compilation cache, for commands: a second start need not compile again."""
+"""JAX's persistent compilation cache, with which a command's second start compiles nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 
 
 def use_compilation_cache(where: str = "auto") -> None:
-    """Keep compiled programs in a directory, and take them from there.
+    """Keep compiled programs in a directory, and look for them there.
 
     Args:
         where: a directory; "auto" for one of this kind of machine in the user's cache directory,
@@ -25,7 +25,7 @@ def use_compilation_cache(where: str = "auto") -> None:
 
 
 def _default() -> Path:
-    """A directory of its own for each kind of processor: what one runs can be illegal on another."""
+    """Return the directory for this kind of processor: code for one can be illegal on another."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache, "purerl", "xla", hashlib.sha256(_processor().encode()).hexdigest()[:16])
 

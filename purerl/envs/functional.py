@@ -1,4 +1,4 @@
-"""From a task's own two functions to an environment: default parameters and the time limit."""
+"""An environment from a task's two functions, with default parameters and a time limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 from gymnasium import spaces
 
-from purerl.config import ConfigError, count, did_you_mean, real, validate_value
+from purerl.config import INT32_STEPS, ConfigError, Rule, did_you_mean, validate
 from purerl.types import EnvFunctions
 
 ParamsT = TypeVar("ParamsT")
@@ -25,23 +25,23 @@ def functional_env(
     default_params: Any = (),
     render: Callable[..., Any] | None = None,
 ) -> EnvFunctions:
-    """An environment out of `reset` and `step` that always get their parameters and know no clock.
+    """Return an environment from `reset` and `step`, which get explicit parameters and no time limit.
 
     Args:
         name: registry id.
         reset: `(key, params) -> (obs, state)`; `state.time` is int32 0.
         step: `(key, state, action, params) -> (obs, state, reward, terminated, info)`; adds 1 to
             `state.time`.
-        observation_space: of `obs`.
-        action_space: of `action`.
+        observation_space: space of `obs`.
+        action_space: space of `action`.
         max_episode_steps: the step at which an episode is truncated.
-        default_params: what `params=None` means.
-        render: pictures of states, see `EnvFunctions`.
+        default_params: parameters in place of `params=None`.
+        render: draws states, see `EnvFunctions`.
 
     Raises:
-        ConfigError: if `max_episode_steps` is not a positive whole number.
+        ConfigError: unless `max_episode_steps` is a positive whole number.
     """
-    validate_value("max_episode_steps", max_episode_steps, count(1))
+    validate("max_episode_steps", max_episode_steps, Rule("count", 1, INT32_STEPS))
 
     def timed_step(key, state, action, params=None):
         params = default_params if params is None else params
@@ -67,22 +67,22 @@ def functional_env(
 def params_from(
     cls: type[ParamsT], env: str, values: Mapping[str, Any], others: Sequence[str] = ()
 ) -> ParamsT:
-    """`cls(**values)` for a NamedTuple of real numbers, which may be traced.
+    """Return `cls(**values)` for a NamedTuple of real numbers, which may be traced.
 
-    Raises ConfigError for an unknown name, with the names of the `others` that `env` takes beside them, or
-    for a value that is not a finite number.
+    Raises ConfigError for a value that is not a finite number, or for an unknown name; the message lists
+    the fields and the `others`, further options of `env`.
     """
     names = cls._fields  # type: ignore[attr-defined]
     for name, value in values.items():
         if name not in names:
             options = (*names, *others)
-            what = f"the options of {env} are {', '.join(options)}"
-            raise ConfigError(name, value, what, did_you_mean(name, options))
-        validate_value(name, value, real(None))
+            allowed = f"one of the options of {env}: {', '.join(options)}"
+            raise ConfigError(name, value, allowed, did_you_mean(name, options))
+        validate(name, value, Rule("real"))
     return cls(**values)
 
 
 def no_physics_engine(env: str, engine: str) -> None:
-    """Raises ConfigError unless `engine` is auto: `env` is pure JAX and has no physics engine."""
+    """Raise ConfigError unless `engine` is auto: `env` is pure JAX and has no physics engine."""
     if engine != "auto":
-        raise ConfigError("engine", engine, f"{env} is pure JAX and takes only auto")
+        raise ConfigError("engine", engine, f"auto, because {env} is pure JAX")

@@ -1,4 +1,4 @@
-"""Work done only for those rows of a batch that need it, however often `vmap` has widened it."""
+"""A function that runs only for the rows of a batch that need it, under any number of `vmap`s."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from purerl.types import Array, PyTree
 def where_needed(
     function: Callable[..., PyTree], rows_at_once: Callable[[int], int]
 ) -> Callable[..., PyTree]:
-    """`function(needed, *args)`, run only on rows where `needed []` holds; zeros elsewhere.
+    """Return `function(needed, *args)`, run only on rows where `needed []` is True; zeros elsewhere.
 
-    Episodes end rarely, so most steps of a rollout then pay neither for the draws of a reset nor
-    for its physics. A plain `lax.cond` on each row's own flag would do so only until `vmap` turned
-    it into a select that runs both sides. Here every `vmap`, nested ones too, adds its axis to one
-    list of rows; those that need it are gathered and run, some at a time, until none is left.
+    Episodes end rarely, so most steps of a rollout then pay neither for the random draws of a reset nor for
+    its physics. `vmap` would turn a plain `lax.cond` on each row's flag into a select that runs both sides.
+    Here every `vmap`, nested ones too, adds its axis to one list of rows; the rows that need it are gathered
+    and run, some at a time, until none is left.
 
     Args:
-        function: of one row.
-        rows_at_once: number of rows -> how many to run at a time. All of them, where a row that does
-            not need it costs next to nothing; a few, where every row costs the same.
+        function: a function of one row.
+        rows_at_once: number of rows -> number to run at a time. All of them, where a row that does not need
+            it is nearly free; a few, where every row costs the same.
     """
 
     def over(num_axes: int) -> Callable[..., PyTree]:
@@ -49,13 +49,13 @@ def where_needed(
 
 
 def _run_rows(function: Callable, needed: Array, args: PyTree, rows_at_once: Callable[[int], int]) -> PyTree:
-    """`function` on the rows of `args [M, ...]` where `needed [M]`; zeros elsewhere."""
+    """Return `function` of the rows of `args [M, ...]` where `needed [M]`; zeros elsewhere."""
     num_rows = needed.shape[0]
     chunk = max(1, min(num_rows, rows_at_once(num_rows)))
     run = jax.vmap(function)
     result = jax.eval_shape(run, needed, *args)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), result)
-    if chunk == num_rows:  # no loop: XLA would move the work, the same in every round, out of it
+    if chunk == num_rows:  # no loop: XLA would hoist the invariant work from it
         return jax.lax.cond(needed.any(), run, lambda *_: zeros, needed, *args)
 
     def body(loop):

@@ -1,8 +1,8 @@
-"""Environments made of other environments: each function takes an `Env` and gives one back.
+"""Wrappers: functions that take an `Env` and return another.
 
-They compose: `stack_frames(sticky_actions(env, 0.25), 4)`. What a wrapper must remember is in its state,
-beside the `inner` state of the environment it wraps; `params` are that environment's throughout. A real
-number that a wrapper takes may be traced, so that a `vmap` makes many of them.
+They compose: `stack_frames(sticky_actions(env, 0.25), 4)`. A wrapper keeps its own data in its state, next to
+the `inner` state of the wrapped environment; `params` are those of the wrapped environment. A real number
+given to a wrapper may be traced, so that `vmap` makes many wrappers at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.config import ConfigError, count, real, validate_value
+from purerl.config import INT32_STEPS, ConfigError, Rule, validate
 from purerl.types import Array, Env, EnvFunctions, Key, PyTree
 
 
@@ -28,11 +28,11 @@ class Clocked(NamedTuple):
 
 
 def time_limit(env: Env, max_episode_steps: int) -> EnvFunctions:
-    """`env` with episodes truncated at `max_episode_steps` at the latest; its own limit stays.
+    """Return `env` with episodes truncated at `max_episode_steps`, or at its own limit if that is earlier.
 
-    Raises ConfigError if `max_episode_steps` is not a positive whole number.
+    Raises ConfigError unless `max_episode_steps` is a positive whole number.
     """
-    validate_value("max_episode_steps", max_episode_steps, count(1))
+    validate("max_episode_steps", max_episode_steps, Rule("count", 1, INT32_STEPS))
 
     def reset(key, params=None, needed=True):
         obs, state = env.reset(key, params, needed)
@@ -55,21 +55,20 @@ class Sticky(NamedTuple):
 
 
 def sticky_actions(env: Env, probability: float | Array) -> EnvFunctions:
-    """`env` that now and then repeats the action of the step before (Machado et al. 2018, arXiv:1709.06009).
+    """Return `env` that randomly repeats its last action (Machado et al. 2018, arXiv:1709.06009).
 
-    In the first step of an episode that is action 0.
+    The first step of an episode may repeat action 0.
 
     Args:
-        env: with a Discrete action space.
-        probability: of repeating, each step anew.
+        env: an environment with a Discrete action space.
+        probability: chance of repeating the last executed action, drawn in each step.
 
     Raises:
-        ConfigError: if `probability` is not in [0, 1], or the actions are not indices.
+        ConfigError: if `probability` is not in [0, 1], or the actions are not Discrete.
     """
-    validate_value("sticky_action_prob", probability, real(None, low=0, high=1))
+    validate("sticky_action_prob", probability, Rule("real", 0, 1))
     if not isinstance(env.action_space, spaces.Discrete):
-        what = f"sticky actions are indices, and its actions are {env.action_space}"
-        raise ConfigError("env", env.name, what)
+        raise ConfigError("env", env.name, f"Discrete actions, got {env.action_space}")
 
     def reset(key, params=None, needed=True):
         obs, state = env.reset(key, params, needed)
@@ -86,20 +85,20 @@ def sticky_actions(env: Env, probability: float | Array) -> EnvFunctions:
 
 
 class Stacked(NamedTuple):
-    """The state of an environment that shows several observations at once."""
+    """The state of an environment with stacked observations."""
 
     inner: PyTree
     frames: Array
-    """`[K, O]`, the newest last."""
+    """`[K, ...]`, the newest last."""
 
 
 def stack_frames(env: Env, num_frames: int) -> EnvFunctions:
-    """`env` that shows its last `num_frames` observations, `[K, O]`, the newest last.
+    """Return `env` with its last K = `num_frames` observations stacked, `[K, ...]`, the newest last.
 
     After a reset all are the first one, as in Gymnasium's FrameStackObservation with `padding_type="reset"`.
-    Raises ConfigError if `num_frames` is not a positive whole number.
+    Raises ConfigError unless `num_frames` is a positive whole number.
     """
-    validate_value("num_frames", num_frames, count(1))
+    validate("num_frames", num_frames, Rule("count", 1, INT32_STEPS))
     space = env.observation_space
     low, high = (np.repeat(bound[None], num_frames, 0) for bound in (space.low, space.high))
 
@@ -117,7 +116,7 @@ def stack_frames(env: Env, num_frames: int) -> EnvFunctions:
 
 
 class Counted(NamedTuple):
-    """The state of an environment that keeps count of its episode."""
+    """The state of an environment with episode statistics."""
 
     inner: PyTree
     episode_return: Array
@@ -127,7 +126,7 @@ class Counted(NamedTuple):
 
 
 def episode_statistics(env: Env) -> EnvFunctions:
-    """`env` whose `info` has the `episode_return`, undiscounted, and the `episode_length` so far."""
+    """Return `env` with the undiscounted `episode_return` and `episode_length` so far in `info`."""
 
     def reset(key, params=None, needed=True):
         obs, state = env.reset(key, params, needed)
@@ -143,31 +142,31 @@ def episode_statistics(env: Env) -> EnvFunctions:
 
 
 class Randomized(NamedTuple):
-    """The state of an environment that is another one in each episode."""
+    """The state of an environment with random parameters."""
 
     inner: PyTree
     params: PyTree
-    """Of this episode."""
+    """Parameters of this episode."""
 
 
 def randomize(env: Env, sample: Callable[[Key], PyTree]) -> EnvFunctions:
-    """`env` with parameters drawn anew for every episode (domain randomisation).
+    """Return `env` with new random parameters in every episode (domain randomization).
 
-    `vmap` over copies of it is a `vmap` over their `params`. To give each copy parameters of your choice,
-    pass them: `jax.vmap(env.step)(keys, states, actions, params)`.
+    To choose the parameters of each environment instead, pass them to the environment itself:
+    `jax.vmap(env.step)(keys, states, actions, params)`.
 
     Args:
-        env: whose `params` can vary.
+        env: an environment with `params`.
         sample: `key -> params`, such as
             `lambda key: env.default_params._replace(gravity=jax.random.uniform(key, minval=5, maxval=15))`.
 
     Raises:
-        ConfigError: if what `sample` draws is not built as `env.default_params` is.
+        ConfigError: unless `sample` returns the structure of `env.default_params`.
     """
     drawn = jax.eval_shape(sample, jax.random.key(0))
     like, got = (jax.tree.structure(tree) for tree in (env.default_params, drawn))
     if got != like:
-        raise ConfigError("sample", got, f"it must draw params as {env.name} has them: {like}")
+        raise ConfigError("sample", got, f"the params of {env.name}: {like}")
 
     def reset(key, params=None, needed=True):
         key_params, key_reset = jax.random.split(key)
@@ -183,43 +182,43 @@ def randomize(env: Env, sample: Callable[[Key], PyTree]) -> EnvFunctions:
 
 
 def mask_observation(env: Env, keep: Sequence[bool]) -> EnvFunctions:
-    """`env` with the entries of its observation `[O]` that are not kept always 0.
+    """Return `env` with entries of its observation `[O]` set to 0; the shape stays.
 
-    What is left hides the state, so that only a policy with a memory can tell it. The shape stays.
+    The rest hides part of the state, so that a policy needs a memory.
 
     Args:
-        env: with observations `[O]`, O = len(keep).
-        keep: which entries show.
+        env: an environment with observations `[O]`.
+        keep: `[O]`, True for the entries that stay.
 
     Raises:
-        ValueError: if there is not one of `keep` for each entry.
+        ValueError: if `keep` has another length.
     """
     shown, space = np.asarray(keep, bool), env.observation_space
     if shown.shape != space.shape:
-        raise ValueError(f"keep has shape {shown.shape}, and the observations of {env.name} {space.shape}")
+        raise ValueError(f"keep: expected shape {space.shape} of observations, got {shown.shape}")
     low, high = (np.where(shown, bound, 0.0).astype(np.float32) for bound in (space.low, space.high))
     return map_observation(env, lambda obs: jnp.where(shown, obs, 0.0), spaces.Box(low, high))
 
 
 def flatten_observation(env: Env) -> EnvFunctions:
-    """`env` with its observation in one row, `[O]`."""
+    """Return `env` with its observation flattened to `[O]`."""
     space = env.observation_space
     flat = spaces.Box(space.low.ravel(), space.high.ravel(), dtype=space.dtype)
     return map_observation(env, jnp.ravel, flat)
 
 
 def rescale_observation(env: Env, low: float = -1.0, high: float = 1.0) -> EnvFunctions:
-    """`env` with the range of each entry of its observation stretched to `[low, high]`, float32.
+    """Return `env` with the range of each entry of its observation scaled to `[low, high]`, float32.
 
-    Raises ConfigError if a range is not finite, or `low` is not below `high`.
+    Raises ConfigError if a range is not finite, or unless `low` is below `high`.
     """
     space = env.observation_space
     if not space.is_bounded():
-        raise ConfigError("env", env.name, f"its observations must have finite bounds, and are {space}")
+        raise ConfigError("env", env.name, f"observations with finite bounds, got {space}")
     for name, value in (("low", low), ("high", high)):
-        validate_value(name, value, real(None))
+        validate(name, value, Rule("real"))
     if not low < high:
-        raise ConfigError("low", low, f"it must be below high = {high}")
+        raise ConfigError("low", low, f"a number below high = {high}")
     first, span = space.low.astype(np.float32), space.high.astype(np.float32) - space.low
     gain = ((high - low) / np.where(span > 0, span, 1)).astype(np.float32)
 
@@ -230,8 +229,8 @@ def rescale_observation(env: Env, low: float = -1.0, high: float = 1.0) -> EnvFu
 
 
 def scale_reward(env: Env, scale: float | Array) -> EnvFunctions:
-    """`env` with its rewards multiplied by `scale`. Raises ConfigError if that is not a finite number."""
-    validate_value("scale", scale, real(None))
+    """Return `env` with rewards multiplied by `scale`. Raises ConfigError unless that is finite."""
+    validate("scale", scale, Rule("real"))
 
     def step(key, state, action, params=None):
         obs, state, reward, *rest = env.step(key, state, action, params)
@@ -241,7 +240,7 @@ def scale_reward(env: Env, scale: float | Array) -> EnvFunctions:
 
 
 def map_observation(env: Env, function: Callable[[Array], Array], space: spaces.Box) -> EnvFunctions:
-    """`env` that shows `function(obs)` in place of `obs`; `space` is where that lies."""
+    """Return `env` with `function(obs)`, an element of `space`, in place of `obs`."""
 
     def reset(key, params=None, needed=True):
         obs, state = env.reset(key, params, needed)
@@ -255,13 +254,13 @@ def map_observation(env: Env, function: Callable[[Array], Array], space: spaces.
 
 
 def _like(env: Env, **changes: Any) -> EnvFunctions:
-    """`env` with what `changes` says in place of its own; its states stay as they are."""
+    """Return `env` with the fields in `changes` replaced and the same states."""
     own: dict[str, Any] = {name: getattr(env, name, None) for name in EnvFunctions._fields}
     return EnvFunctions(**own | changes)
 
 
 def _wrapped(env: Env, reset: Callable[..., Any], step: Callable[..., Any], **changes: Any) -> EnvFunctions:
-    """As `_like`, with states that have one of `env`'s as `inner`."""
+    """Return `env` with the fields in `changes` replaced and states that have one of `env` as `inner`."""
     draw = getattr(env, "render", None)
     render = draw and (lambda states, **options: draw(states.inner, **options))
     return _like(env, reset=reset, step=step, render=render, **changes)

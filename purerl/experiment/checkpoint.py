@@ -1,25 +1,24 @@
 """Checkpoints: a pytree of arrays on disk, complete under its name or not there at all.
 
-    DIRECTORY/step-000000012000/arrays.bin      every array, one after the other, little-endian
-                                manifest.json   name, type, shape and SHA-256 of each; versions; a record
+    DIRECTORY/step-000000012000-0003/arrays.bin      every array, one after the other, little-endian
+                                     manifest.json   name, type, shape, place and SHA-256 of each; a record
 
-A checkpoint is written under another name, synced to the disk and then renamed. The arrays are streamed in
-both directions, so that saving a replay buffer of gigabytes needs no second copy of it.
+The name says the step, and the rows of metrics finished by then. A checkpoint is written under another
+name, synced to the disk and then renamed. The arrays are streamed in both directions, so that saving a
+replay buffer of gigabytes needs no second copy of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import math
 import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +29,11 @@ from purerl.config import shorten
 from purerl.experiment.atomic import sync_directory
 from purerl.experiment.untrusted import (
     FORMAT,
-    ITEM_BYTES,
     CheckpointError,
     DamagedFile,
     Manifest,
     SchemaError,
+    checkpoint_name,
     open_regular,
     write_sealed,
 )
@@ -42,44 +41,38 @@ from purerl.types import PyTree
 
 BLOCK = 16 * 2**20
 """Bytes that are hashed and written at a time."""
-NAME = re.compile("step-[0-9]{12}")
+KEEP = 2
+"""Checkpoints that a run keeps, so that one can be damaged."""
+NAME = re.compile(r"step-\d{12}-\d{4,}")
 KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
 """Types of keys, and the names of their implementations."""
 
 
-def save(directory: Path, step: int, tree: PyTree, record: Mapping[str, Any], keep: int = 2) -> Path:
-    """Write `tree` as the checkpoint of `step`, then remove all but the newest `keep`.
+def save(directory: Path, tree: PyTree, record: Mapping[str, Any]) -> None:
+    """Write the arrays and keys of `tree` as the checkpoint of `record["step"]`, and remove old ones.
 
-    One of the same step is replaced, between two renames.
-
-    Args:
-        directory: where checkpoints are; made if missing.
-        step: orders the checkpoints.
-        tree: arrays and typed keys, on any device.
-        record: JSON-ready values for the manifest.
-        keep: number of checkpoints that stay; two, so that one can be damaged.
-
-    Raises:
-        CheckpointError: if it cannot be written; earlier checkpoints are kept then.
+    Raises CheckpointError if it cannot be written; earlier checkpoints are kept then.
     """
-    path = directory / f"step-{step:012d}"
+    path = directory / checkpoint_name(record["step"], record["rows"])
     temporary = directory / f".tmp-{path.name}-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
         sync_directory(directory.parent)
-        arrays = _write_arrays(temporary / "arrays.bin", tree)
-        versions = _versions()
-        manifest = {"format": FORMAT, "step": step, "record": record, "versions": versions, "arrays": arrays}
+        with (temporary / "arrays.bin").open("xb") as file:
+            leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+            arrays = [_write(file, jax.tree_util.keystr(where), leaf) for where, leaf in leaves]
+            file.flush()
+            os.fsync(file.fileno())
+        manifest = {"format": FORMAT, "record": record, "versions": _versions(), "arrays": arrays}
         write_sealed(temporary / "manifest.json", manifest)
-        _give_name(temporary, path)
+        os.rename(temporary, path)
         sync_directory(directory)
     except OSError as error:
         raise CheckpointError(f"{path} could not be written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in newest_first(directory)[keep:]:
-        _discard(old)
-    return path
+    for old in newest_first(directory)[KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)  # half of one is damaged, and older than two that are whole
 
 
 def newest_first(directory: Path) -> list[Path]:
@@ -93,110 +86,61 @@ def newest_first(directory: Path) -> list[Path]:
     return [directory / name for name in sorted(filter(NAME.fullmatch, names), reverse=True)]
 
 
-def clean(directory: Path) -> None:
-    """Remove the remains of an interrupted `save`. Needs the run's lock.
-
-    If it was about to replace the newest checkpoint, that one has its name again.
-    """
-    for old in directory.glob(".tmp-old-*"):
-        name = NAME.search(old.name)
-        if name and all(name[0] > path.name for path in newest_first(directory)):
-            os.replace(old, directory / name[0])
-    for entry in directory.glob(".tmp-*"):
-        shutil.rmtree(entry, ignore_errors=True)  # which follows no link
-
-
 def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
-    """Read the arrays of a checkpoint in the structure of `like`.
+    """Read the arrays of a checkpoint in the structure of `like`, which may lack some if `partly`.
 
-    Args:
-        manifest: from `untrusted.read_manifest`.
-        like: arrays, keys or `jax.ShapeDtypeStruct`s.
-        partly: `like` may lack some of the arrays; those it has are found by name.
-
-    Raises:
-        SchemaError: if an array is missing, too many, or has another type or shape, before anything
-            is allocated.
-        CheckpointError: if the file is not as it was written.
+    Raises SchemaError if an array is missing, too many, or has another type or shape, before anything is
+    allocated, and CheckpointError if the file is not as it was written.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     wanted = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    entries = {entry["name"]: entry for entry in manifest.arrays}
-    if not partly and (extra := sorted(entries.keys() - wanted.keys())):
+    if not partly and (extra := sorted(manifest.arrays.keys() - wanted.keys())):
         raise SchemaError(f"{manifest.path} holds {shorten(extra[0])}, which is not expected")
     for name, leaf in wanted.items():
-        if name not in entries:
+        if name not in manifest.arrays:
             raise SchemaError(f"{manifest.path} has no array {name}")
-        found = entries[name]["dtype"], tuple(entries[name]["shape"])
-        if found != (str(leaf.dtype), leaf.shape):
-            what = f"{found[0]}{list(found[1])}, where {leaf.dtype}{list(leaf.shape)} is expected"
-            raise SchemaError(f"{manifest.path} holds {name} as {what}")
+        entry, expected = manifest.arrays[name], {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
+        if found := {key: shorten(str(entry[key])) for key in expected if entry[key] != expected[key]}:
+            what = f"expected {leaf.dtype}{list(leaf.shape)}"
+            raise SchemaError(f"{manifest.path} holds {name} as {found}: {what}")
     try:
-        arrays = dict(_read_arrays(manifest, wanted))
-    except (OSError, DamagedFile) as error:
+        with open_regular(manifest.path / "arrays.bin") as file:
+            arrays = [_read(file, name, manifest.arrays[name], leaf) for name, leaf in wanted.items()]
+    except (OSError, OverflowError, DamagedFile) as error:
         raise CheckpointError(f"{manifest.path} cannot be used: {error}") from error
-    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+    return jax.tree_util.tree_unflatten(structure, arrays)
 
 
-def _write_arrays(path: Path, tree: PyTree) -> list[dict[str, Any]]:
-    entries = []
-    with path.open("xb") as file:
-        for where, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-            if str(leaf.dtype) not in ITEM_BYTES:
-                raise CheckpointError(f"{path.parent}: no array of type {leaf.dtype} can be stored")
-            digest = hashlib.sha256()
-            content = _bytes_of(leaf)
-            for start in range(0, content.size, BLOCK):
-                block = content[start : start + BLOCK].data
-                digest.update(block)
-                file.write(block)
-            entries.append(
-                {
-                    "name": jax.tree_util.keystr(where),
-                    "dtype": str(leaf.dtype),
-                    "shape": list(leaf.shape),
-                    "sha256": digest.hexdigest(),
-                }
-            )
-        file.flush()
-        os.fsync(file.fileno())
-    return entries
-
-
-def _bytes_of(leaf: Any) -> np.ndarray:
-    """Return `leaf` as uint8 `[bytes]`, without a copy where it lies in this machine's memory."""
+def _write(file: IO[bytes], name: str, leaf: Any) -> dict[str, Any]:
+    """Append an array to `file`, and return its entry in the manifest."""
+    if not _is_key(leaf) and leaf.dtype.kind not in "biuf" and leaf.dtype != jnp.bfloat16:
+        raise CheckpointError(f"{name}: an array of type {leaf.dtype} cannot be stored")
+    start, digest = file.tell(), hashlib.sha256()
     data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)  # no copy of what lies in this memory
+    for at in range(0, content.size, BLOCK):
+        block = content[at : at + BLOCK].data
+        digest.update(block)
+        file.write(block)
+    kind = {"name": name, "dtype": str(leaf.dtype), "shape": list(leaf.shape)}
+    return kind | {"start": start, "sha256": digest.hexdigest()}
 
 
-def _read_arrays(manifest: Manifest, wanted: Mapping[str, Any]) -> Iterator[tuple[str, jax.Array]]:
-    """Yield every array of `wanted`, its checksum verified; skip the others."""
-    sizes = {entry["name"]: _size_of(entry) for entry in manifest.arrays}
-    with open_regular(manifest.path / "arrays.bin") as file:
-        written, found = sum(sizes.values()), os.fstat(file.fileno()).st_size
-        if found != written:
-            raise DamagedFile(f"arrays.bin has {found:,} bytes, and {written:,} were written")
-        needed = sum(sizes[name] for name in wanted)
-        if needed > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-            raise DamagedFile(f"its arrays need {needed:,} bytes, and this machine has {memory:,}")
-        for entry in manifest.arrays:
-            size = sizes[entry["name"]]
-            if entry["name"] not in wanted:
-                file.seek(size, os.SEEK_CUR)
-                continue
-            content, digest = np.empty(size, np.uint8), hashlib.sha256()
-            for start in range(0, size, BLOCK):
-                block = content[start : start + BLOCK].data
-                if file.readinto(block) != len(block):  # type: ignore[attr-defined]
-                    raise DamagedFile("arrays.bin became shorter while it was read")
-                digest.update(block)
-            if digest.hexdigest() != entry["sha256"]:
-                raise DamagedFile(f"the checksum of {entry['name']} does not fit")
-            yield entry["name"], _leaf_of(content, wanted[entry["name"]])
-
-
-def _leaf_of(content: np.ndarray, like: Any) -> jax.Array:
-    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+def _read(file: IO[bytes], name: str, entry: Mapping[str, Any], like: Any) -> jax.Array:
+    """Read the array of `entry`, its checksum verified; `like` has its type and shape."""
+    data: Any = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    size = data.size * data.dtype.itemsize
+    if not 0 <= entry["start"] <= os.fstat(file.fileno()).st_size - size:  # before anything is allocated
+        raise DamagedFile(f"arrays.bin is too short for {name}")
+    file.seek(entry["start"])
+    content, digest = np.empty(size, np.uint8), hashlib.sha256()
+    for at in range(0, size, BLOCK):
+        block = content[at : at + BLOCK].data
+        if file.readinto(block) != len(block):  # type: ignore[attr-defined]
+            raise DamagedFile("arrays.bin became shorter while it was read")
+        digest.update(block)
+    if digest.hexdigest() != entry["sha256"]:
+        raise DamagedFile(f"the checksum of {name} does not fit")
     values = content != 0 if data.dtype == np.bool_ else content.view(data.dtype)
     # Waited for, so that one copy exists at a time; not aliased, because a program could not donate it.
     array = jax.device_put(values.reshape(data.shape), may_alias=False).block_until_ready()
@@ -205,34 +149,6 @@ def _leaf_of(content: np.ndarray, like: Any) -> jax.Array:
 
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _size_of(entry: Mapping[str, Any]) -> int:
-    """Return the bytes of one array, from its type and shape."""
-    return math.prod(entry["shape"]) * ITEM_BYTES[entry["dtype"]]
-
-
-def _give_name(new: Path, path: Path) -> None:
-    """Rename `new` to `path`, replacing what is there; restore the old one on failure."""
-    old = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
-    there = os.path.lexists(path)
-    if there:
-        os.replace(path, old)
-    try:
-        os.replace(new, path)
-    except BaseException:
-        if there:
-            os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _discard(path: Path) -> None:
-    """Remove a checkpoint, its name first, so that a half of it never looks whole."""
-    gone = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
-    with suppress(OSError):  # tried again at the next save
-        os.replace(path, gone)
-    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _versions() -> dict[str, str]:

@@ -20,14 +20,7 @@ PACE_SECONDS = 60.0
 
 
 class Display(AbstractContextManager):
-    """The display of one run. All step counts are per member; rates are summed over members.
-
-    Args:
-        title: what runs.
-        total_steps: environment steps per member.
-        num_members: members trained side by side.
-        enabled: False shows nothing at all.
-    """
+    """The display of one run. Step counts are per member; rates are summed over members."""
 
     def __init__(self, title: str, total_steps: int, num_members: int, enabled: bool = True):
         self._title, self._total, self._members, self._enabled = title, total_steps, num_members, enabled

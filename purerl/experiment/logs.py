@@ -39,15 +39,10 @@ SPINNING_UP = {
 
 
 class MemberLog:
-    """The files of one member. Every row is written and flushed as a whole line.
+    """The files of one member; every row is written and flushed as a whole line.
 
-    Args:
-        directory: made if it is missing.
-        config: the contents of `config.json`.
-        rows: number of existing rows that stay; later ones are cut off, and new rows are appended.
-
-    Raises:
-        DamagedFile: if there are fewer rows than that, or something else.
+    The first `rows` rows stay, later ones are cut off, and new rows are appended. Raises DamagedFile if there
+    are fewer.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], rows: int = 0):

@@ -9,26 +9,18 @@ import time
 import numpy as np
 
 from purerl.experiment.display import Display
-from purerl.experiment.population import Population, Snapshot
+from purerl.experiment.population import Population
 from purerl.experiment.signals import Interrupted, Interrupts
 from purerl.experiment.store import Store
 from purerl.experiment.untrusted import CheckpointError
+from purerl.programs import Snapshot
 
 Row = dict[str, np.ndarray]
 """One row of metrics, each `[S]`; also `epoch`, `step` and `time`."""
 
 
 class Loop:
-    """The course of a run from a snapshot to its end.
-
-    Args:
-        population: the compiled functions.
-        store: for logs and checkpoints; None writes nothing.
-        display: shows progress.
-        interrupts: holds a signal that asks for an early end.
-        rows: those that are logged already.
-        stop_at_return: see `purerl.run`.
-    """
+    """The course of a run from a snapshot to its end; `rows` are logged already, None stores nothing."""
 
     def __init__(
         self,
@@ -51,11 +43,8 @@ class Loop:
     def train(self, snapshot: Snapshot) -> Snapshot:
         """Go on from `snapshot`, whose arrays are donated, to the end of the run.
 
-        After any failure the newest state is saved, if it can be.
-
-        Raises:
-            Interrupted: after a signal, once the run is saved.
-            CheckpointError: if the last checkpoint cannot be written.
+        After any failure the newest state is saved, if it can be. Raises Interrupted after a signal, once the
+        run is saved, and CheckpointError if the last checkpoint cannot be written.
         """
         began = time.monotonic() - snapshot.elapsed
         due = self._next_due(snapshot.step)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from purerl.config import ConfigError
-from purerl.experiment.members import Members
 from purerl.health import split_replay
+from purerl.members import Members
 from purerl.train import Driver
 from purerl.types import PyTree
 
@@ -67,12 +67,9 @@ def make_plan(driver: Driver, members: Members) -> Plan:
 
 
 def refuse_if_too_large(plan: Plan, available: int | None, compiled: int = 0) -> None:
-    """Raise ConfigError if a run needs more than is available.
+    """Raise ConfigError if a run needs more than the `available` bytes; None is unknown, and enough.
 
-    Args:
-        plan: of the run.
-        available: bytes; None if unknown, which is enough.
-        compiled: bytes that compiled programs need, once the plan's arrays are allocated; 0 before.
+    `compiled` are the bytes that its programs need, once the plan's arrays are allocated; 0 before.
     """
     needed, members = compiled or plan.total, plan.members
     if available is None or needed <= available:

@@ -1,4 +1,4 @@
-"""Named settings, read from `purerl/presets.yaml`: tuned ones, for algorithms and tasks."""
+"""Tuned settings by name, read from `purerl/presets.yaml`."""
 
 from __future__ import annotations
 
@@ -6,35 +6,42 @@ from pathlib import Path
 from typing import Any
 
 from purerl import registry
+from purerl.cast import cast
 from purerl.config import Config, ConfigError, did_you_mean
-from purerl.experiment.config_file import cast, read_config
+from purerl.experiment.config_file import read_config
 from purerl.make import make_config
 
 FILE = Path(__file__).parents[1] / "presets.yaml"
 
 
-def read_presets() -> dict[str, dict[str, Any]]:
-    """The fields of every preset by its name, with `algo` among them."""
-    return read_config(FILE)["presets"]
-
-
 def preset_fields(name: str) -> dict[str, Any]:
-    """The fields of the preset `name`, with `algo` among them. Raises ConfigError for an unknown name."""
-    presets = read_presets()
-    if name not in presets:
-        raise ConfigError("preset", name, f"known are {', '.join(presets)}", did_you_mean(name, presets))
-    fields = presets[name]
-    return {"algo": fields["algo"]} | cast(registry.config_class(fields["algo"]), fields)
+    """Return the fields of preset `name`: `algo`, its own, and those of the presets it is `like`.
+
+    Raises:
+        ConfigError: for an unknown name, or a preset that is like itself.
+    """
+    presets = read_config(FILE)["presets"]
+    source, fields, read = "preset", {}, set()
+    while name is not None:
+        if not isinstance(name, str) or name not in presets:
+            raise ConfigError(source, name, f"one of {', '.join(presets)}", did_you_mean(str(name), presets))
+        if name in read:
+            raise ConfigError(source, name, f"a preset that is not like {name} itself")
+        read.add(name)
+        fields = presets[name] | fields
+        source, name = "like", fields.pop("like", None)
+    return fields
 
 
 def from_preset(name: str, **fields: Any) -> Config:
-    """The configuration that `purerl/presets.yaml` has under `name`, with `fields` in place of its own.
+    """Return the configuration under `name` in `purerl/presets.yaml`, with `fields` in place of its own.
 
     Args:
         name: such as "ppo-half_cheetah".
         **fields: any field of that algorithm's config, such as `total_timesteps=3_000_000`.
 
     Raises:
-        ConfigError: for an unknown preset or field, or a value that is not allowed.
+        ConfigError: for an unknown preset or field, or a value against its rule.
     """
-    return make_config(**(preset_fields(name) | fields))
+    own = preset_fields(name)
+    return make_config(**(cast(registry.config_class(own["algo"]), own) | fields))

@@ -15,10 +15,10 @@ import numpy as np
 
 from purerl import evaluate as evaluation
 from purerl import metrics, rollout
-from purerl.experiment.members import Members
-from purerl.experiment.population import Best, Pieces, Programs, hyper_axes, keep_best, over_members
 from purerl.health import settle, split_replay
+from purerl.members import Members
 from purerl.metrics import Tallies
+from purerl.programs import Best, Pieces, Programs, hyper_axes, keep_best, over_members
 from purerl.rollout import Episodes, VectorState, env_action
 from purerl.train import Driver, Phase, evaluated, evaluation_key, streams
 from purerl.types import Array, EnvFunctions, HostEnv, Key, PyTree, TrainState, Transition
@@ -56,11 +56,7 @@ class Vector:
         return self._grouped(self._vector.reset(np.asarray(self._draw(keys)).ravel().tolist()))
 
     def step(self, obs: np.ndarray, action: Array) -> tuple[np.ndarray, ...]:
-        """Step with `action [S, N, A]` at `obs [S, N, O]`, without a reset.
-
-        Returns:
-            `(next_obs, reward, terminated, truncated, broken)`, contained as a rollout's are.
-        """
+        """Step with `action [S, N, A]` at `obs [S, N, O]`, contained as in a rollout, without a reset."""
         assert self._vector
         flat = np.asarray(action).reshape(-1, *action.shape[2:])
         next_obs, reward, terminated, truncated = map(self._grouped, self._vector.step(flat))
@@ -87,15 +83,7 @@ class Vector:
 def replace_steps(
     programs: Programs, driver: Driver, env: HostEnv, members: Members, pieces: Pieces
 ) -> Programs:
-    """Return `programs` with those that step environments replaced by loops over `env` in Python.
-
-    Args:
-        programs: of the `outline` of `env`.
-        driver: likewise.
-        env: steps in Python.
-        members: of the run.
-        pieces: iterations per call.
-    """
+    """Return `programs` of the `outline` of `env`, those that step it replaced by loops in Python."""
     cfg, algo, iteration_steps = driver.cfg, driver.algo, driver.schedule.iteration_steps
     axes = hyper_axes(jax.eval_shape(lambda: members.hyper(cfg)))
     trained = Vector(env, members.size, algo.num_envs, evaluation=False)

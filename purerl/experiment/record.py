@@ -10,8 +10,6 @@ from typing import Any
 
 from purerl.config import Config, ConfigError, from_dict, shorten, to_dict
 from purerl.experiment.checkpoint import newest_first
-from purerl.experiment.members import Members
-from purerl.experiment.population import Pieces
 from purerl.experiment.untrusted import (
     CANDIDATES,
     FIXED,
@@ -22,6 +20,8 @@ from purerl.experiment.untrusted import (
     read_manifest,
     read_sealed,
 )
+from purerl.members import Members
+from purerl.programs import Pieces
 from purerl.registry import config_class
 from purerl.train import Driver
 
@@ -37,8 +37,7 @@ def make_record(driver: Driver, members: Members, pieces: Pieces) -> dict[str, A
 def read_record(path: Path, field: str = "resume") -> dict[str, Any]:
     """Read the record of the run in `path`: its run.json, or that of a checkpoint if it is damaged.
 
-    Raises:
-        ConfigError: about `field` if there is no run, or none that can be read.
+    Raises ConfigError about `field` if there is no run, or none that can be read.
     """
     try:
         return checked_record(read_sealed(path / "run.json"), path / "run.json")
@@ -65,10 +64,7 @@ def members_of(record: dict[str, Any]) -> Members:
 
 
 def changes_of(path: Path, old: dict[str, Any], new: dict[str, Any], allow: bool) -> dict[str, Any]:
-    """Return the fields of the configuration in which `new` differs from the run in `path`.
-
-    Raises ConfigError if one may not change.
-    """
+    """Return the fields in which `new` differs from the run in `path`. Raises ConfigError if one may not."""
     for name in ("seeds", "settings"):
         if new[name] != old[name]:
             raise ConfigError(name, new[name], f"{shorten(repr(old[name]))}, as the run in {path} has it")
@@ -83,10 +79,10 @@ def changes_of(path: Path, old: dict[str, Any], new: dict[str, Any], allow: bool
     return changed
 
 
-def with_changes(old: dict[str, Any], config: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
-    """Return the record `old` with another configuration, and an entry that says what changed."""
+def with_changes(old: dict[str, Any], new: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Return the record `old` with the configuration of `new`, and an entry of the changes."""
     if not changed:
         return old
     before = to_dict(config_of(old))
     entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "before": {name: before[name] for name in changed}}
-    return old | {"config": config, "changes": [*old["changes"], entry | {"after": changed}]}
+    return old | {"config": new["config"], "changes": [*old["changes"], entry | {"after": changed}]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,20 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.config import Config, ConfigError, count, real, validate_value
+from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.display import Display, spread
 from purerl.experiment.loop import Loop
-from purerl.experiment.members import Members, make_members
 from purerl.experiment.memory import available_bytes, make_plan, refuse_if_too_large
-from purerl.experiment.population import (
-    PIECE_STEPS,
-    Best,
-    Pieces,
-    Population,
-    Snapshot,
-    make_pieces,
-    make_programs,
-)
+from purerl.experiment.population import Population
 from purerl.experiment.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
 from purerl.experiment.record import (
     changes_of,
@@ -38,10 +28,13 @@ from purerl.experiment.record import (
 )
 from purerl.experiment.signals import Interrupts
 from purerl.experiment.store import Store, holds_a_run, load_newest
-from purerl.experiment.untrusted import CheckpointError, refuse_files
+from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
 from purerl.health import split_replay
 from purerl.make import env_of
-from purerl.train import Driver, make_driver, rounding_note
+from purerl.members import Members, make_members
+from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
+from purerl.schedule import rounding_note
+from purerl.train import Driver, make_driver
 from purerl.types import Env, HostEnv, TrainState
 
 
@@ -107,8 +100,8 @@ def run(
             be written.
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved. It is a KeyboardInterrupt.
     """
-    validate_value("seeds", seeds, count(1, high=2**16))
-    validate_value("stop_at_return", stop_at_return, real(None, optional=True))
+    validate("seeds", seeds, Rule("count", 1, 2**16))
+    validate("stop_at_return", stop_at_return, Rule("real", optional=True))
     if resume and logdir is None:
         raise ConfigError("logdir", None, "the directory of the run to resume")
     old = read_record(Path(logdir)) if resume and logdir is not None else None
@@ -123,11 +116,11 @@ def run(
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps))
     with ExitStack() as stack:
         store = _open_store(stack, logdir, resume)
-        if store and old:
-            record = _resumed(store.path, old, record, allow_changes, env, networks)
+        changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
+        record = with_changes(old, record, changed) if old else record
         population = _population(driver, env, members, Pieces(*record["pieces"]))
         stack.callback(population.close)
-        saved = store.load(record, population) if store and old else None
+        saved = _load(store, record, population, changed) if store and old else None
         rows = []
         if store:
             store.write_record(record)
@@ -248,26 +241,15 @@ def _open_store(stack: ExitStack, logdir: Any, resume: bool) -> Store | None:
     return store
 
 
-def _resumed(
-    path: Path, old: dict[str, Any], new: dict[str, Any], allow_changes: bool, env: Any, networks: Any
-) -> dict[str, Any]:
-    """Return the record of the resumed run in `path`. Raises ConfigError for a change it cannot have."""
-    changed, cfg = changes_of(path, old, new, allow_changes), config_of(old)
-    for name, value in changed.items():
-        one = dataclasses.replace(cfg, **{name: getattr(config_of(new), name)})
-        if _layout(one, old, env, networks) != _layout(cfg, old, env, networks):
-            what = f"{getattr(cfg, name)!r}: the checkpoint of the run in {path} does not fit another value"
-            raise ConfigError(name, value, what)
-    return with_changes(old, new["config"], changed)
-
-
-def _layout(cfg: Config, record: dict[str, Any], env: Env | HostEnv, networks: Any) -> Any:
-    """Return all that a checkpoint fixes of a run: every array's shape, and the steps at which rows end."""
-    members = members_of(record)
-    driver = _driver(cfg, outline(env) if isinstance(env, HostEnv) else env, networks, members)
-    population = _population(driver, driver.env, members, Pieces(*record["pieces"]))
-    leaves, structure = jax.tree.flatten(population.shapes.arrays)
-    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves], driver.schedule._replace(rows=0)
+def _load(store: Store, record: dict[str, Any], population: Population, changed: dict) -> Snapshot | None:
+    """Read the newest checkpoint. Raises ConfigError if it does not fit the `changed` fields."""
+    try:
+        return store.load(record, population)
+    except SchemaError as error:
+        if not changed:
+            raise
+        what = f"values that fit the checkpoint of the run: {error}"
+        raise ConfigError(", ".join(changed), [*changed.values()], what) from error
 
 
 def _summary(title: str, snapshot: Snapshot, population: Population, loop: Loop) -> str:

@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import platform
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -26,7 +27,7 @@ import purerl
 from purerl.config import Config, ConfigError, to_dict
 from purerl.experiment import checkpoint
 from purerl.experiment.logs import MemberLog
-from purerl.experiment.population import Population, Snapshot
+from purerl.experiment.population import Population
 from purerl.experiment.untrusted import (
     CANDIDATES,
     CheckpointError,
@@ -39,38 +40,34 @@ from purerl.experiment.untrusted import (
     refuse_links,
     write_sealed,
 )
-from purerl.train import Schedule
+from purerl.programs import Snapshot
+from purerl.schedule import Schedule
 
 logger = logging.getLogger("purerl")
 
 
-class Lock:
-    """A lock that keeps a second process out of a run's directory, and dies with its process.
+def lock(directory: Path) -> int:
+    """Lock a run's directory for this process, as long as it lives, and return the file descriptor.
 
-    Raises:
-        ConfigError: if another process has it.
-        OSError: if there can be none.
+    Raises ConfigError if another process has the lock, OSError if there can be none.
     """
-
-    def __init__(self, directory: Path):
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        self._number = os.open(directory / "lock", flags, 0o644)
-        if not stat.S_ISREG(os.fstat(self._number).st_mode):
-            os.close(self._number)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    number = os.open(directory / "lock", flags, 0o644)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(directory / "lock"))
-        try:
-            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(self._number, 200).decode(errors="replace").strip()
-            os.close(self._number)
-            what = f"a directory that no other run writes in ({holder} does)"
-            raise ConfigError("logdir", str(directory), what, "End it, or choose another.") from None
-        os.ftruncate(self._number, 0)
-        os.write(self._number, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-
-    def close(self) -> None:
-        """Release the lock."""
-        os.close(self._number)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(number, 200).decode(errors="replace").strip()
+        os.close(number)
+        what = f"a directory that no other run writes in; {holder} does"
+        raise ConfigError("logdir", str(directory), what, "End it, or choose another.") from None
+    except OSError:
+        os.close(number)
+        raise
+    os.ftruncate(number, 0)
+    os.write(number, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return number
 
 
 def holds_a_run(path: Path) -> bool:
@@ -80,29 +77,25 @@ def holds_a_run(path: Path) -> bool:
 
 
 class Store:
-    """The files that a run writes. One process at a time has them.
+    """The files that a run writes, in a directory that one process at a time has.
 
-    Args:
-        path: made if it is missing.
-
-    Raises:
-        ConfigError: if another process has it.
-        OSError: if it cannot be written.
+    Raises ConfigError if another process has it, OSError if it cannot be written.
     """
 
     def __init__(self, path: Path):
         path.mkdir(parents=True, exist_ok=True)
         refuse_links(path)
         self.path, self.record = path, {}
-        self._lock = Lock(path)
+        self._lock = lock(path)
         self._logs: list[MemberLog] = []
         self._facts: list[dict[str, Any]] = []
         self._checkpoints = path / "checkpoints"
         self._saved = (-1, -1)
         try:  # to remove what a killed process left
-            checkpoint.clean(self._checkpoints)
             for litter in (*path.glob(".*.tmp-*"), *path.glob("*seed*/.*.tmp-*")):
                 litter.unlink()
+            for litter in self._checkpoints.glob(".tmp-*"):
+                shutil.rmtree(litter, ignore_errors=True)  # which follows no link
         except BaseException:
             self.close()
             raise
@@ -120,17 +113,16 @@ class Store:
 
         Raises CheckpointError if the logs do not hold that many, each with a number or None for every metric.
         """
-        members, configs = population.members, population.members.configs(population.cfg)
-        self._facts = members.facts
-        for i, (name, facts) in enumerate(zip(members.names, members.facts, strict=True)):
-            cfg = configs[i // members.seeds]
-            config = _config_json(cfg, f"{cfg.algo}-{population.env_name}", facts["seed_index"])
-            try:
+        members, self._facts = population.members, population.members.facts
+        configs = [cfg for cfg in members.configs(population.cfg) for _ in range(members.seeds)]
+        try:
+            for name, cfg, facts in zip(members.names, configs, self._facts, strict=True):
+                config = _config_json(cfg, f"{cfg.algo}-{population.env_name}", facts["seed_index"])
                 self._logs.append(MemberLog(self.path / name, config, rows))
-            except DamagedFile as error:
-                raise CheckpointError(f"the newest checkpoint knows {rows} rows of logs: {error}") from error
-            except OSError as error:
-                raise CheckpointError(f"the logs in {self.path} cannot be opened: {error}") from error
+        except DamagedFile as error:
+            raise CheckpointError(f"the newest checkpoint knows {rows} rows of logs: {error}") from error
+        except OSError as error:
+            raise CheckpointError(f"the logs in {self.path} cannot be opened: {error}") from error
         per_row = zip(*(log.kept for log in self._logs), strict=True)
         number = lambda value: np.nan if value is None else value
         kept = [
@@ -147,13 +139,9 @@ class Store:
         for i, (log, facts) in enumerate(zip(self._logs, self._facts, strict=True)):
             log.write({name: v[i].item() for name, v in row.items()} | {"seed": facts["seed_index"]})
 
-    def is_saved(self, snapshot: Snapshot) -> bool:
-        """Return True if this checkpoint exists; one of the same step may lack the row that ends there."""
-        return (snapshot.step, snapshot.rows) == self._saved
-
     def save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint, if it does not exist yet. Raises CheckpointError."""
-        if self.is_saved(snapshot):
+        if (snapshot.step, snapshot.rows) == self._saved:
             return
         try:
             for log in self._logs:
@@ -161,7 +149,7 @@ class Store:
         except OSError as error:
             raise CheckpointError(f"the logs in {self.path} could not be written: {error}") from error
         place = {"step": snapshot.step, "rows": snapshot.rows, "elapsed": snapshot.elapsed}
-        checkpoint.save(self._checkpoints, snapshot.step, snapshot.arrays, self.record | place)
+        checkpoint.save(self._checkpoints, snapshot.arrays, self.record | place)
         self._saved = snapshot.step, snapshot.rows
 
     def load(self, record: dict[str, Any], population: Population) -> Snapshot | None:
@@ -181,7 +169,7 @@ class Store:
         """Close the logs and release the lock."""
         for log in self._logs:
             log.close()
-        self._lock.close()
+        os.close(self._lock)
 
 
 def _config_json(cfg: Config, exp_name: str, seed_index: int) -> dict[str, Any]:
@@ -210,18 +198,8 @@ def load_newest(
 ) -> tuple[Manifest, Any] | None:
     """Read the newest sound checkpoint of a run as `(manifest, arrays)`; None without any.
 
-    A damaged one is named in a warning, and the one before it is tried.
-
-    Args:
-        path: the run's directory.
-        record: from `read_record`.
-        schedule: of the run.
-        like: shapes of the arrays.
-        partly: see `checkpoint.load`.
-
-    Raises:
-        SchemaError: if it is one of another configuration.
-        CheckpointError: if all are damaged.
+    A damaged one is named in a warning, and the one before it is tried. Raises SchemaError for one of another
+    configuration, CheckpointError if all are damaged. `like` and `partly` are those of `checkpoint.load`.
     """
     faults = []
     for candidate in checkpoint.newest_first(path / "checkpoints")[:CANDIDATES]:

@@ -25,7 +25,7 @@ import purerl
 from purerl.config import ConfigError, shorten
 from purerl.experiment.atomic import write_json
 from purerl.health import split_replay
-from purerl.train import Schedule
+from purerl.schedule import Schedule
 
 FORMAT = 2
 """Version of the layout on disk. A reader refuses others."""
@@ -41,11 +41,6 @@ RECORD_FIELDS = {"config": dict, "seeds": int, "settings": list, "pieces": list,
 """Fields of `run.json`, which every checkpoint repeats."""
 FIXED = ("algo", "env", "engine", "env_kwargs", "seed")
 """Fields of a configuration that cannot change on resume."""
-NUMBERS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-NUMBERS += ("bfloat16", "float16", "float32", "float64")
-ITEM_BYTES = {name: jnp.dtype(name).itemsize for name in NUMBERS}
-ITEM_BYTES |= {"key<fry>": 8, "key<rbg>": 16, "key<urbg>": 16}
-"""Types of arrays that can be stored, and the bytes of an element."""
 
 
 class DamagedFile(Exception):
@@ -67,12 +62,10 @@ class Manifest(NamedTuple):
     """Description of a checkpoint, read before its arrays."""
 
     path: Path
-    step: int
     record: dict[str, Any]
     """The run's record, with the snapshot's `step`, `rows` and `elapsed`."""
-    versions: dict[str, str]
-    arrays: list[dict[str, Any]]
-    """`name`, `dtype`, `shape` and `sha256` of each, in the order of the file."""
+    arrays: dict[str, dict[str, Any]]
+    """By name: `dtype`, `shape`, `start` in the file and `sha256`."""
 
 
 def one_line(text: str) -> str:
@@ -82,10 +75,7 @@ def one_line(text: str) -> str:
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open `path` for reading if it is a regular file itself: no link, pipe or device.
-
-    Raises DamagedFile otherwise, FileNotFoundError if there is none.
-    """
+    """Open `path` if it is a regular file itself: no link, pipe or device. Raises DamagedFile otherwise."""
     try:
         # Opening a pipe would wait for its writer: hence O_NONBLOCK, which files ignore.
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -122,18 +112,14 @@ def refuse_files(env: str, env_kwargs: Mapping[str, Any], hint: str) -> None:
 
     What another library's environment does with a text is unknown, so it gets numbers and switches only.
     """
+    own = [asset.name for asset in Path(purerl.__file__).parent.glob("envs/mujoco/assets/*.xml")]
     for name, value in env_kwargs.items():
         if ":" in env and not isinstance(value, bool | int | float | None):
             what = f"a number or a switch: a text from the files of a run is not given to {shorten(env)}"
             raise ConfigError(name, value, what, hint)
-        if name == "xml_file" and not (isinstance(value, str | None) and _is_own_model(value)):
+        if name == "xml_file" and value is not None and value not in own:
             what = "a model of purerl: one that the files of a run name is not opened"
             raise ConfigError(name, value, what, hint)
-
-
-def _is_own_model(name: str | None) -> bool:
-    assets = Path(purerl.__file__).parent / "envs" / "mujoco" / "assets"
-    return name is None or name in [asset.name for asset in assets.glob("*.xml")]
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
@@ -145,10 +131,7 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read values that `write_sealed` wrote.
-
-    Raises DamagedFile if the file is anything else, FileNotFoundError if there is none.
-    """
+    """Read values of `write_sealed`. Raises DamagedFile for anything else, FileNotFoundError."""
     with open_regular(path) as file:
         content = file.read(JSON_LIMIT + 1)
     if len(content) > JSON_LIMIT:
@@ -200,45 +183,43 @@ def read_manifest(path: Path) -> Manifest:
             writer = shorten(str(values.get("versions")))
             known = f"purerl {purerl.__version__} reads format {FORMAT}"
             raise SchemaError(f"{path} has format {values.get('format')}, written by {writer}; {known}")
-        kinds = {"step": int, "record": dict, "versions": dict, "arrays": list}
-        if any(type(values.get(name)) is not kind for name, kind in kinds.items()):
-            raise DamagedFile(f"{path / 'manifest.json'} does not have the fields of a manifest")
-        names = {entry["name"] for entry in values["arrays"] if _is_entry(entry)}
-        if len(names) != len(values["arrays"]):
-            raise DamagedFile(f"{path / 'manifest.json'} does not describe arrays of a checkpoint")
-    except (OSError, DamagedFile) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}") from error
-    return Manifest(path, *(values[name] for name in Manifest._fields[1:]))
+        arrays = {entry["name"]: entry for entry in values["arrays"]}
+        kinds = {"dtype": str, "shape": list, "start": int, "sha256": str}
+        sound = [type(entry[key]) is kind for entry in arrays.values() for key, kind in kinds.items()]
+        if not all(sound) or len(arrays) != len(values["arrays"]) or type(values["record"]) is not dict:
+            raise TypeError("an entry of another type, or twice")
+    except (OSError, DamagedFile, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be used: {error!r}") from error
+    return Manifest(path, values["record"], arrays)
 
 
-def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict) or entry.keys() != {"name", "dtype", "shape", "sha256"}:
-        return False
-    shape, known = entry["shape"], entry["dtype"] in [*ITEM_BYTES] and isinstance(entry["name"], str)
-    sizes = isinstance(shape, list) and len(shape) <= 32
-    return known and sizes and all(type(size) is int and 0 <= size <= 2**48 for size in shape)
+def checkpoint_name(step: int, rows: int) -> str:
+    """Return the name of the checkpoint of `step`, with `rows` rows of metrics finished."""
+    return f"step-{step:012d}-{rows:04d}"
 
 
 def check_place(manifest: Manifest, record: dict[str, Any], schedule: Schedule) -> None:
     """Raise CheckpointError unless the manifest is of the run with that record, at a step of its schedule."""
     place, path = manifest.record, manifest.path
-    for name, kind in {"step": int, "rows": int, "elapsed": float}.items():
-        if type(place.get(name)) is not kind or not 0 <= place[name] < math.inf:
-            raise CheckpointError(f"{path} has no {name} of a run")
-    if place["step"] != manifest.step or path.name != f"step-{manifest.step:012d}":
-        raise CheckpointError(f"{path} is of step {manifest.step}")
+    for field, kind in {"step": int, "rows": int, "elapsed": float}.items():
+        if type(place.get(field)) is not kind or not 0 <= place[field] < math.inf:
+            raise CheckpointError(f"{path} has no {field} of a run")
+    step, rows = place["step"], place["rows"]
+    if path.name != checkpoint_name(step, rows):
+        raise CheckpointError(f"{path} is of step {step:,} with {rows:,} rows of metrics")
     try:
         same = _identity(checked_record(place, path)) == _identity(record)
     except DamagedFile as error:
         raise CheckpointError(str(error)) from error
     if not same:
         raise SchemaError(f"{path} is of another run")
-    step, rows = place["step"], place["rows"]
-    complete = schedule.rows_by(step)
-    aligned = step % schedule.iteration_steps == 0 and step <= schedule.total_steps
-    if not aligned or not complete - 1 <= rows <= complete:
+    warmup, train = (piece * schedule.iteration_steps for piece in record["pieces"])
+    complete, learned = schedule.rows_by(step), step - schedule.warmup_steps
+    fits = schedule.warmup_steps % warmup == schedule.row_steps % train == 0 and step <= schedule.total_steps
+    fits = fits and (learned % train if learned > 0 else step % warmup) == 0
+    if not fits or not complete - 1 <= rows <= complete:
         where = f"at step {step:,} with {rows:,} rows of metrics"
-        raise SchemaError(f"{path} is {where}, and no run of this configuration is ever saved there")
+        raise SchemaError(f"{path} is {where}, which a run of this configuration never is")
 
 
 def _identity(record: dict[str, Any]) -> Any:

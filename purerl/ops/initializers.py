@@ -1,7 +1,7 @@
-"""Weight initialisers that never call LAPACK.
+"""Weight initialisers without LAPACK.
 
-jax's and flax's `orthogonal` factorise by QR. XLA:CPU runs a *batched* QR on the very thread pool
-that waits for it, so a program vmapped over seeds can stop for ever on a machine with few cores.
+`orthogonal` of JAX and flax factorises by QR. XLA:CPU runs a *batched* QR on the thread pool that waits for
+it, so that a program vmapped over seeds can deadlock on a machine with few cores.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from purerl.types import Array, Key
 
 
 def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
-    """Haar-distributed orthogonal matrices, times `scale` (Saxe et al. 2014, arXiv:1312.6120).
+    """Return an initialiser of Haar-distributed orthogonal matrices times `scale` (arXiv:1312.6120).
 
-    Gram-Schmidt on the columns of a Gaussian matrix, each projected twice, which keeps
-    `Q'Q = I` to about 1e-6 in float32 (Giraud et al. 2005). As in flax, axes before the last are
-    flattened, and a wide matrix gets orthonormal rows.
+    Gram-Schmidt on the columns of a Gaussian matrix, each projected twice, which keeps `Q'Q = I` to about
+    1e-6 in float32 (Giraud et al. 2005). As in flax, axes before the last are flattened, and a wide matrix
+    has orthonormal rows.
 
     Returns:
         `init(key, shape, dtype=float32) -> [*shape]`.
@@ -38,11 +38,11 @@ def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
 
 
 def _gram_schmidt(matrix: Array) -> Array:
-    """Orthonormal columns that span those of `matrix [m, n]`, m >= n, signs as Gram-Schmidt's."""
+    """Return orthonormal columns with the span of those of `matrix [m, n]`, m >= n, by Gram-Schmidt."""
 
     def column(i, basis):
         vector = jax.lax.dynamic_index_in_dim(matrix, i, 1, keepdims=False)
-        for _ in range(2):  # once leaves an error that grows with the condition number
+        for _ in range(2):  # a single projection has an error that grows with the condition number
             vector = vector - basis @ (basis.T @ vector)
         vector = vector / jnp.linalg.norm(vector)
         return jax.lax.dynamic_update_index_in_dim(basis, vector, i, 1)

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 from purerl.types import Array
 
 COEFFICIENT_MIN, COEFFICIENT_MAX = 1e-6, 1e6
-"""Beyond these a penalty is already nothing or everything, and the way back would only be longer."""
+"""Bounds of a penalty's coefficient; without them its recovery could take many updates."""
 
 
 def policy_gradient(log_prob: Array, advantage: Array) -> Array:
-    """The loss whose gradient is the policy gradient's estimate, `-mean(log_prob A)`.
+    """Return the loss `-mean(log_prob A)`, whose gradient estimates the negative policy gradient.
 
-    Williams 1992; with a baseline, Sutton & Barto 2018, eq. 13.11. No gradient flows into the
-    advantage.
+    Williams 1992; with a baseline, Sutton & Barto 2018, eq. 13.11. No gradient flows into the advantage.
 
     Args:
         log_prob: `[B]` of the actions taken.
@@ -30,7 +29,7 @@ def policy_gradient(log_prob: Array, advantage: Array) -> Array:
 
 
 def surrogate(log_prob: Array, old_log_prob: Array, advantage: Array) -> Array:
-    """TRPO's policy loss `-mean(ratio A)`, without the constraint that keeps the ratio near 1.
+    """Return TRPO's policy loss `-mean(ratio A)`; the constraint on the KL is not part of it.
 
     Schulman et al. 2015, arXiv:1502.05477, eq. 14, negated, with actions drawn from the old policy.
 
@@ -49,7 +48,7 @@ def surrogate(log_prob: Array, old_log_prob: Array, advantage: Array) -> Array:
 def clipped_surrogate(
     log_prob: Array, old_log_prob: Array, advantage: Array, clip_eps: float | Array
 ) -> Array:
-    """PPO's clipped policy loss (Schulman et al. 2017, arXiv:1707.06347, eq. 7, negated).
+    """Return PPO's clipped policy loss (Schulman et al. 2017, arXiv:1707.06347, eq. 7, negated).
 
     `-mean(min(ratio A, clip(ratio, 1 - eps, 1 + eps) A))` with `ratio = exp(log_prob - old_log_prob)`.
 
@@ -57,7 +56,7 @@ def clipped_surrogate(
         log_prob: `[B]` of the policy being optimised.
         old_log_prob: `[B]` of the policy that acted.
         advantage: `[B]`.
-        clip_eps: how far the ratio may move and still gain.
+        clip_eps: distance from 1 at which the ratio is clipped.
 
     Returns:
         Scalar.
@@ -69,17 +68,22 @@ def clipped_surrogate(
 
 
 def _ratio(log_prob: Array, old_log_prob: Array) -> Array:
-    """`exp(log_prob - old_log_prob)`, finite and with a finite gradient."""
+    """Return `exp(log_prob - old_log_prob)`, finite and with a finite gradient."""
     return jnp.exp(jnp.clip(log_prob - old_log_prob, -20.0, 20.0))  # exp overflows at 88: NaN gradients
 
 
-def half_mean_square(error: Array) -> Array:
-    """`mean(error^2) / 2`, whose gradient is `mean(error)`. Any shape to a scalar."""
-    return 0.5 * jnp.square(error).mean()
+def half_mean_square(error: Array, weight: Array | float = 1.0) -> Array:
+    """Return the scalar `mean(weight error^2) / 2` of errors of any shape.
+
+    Args:
+        error: `[..., B]`.
+        weight: `[B]`, such as the weights of rows that a prioritised replay buffer draws.
+    """
+    return 0.5 * (weight * jnp.square(error)).mean()
 
 
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip_eps: float | Array) -> Array:
-    """PPO's value loss, which does not gain from moving further than `clip_eps` from the old value.
+    """Return PPO's clipped value loss: no gain from a change of the value beyond `clip_eps`.
 
     `mean(max((V - target)^2, (V_old + clip(V - V_old, -eps, eps) - target)^2)) / 2`. Not in the
     paper but in its authors' code (Engstrom et al. 2020, arXiv:2005.12729, section 3).
@@ -100,11 +104,11 @@ def clipped_value_loss(value: Array, old_value: Array, target: Array, clip_eps: 
 
 
 def adapted_coefficient(coef: Array, kl: Array, kl_target: float | Array) -> Array:
-    """The KL penalty's coefficient for the next update: halved, doubled or as it was.
+    """Return the KL penalty's coefficient for the next update.
 
-    Halved where `kl < kl_target / 1.5` and doubled where `kl > 1.5 kl_target` (Schulman et al. 2017,
-    arXiv:1707.06347, section 4), but kept between `COEFFICIENT_MIN` and `COEFFICIENT_MAX`, so that
-    it never reaches 0 or infinity. A KL that is NaN changes nothing. All scalars.
+    Half of `coef` if `kl < kl_target / 1.5`, twice `coef` if `kl > 1.5 kl_target` (Schulman et al. 2017,
+    arXiv:1707.06347, section 4), within `COEFFICIENT_MIN` and `COEFFICIENT_MAX`. Unchanged if the KL is NaN.
+    All scalars.
     """
     chex.assert_equal_shape([coef, kl])
     factor = jnp.where(kl < kl_target / 1.5, 0.5, jnp.where(kl > kl_target * 1.5, 2.0, 1.0))
@@ -112,13 +116,13 @@ def adapted_coefficient(coef: Array, kl: Array, kl_target: float | Array) -> Arr
 
 
 def approximate_kl(log_prob: Array, old_log_prob: Array) -> Array:
-    """KL(old || new) from samples of old: `mean(ratio - 1 - log ratio)`, never negative.
+    """Return an estimate of KL(old || new) from samples of old: `mean(ratio - 1 - log ratio)`, at least 0.
 
     Schulman's low-variance estimator (joschu.net/blog/kl-approx, "k3").
 
     Args:
         log_prob: `[B]` of the new policy.
-        old_log_prob: `[B]` of the policy that the samples came from.
+        old_log_prob: `[B]` of the policy that acted.
 
     Returns:
         Scalar.
@@ -129,23 +133,42 @@ def approximate_kl(log_prob: Array, old_log_prob: Array) -> Array:
 
 
 def standardize(x: Array, eps: float = 1e-8) -> Array:
-    """`x` to mean 0 and (population) standard deviation 1; a constant or single value gives 0.
+    """Return `x [...]` with mean 0 and population standard deviation 1; a constant or single value gives 0.
 
-    `[...]` to the same shape. `eps` is added to the variance.
+    `eps` is added to the variance.
     """
     centred = x - x.mean()
-    centred = centred - centred.mean()  # the first mean of a large constant is off by a rounding
+    centred = centred - centred.mean()  # the mean of a large constant has a rounding error
     return centred * jax.lax.rsqrt(jnp.square(centred).mean() + eps)
 
 
 def explained_variance(prediction: Array, target: Array) -> Array:
-    """`1 - Var(target - prediction) / Var(target)`: 1 is perfect, 0 no better than a constant.
+    """Return `1 - Var(target - prediction) / Var(target)`: 1 is perfect, 0 no better than a constant.
 
-    Both `[...]`; scalar, NaN where the target is constant.
+    Both `[...]`, to a scalar; NaN if the target is constant.
     """
     chex.assert_equal_shape([prediction, target])
     variance = target.var()
     return jnp.where(variance > 0, 1.0 - (target - prediction).var() / variance, jnp.nan)
+
+
+def td_target(reward: Array, terminated: Array, next_value: Array, gamma: float | Array) -> Array:
+    """Return the one-step TD target `r + gamma (1 - terminated) V(s')`.
+
+    Sutton & Barto 2018, eq. 6.2; with `V(s') = Q'(s', pi'(s'))` the critic target of DDPG (Lillicrap et al.
+    2016, arXiv:1509.02971, algorithm 1).
+
+    Args:
+        reward: `[B]`.
+        terminated: `[B]` bool; truncated steps bootstrap like any other.
+        next_value: `[B]` value of `next_obs`.
+        gamma: discount.
+
+    Returns:
+        `[B]`.
+    """
+    chex.assert_equal_shape([reward, terminated, next_value])
+    return reward + gamma * jnp.where(terminated, 0.0, next_value)
 
 
 def soft_td_target(
@@ -156,7 +179,7 @@ def soft_td_target(
     alpha: float | Array,
     gamma: float | Array,
 ) -> Array:
-    """SAC's critic target `r + gamma (1 - terminated) (Q'(s', a') - alpha log pi(a'|s'))`.
+    """Return SAC's critic target `r + gamma (1 - terminated) (Q'(s', a') - alpha log pi(a'|s'))`.
 
     Haarnoja et al. 2018, arXiv:1812.05905, eq. 3 and 6. With `alpha = 0` the one-step TD target.
 
@@ -176,7 +199,7 @@ def soft_td_target(
 
 
 def temperature_loss(log_alpha: Array, entropy: Array, target_entropy: float | Array) -> Array:
-    """`log alpha * (entropy - target)`: descending it raises alpha while entropy is short.
+    """Return `log alpha * (entropy - target)`, whose descent raises alpha while entropy is below its target.
 
     Haarnoja et al. 2018, arXiv:1812.05905, eq. 18, with `log alpha` in the place of `alpha` as in
     the authors' code, so that the step does not vanish with alpha. All scalars; no gradient flows

@@ -1,4 +1,4 @@
-"""Advantages and returns over a rollout that holds many episodes."""
+"""Advantages and returns over a rollout of many episodes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def gae(
     gamma: float | Array,
     gae_lambda: float | Array,
 ) -> tuple[Array, Array]:
-    """Generalised advantage estimates and the value targets that belong to them.
+    """Return generalised advantage estimates and their value targets.
 
     With `delta_t = r_t + gamma (1 - terminated_t) V(next_obs_t) - V(obs_t)`,
     `A_t = delta_t + gamma lambda (1 - terminated_t)(1 - truncated_t) A_{t+1}` and the target is
-    `A_t + V(obs_t)` (Schulman et al. 2016, arXiv:1506.02438, eq. 16). A terminated step has no
-    future; a truncated one has a future that this rollout does not follow.
+    `A_t + V(obs_t)` (Schulman et al. 2016, arXiv:1506.02438, eq. 16). A terminated step does not
+    bootstrap; a truncated one bootstraps, and the recursion stops at both.
 
     Args:
         reward: `[T, ...]` float32.
@@ -58,11 +58,11 @@ def lambda_returns(
     gamma: float | Array,
     lambda_: float | Array,
 ) -> Array:
-    """The lambda-return of every step, a target for the value of `obs`.
+    """Return the lambda-return of every step, a target for the value of `obs`.
 
     `G_t = r_t + gamma (1 - terminated_t) [(1 - lambda_t) V(next_obs_t) + lambda_t G_{t+1}]` (Sutton
-    & Barto 2018, eq. 12.18), where `lambda_t` is `lambda_`, but 0 where the rollout does not go on
-    with `next_obs`: at a truncated step and at the last row.
+    & Barto 2018, eq. 12.18), where `lambda_t` is `lambda_`, but 0 if the next row does not continue the
+    episode: at a truncated step and at the last row.
 
     Args:
         reward: `[T, ...]` float32.
@@ -73,7 +73,7 @@ def lambda_returns(
         lambda_: 0 gives one-step targets, 1 the discounted rewards to go.
 
     Returns:
-        `[T, ...]` float32; with values that agree across rows, the target of `gae`.
+        `[T, ...]` float32; equal to the target of `gae` if `next_value[t]` is the value of row `t + 1`.
     """
     chex.assert_equal_shape([reward, next_value, terminated, truncated])
 
@@ -92,19 +92,19 @@ def lambda_returns(
 def discounted_so_far(
     reward: Array, ended: Array, gamma: float | Array, before: Array
 ) -> tuple[Array, Array]:
-    """Discounted sums of an episode's rewards up to each step: `S_t = r_t + gamma S_{t-1}`.
+    """Return the discounted sum of an episode's rewards up to each step, `S_t = r_t + gamma S_{t-1}`.
 
-    Their variance is what reward scaling divides by (Engstrom et al. 2020, arXiv:2005.12729,
-    alg. 1). The first step of an episode has nothing before it.
+    Reward scaling divides by their standard deviation (Engstrom et al. 2020, arXiv:2005.12729, alg. 1).
+    `S_{t-1}` is 0 at the first step of an episode.
 
     Args:
         reward: `[T, N]` float32.
         ended: `[T, N]` bool, terminated or truncated.
         gamma: discount.
-        before: `[N]` what the rollout before this one carried over, at first 0.
+        before: `[N]` the `after` of the previous rollout, 0 for the first one.
 
     Returns:
-        `(sums [T, N], after [N])`, where `after` is the next rollout's `before`.
+        `(sums [T, N], after [N])`.
     """
     chex.assert_equal_shape([reward, ended])
     chex.assert_equal_shape([reward[0], before])

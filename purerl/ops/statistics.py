@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from purerl.types import Array
 
 COUNT_LIMIT = 2**31 - 1
-"""Counts stop here, so that two of them fit into uint32; from then on the oldest data slowly fades."""
+"""Largest count, so that the sum of two fits into uint32; beyond it the oldest data slowly fades."""
 
 
 class RunningMoments(NamedTuple):
-    """Mean and population variance of everything seen so far, per element.
+    """Running mean and population variance, per element.
 
-    The count is an integer, because float32 cannot count past 2**24, and the variance is kept as a
-    mean rather than a sum, so that it does not outgrow float32 either.
+    The count is an integer because float32 cannot count past 2**24; the variance is a mean, not a sum, so
+    that it stays within float32.
     """
 
     count: Array
@@ -27,12 +27,12 @@ class RunningMoments(NamedTuple):
 
 
 def init(shape: tuple[int, ...]) -> RunningMoments:
-    """Moments of nothing: count 0."""
+    """Return empty moments, with count 0."""
     return RunningMoments(jnp.uint32(0), jnp.zeros(shape), jnp.zeros(shape))
 
 
 def of_batch(batch: Array, event_ndim: int) -> RunningMoments:
-    """Moments of `batch` over all but its last `event_ndim` axes."""
+    """Return the moments of `batch` over all but its last `event_ndim` axes."""
     axes = tuple(range(batch.ndim - event_ndim))
     rows = 1
     for axis in axes:
@@ -41,7 +41,7 @@ def of_batch(batch: Array, event_ndim: int) -> RunningMoments:
 
 
 def merge(a: RunningMoments, b: RunningMoments) -> RunningMoments:
-    """Moments of both samples together (Chan, Golub & LeVeque 1979); shapes broadcast."""
+    """Return the moments of the union of both samples (Chan, Golub & LeVeque 1979); shapes broadcast."""
     total = a.count + b.count
     weight = jnp.where(total > 0, b.count / jnp.maximum(total, 1), 0.0)
     delta = b.mean - a.mean
@@ -53,19 +53,19 @@ def merge(a: RunningMoments, b: RunningMoments) -> RunningMoments:
 
 
 def update(moments: RunningMoments, batch: Array) -> RunningMoments:
-    """`moments` with the rows of `batch [..., *shape]` added."""
+    """Return `moments` with the rows of `batch [..., *shape]` added."""
     chex.assert_equal(batch.shape[batch.ndim - moments.mean.ndim :], moments.mean.shape)
     return merge(moments, of_batch(batch, moments.mean.ndim))
 
 
 def normalize(moments: RunningMoments, x: Array, clip: float = 10.0, eps: float = 1e-8) -> Array:
-    """`x [..., *shape]` centred and scaled, clipped to `[-clip, clip]`; unchanged before any data."""
+    """Return `x [..., *shape]` standardised and clipped to `[-clip, clip]`; unchanged if the count is 0."""
     scaled = (x - moments.mean) / jnp.sqrt(moments.variance + eps)
     return jnp.where(moments.count > 0, jnp.clip(scaled, -clip, clip), x)
 
 
 class Tally(NamedTuple):
-    """What a stream of scalars amounts to; means nothing where the count is 0."""
+    """Count, moments and extremes of a stream of scalars; all but the count are unspecified if it is 0."""
 
     count: Array
     mean: Array
@@ -75,7 +75,7 @@ class Tally(NamedTuple):
 
 
 def tally(values: Array, where: Array) -> Tally:
-    """The tally of those `values` for which `where` holds; same shape `[...]` to scalars."""
+    """Return the tally of the `values` with `where` true; both `[...]`, to scalars."""
     chex.assert_equal_shape([values, where])
     kept = jnp.maximum(where.sum(), 1)
     mean = jnp.where(where, values, 0.0).sum() / kept
@@ -86,6 +86,6 @@ def tally(values: Array, where: Array) -> Tally:
 
 
 def merge_tallies(a: Tally, b: Tally) -> Tally:
-    """The tally of both streams together."""
+    """Return the tally of the union of both streams."""
     moments = merge(RunningMoments(*a[:3]), RunningMoments(*b[:3]))
     return Tally(*moments, jnp.minimum(a.low, b.low), jnp.maximum(a.high, b.high))

@@ -1,6 +1,6 @@
-"""The natural gradient step of TRPO: Fisher products, conjugate gradients, line search.
+"""Natural gradient step of TRPO: Fisher products, conjugate gradients, line search.
 
-Vectors are pytrees of the shapes of the parameters; no matrix is ever formed.
+Vectors are pytrees with the shapes of the parameters; no matrix is formed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Matvec = Callable[[PyTree], PyTree]
 def fisher_vector_product(
     mean_kl: Callable[[PyTree], Array], params: PyTree, damping: float | Array
 ) -> Matvec:
-    """Products with the damped Fisher matrix, `v -> F v + damping v`.
+    """Return the product with the damped Fisher matrix, `v -> F v + damping v`.
 
     At the old parameters the Hessian of KL(old || new) is the Fisher matrix (Schulman et al. 2015,
-    arXiv:1502.05477, appendix C.1). The gradient is linearised here, once: the products, as many
-    as there are, share the forward and the backward pass.
+    arXiv:1502.05477, appendix C.1). The gradient is linearised once, so that all products share
+    its forward and backward pass.
 
     Args:
         mean_kl: `params -> scalar`, the mean over states of KL(old || params).
         params: the old parameters.
-        damping: added to F's diagonal.
+        damping: added to the diagonal of F.
 
     Returns:
         `vector -> vector`.
@@ -44,11 +44,11 @@ def fisher_vector_product(
 
 
 def conjugate_gradient(matvec: Matvec, b: PyTree, num_iters: int) -> PyTree:
-    """The `x` with `A x = b`, by conjugate gradients from 0 (Hestenes & Stiefel 1952, sec. 3).
+    """Return `x` with `A x = b`, by conjugate gradients from 0 (Hestenes & Stiefel 1952, sec. 3).
 
-    As in Schulman et al. 2015, arXiv:1502.05477, appendix C. It is solved for `b` over its largest
-    element, so that tiny gradients do not underflow. What meets a residual of 0 or a curvature
-    that is not positive stops there; a NaN stays one.
+    Schulman et al. 2015, arXiv:1502.05477, appendix C. `b` is divided by its largest element first, so that
+    small gradients do not underflow. The iteration stops at a residual of 0 or a curvature that is not
+    positive; NaN propagates.
 
     Args:
         matvec: `v -> A v`.
@@ -80,18 +80,18 @@ def conjugate_gradient(matvec: Matvec, b: PyTree, num_iters: int) -> PyTree:
 
 
 def scale_to_limit(matvec: Matvec, direction: PyTree, limit: float | Array) -> PyTree:
-    """The multiple `s = sqrt(2 limit / x'F x) x` of a direction `x`, for which `s'F s / 2 = limit`.
+    """Return the multiple `s = sqrt(2 limit / x'F x) x` of a direction `x`, for which `s'F s / 2 = limit`.
 
     Schulman et al. 2015, arXiv:1502.05477, appendix C: to second order the KL of that step is
-    `limit`. The length of `x` does not matter, so 1e-20 of it does not underflow.
+    `limit`. The result does not depend on the length of `x`; small lengths do not underflow.
 
     Args:
         matvec: `v -> F v`.
-        direction: `x`; 0, or one along which the curvature is not positive, gives a step of 0.
+        direction: `x`; if it is 0, or the curvature along it is not positive, the step is 0.
         limit: KL in nats, not negative.
 
     Returns:
-        The step, shaped as `direction`; a NaN stays one.
+        The step, shaped as `direction`; NaN propagates.
     """
     direction, _ = _over_largest(direction)
     curvature = _dot(direction, matvec(direction))
@@ -107,21 +107,21 @@ def line_search(
     backtrack: float | Array,
     num_steps: int | Array,
 ) -> tuple[PyTree, Array]:
-    """The first of `params + backtrack**i step`, i = 0, 1, ..., that is accepted.
+    """Return the first accepted of `params + backtrack**i step`, i = 0, 1, ....
 
-    Schulman et al. 2015, arXiv:1502.05477, appendix C: the linear and quadratic models of surrogate
-    and KL hold near `params` only.
+    Schulman et al. 2015, arXiv:1502.05477, appendix C. It is needed because the linear model of the
+    surrogate and the quadratic model of the KL hold near `params` only.
 
     Args:
-        accept: `params -> scalar bool`; it has to refuse what is NaN.
-        params: where to start from.
+        accept: `params -> scalar bool`; must be False for NaN.
+        params: the start.
         step: shaped as `params`.
         backtrack: factor between two tries, between 0 and 1.
-        num_steps: at most so many tries.
+        num_steps: most tries.
 
     Returns:
-        `(params, fraction)` with the scalar float32 `backtrack**i`; where none is accepted the
-        params as they were, to the bit, and 0.
+        `(params, fraction)` with the scalar float32 `backtrack**i`; the unchanged params and 0 if none is
+        accepted.
     """
     chex.assert_trees_all_equal_shapes(params, step)
 
@@ -144,18 +144,18 @@ def line_search(
 
 
 def _over_largest(tree: PyTree) -> tuple[PyTree, Array]:
-    """`tree` over its largest absolute element, and that; over 1 where there is nothing but 0."""
+    """Return `tree` over its largest absolute element, and that element; 1 in its place for a zero tree."""
     largest = jnp.stack([jnp.abs(leaf).max(initial=0.0) for leaf in jax.tree.leaves(tree)]).max()
     scale = jnp.where(largest < jnp.finfo(jnp.float32).tiny, 1.0, largest)
     return jax.tree.map(lambda leaf: leaf / scale, tree), scale
 
 
 def _dot(a: PyTree, b: PyTree) -> Array:
-    """The inner product of two pytrees; elementwise, for a matrix unit might round it to 8 bits."""
+    """Return the inner product of two pytrees; elementwise, since a matrix unit may round to 8 bits."""
     products = jax.tree.map(lambda x, y: (x * y).sum(), a, b)
     return jnp.stack(jax.tree.leaves(products)).sum()
 
 
 def _add(a: PyTree, factor: Array, b: PyTree) -> PyTree:
-    """`a + factor b`."""
+    """Return `a + factor b`."""
     return jax.tree.map(lambda x, y: x + factor * y, a, b)

@@ -1,1 +1,1 @@
-"""Replay memories: a State and the pure functions init, add, sample."""
+"""Replay buffers: each module has a State and the pure functions init, add, sample and update."""

@@ -1,4 +1,4 @@
-"""These need other libraries, each in an environment of its own: noxfile.py makes them and runs these."""
+"""Tests that need other libraries, each in an environment of its own, which noxfile.py makes."""
 
 import importlib.util
 import warnings
@@ -6,13 +6,13 @@ import warnings
 import pytest
 
 LIBRARIES = {"test_brax.py": "brax", "test_gymnax.py": "gymnax", "test_playground.py": "mujoco_playground"}
-"""file -> what it imports. Where that is not installed, nothing is collected."""
+"""File -> the library it imports. If that is not installed, nothing is collected."""
 
 collect_ignore = [file for file, name in LIBRARIES.items() if importlib.util.find_spec(name) is None]
 
 
 def pytest_collection_modifyitems(items):
-    """What other libraries warn of is not ours to mend, and so no error here."""
+    """Ignore warnings, which other libraries cause."""
     for item in items:
         if item.path.name in LIBRARIES:
             item.add_marker(pytest.mark.filterwarnings("ignore"))
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet_imports():
-    """The first import of a library is when most of its warnings come."""
+    """Ignore warnings of first imports."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

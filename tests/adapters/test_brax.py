@@ -1,4 +1,4 @@
-"""brax's environments through purerl, beside brax's own `reset`, `step` and `EpisodeWrapper`."""
+"""brax's environments through purerl, compared with brax's own `reset`, `step` and `EpisodeWrapper`."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ STEPS = 300
 
 
 def brax_play(env, limit, keys_reset, actions):
-    """brax's own environment with brax's own clock, begun anew with the next key where it ends."""
+    """Play brax's environment with brax's clock, reset with the next key where it ends."""
     from brax.envs.wrappers.training import EpisodeWrapper
 
     clocked = EpisodeWrapper(env, limit, 1)
@@ -52,8 +52,8 @@ def our_play(env, keys_reset, actions):
         ("inverted_pendulum", "mjx", 7),
     ],
 )
-def test_hundreds_of_steps_are_braxs_own(name, backend, limit):
-    """Observations, rewards, deaths and the clock, through many resets."""
+def test_steps_equal_brax(name, backend, limit):
+    """Observations, rewards, ends and the clock through many resets."""
     from brax import envs
 
     theirs = envs.get_environment(name, **({"backend": backend} if backend else {}))
@@ -71,8 +71,8 @@ def test_hundreds_of_steps_are_braxs_own(name, backend, limit):
     assert truncated.sum() >= 1 and (name == "fast") == (not np.asarray(terminated).any())
 
 
-def test_a_death_at_the_limit_is_both():
-    """A step earlier it is only the limit, a step later only the death."""
+def test_termination_at_the_limit():
+    """Both flags there, only truncated for a limit one step earlier, only terminated for one step later."""
     keys, push = jax.random.split(jax.random.key(0), 61), jnp.full((60, 1), 0.2)
 
     def flags(limit):
@@ -89,7 +89,7 @@ def test_a_death_at_the_limit_is_both():
         assert (int(terminated[last]), int(truncated[last])) == (dies, expires)
 
 
-def test_the_contract_is_kept():
+def test_contract():
     purerl.check_env(purerl.make_env("brax:inverted_pendulum", max_episode_steps=50))
     purerl.check_env(purerl.make_env("brax:fast", max_episode_steps=50), deterministic_reset=True)
 
@@ -104,14 +104,14 @@ def test_it_trains(algo):
     assert out.state.diverged_at == -1 and np.isfinite(out.metrics["eval/return"]).any()
 
 
-def test_its_states_can_be_saved(tmp_path):
+def test_save_and_load(tmp_path):
     cfg = purerl.make_config("ppo", env="brax:inverted_pendulum", total_timesteps=2048, eval_interval=0)
     purerl.run(cfg, logdir=tmp_path / "run", progress=False)
     again, state = purerl.load(tmp_path / "run")
     assert again == cfg and (np.asarray(state.env.state.time) <= 2048 // cfg.num_envs).all()
 
 
-def test_braxs_wrappers_are_refused():
+def test_wrappers_are_refused():
     from brax import envs
 
     for options in (
@@ -119,15 +119,15 @@ def test_braxs_wrappers_are_refused():
         {"auto_reset": False},
         {"episode_length": None, "auto_reset": False, "batch_size": 2},
     ):
-        with pytest.raises(purerl.ConfigError, match=r"it is in a (AutoReset|Episode|Vmap)Wrapper"):
+        with pytest.raises(purerl.ConfigError, match=r"got one in a (AutoReset|Episode|Vmap)Wrapper"):
             from_brax(envs.create("fast", **options))
     assert from_brax(envs.create("fast").unwrapped).name == "Fast"
 
 
-def test_ids_and_options_are_braxs():
+def test_ids_and_options():
     with pytest.raises(purerl.ConfigError, match=r"Did you mean brax:halfcheetah"):
         purerl.make_env("brax:half_cheetah")
-    with pytest.raises(purerl.ConfigError, match="cannot be made with these options"):
+    with pytest.raises(purerl.ConfigError, match="can be made with these options"):
         purerl.make_env("brax:inverted_pendulum", bakend="spring")
     dict_obs = {"obs_mode": "dict_state", "asymmetric_obs": True}
     assert purerl.make_env("brax:fast", **dict_obs).observation_space.shape == (2,)

@@ -1,4 +1,4 @@
-"""MuJoCo Playground's environments through purerl, beside its own `reset` and `step`."""
+"""MuJoCo Playground's environments through purerl, compared with its own `reset` and `step`."""
 
 from functools import partial
 
@@ -20,8 +20,8 @@ def load(name):
 
 
 @pytest.mark.parametrize("name", ["CartpoleBalance", "PointMass"])
-def test_hundreds_of_steps_are_playgrounds_own(name):
-    """Observations and rewards, through resets by an exact clock."""
+def test_steps_equal_playground(name):
+    """Observations and rewards through resets by an exact clock."""
     theirs = load(name)
     ours = from_playground(theirs, max_episode_steps=LIMIT)
     keys = jax.random.split(jax.random.key(0), STEPS + 1)
@@ -57,7 +57,7 @@ def test_hundreds_of_steps_are_playgrounds_own(name):
     assert truncated.sum() == STEPS // LIMIT and seen.dtype == earned.dtype == np.float32
 
 
-def test_the_contract_is_kept():
+def test_contract():
     env = purerl.make_env("playground:CartpoleBalance", max_episode_steps=50)
     purerl.check_env(env)
     assert env.name == "playground:CartpoleBalance"
@@ -72,25 +72,25 @@ def test_it_trains():
     assert out.state.diverged_at == -1 and np.isfinite(out.metrics["eval/return"]).any()
 
 
-def test_its_states_can_be_saved(tmp_path):
+def test_save_and_load(tmp_path):
     cfg = purerl.make_config("ppo", env="playground:CartpoleBalance", total_timesteps=2048, eval_interval=0)
     purerl.run(cfg, logdir=tmp_path / "run", progress=False)
     again, state = purerl.load(tmp_path / "run")
     assert again == cfg and (np.asarray(state.env.state.time) <= 2048 // cfg.num_envs).all()
 
 
-def test_the_config_is_playgrounds():
+def test_ids_and_options():
     env = from_playground(load("CartpoleBalance"))
     assert env.max_episode_steps == 1000
     with pytest.raises(purerl.ConfigError, match=r"Did you mean playground:CheetahRun"):
         purerl.make_env("playground:cheetah_run")
-    with pytest.raises(purerl.ConfigError, match="cannot be made with these options"):
+    with pytest.raises(purerl.ConfigError, match="can be made with these options"):
         purerl.make_env("playground:CartpoleBalance", sim_td=0.01)
     assert purerl.make_env("playground:CartpoleBalance", sim_dt=0.005).max_episode_steps == 1000
 
 
-def test_playgrounds_wrappers_are_refused():
+def test_wrappers_are_refused():
     from mujoco_playground import wrapper
 
-    with pytest.raises(purerl.ConfigError, match=r"it is in a BraxAutoResetWrapper"):
+    with pytest.raises(purerl.ConfigError, match=r"got one in a BraxAutoResetWrapper"):
         from_playground(wrapper.wrap_for_brax_training(load("CartpoleBalance")))

@@ -111,3 +111,69 @@ def test_only_a_time_limit_has_a_future(benches, played, terminated, truncated, 
 def test_entropy_alone_moves_a_policy_without_rewards(benches, played):
     state, history = played["rmsprop"]
     wb.assert_only_the_entropy_bonus_moves(benches["rmsprop"], state, history[-1])
+
+
+MUTANTS = {
+    "estimate: rewards scaled as before the rollout": (
+        "algos/on_policy.py",
+        "next_values, observed, transition)",
+        "next_values, normalizer, transition)",
+        "test_an_update_is_the_plain_one",
+    ),
+    "estimate: next_obs as it comes": (
+        "algos/on_policy.py",
+        "normalize_obs(cfg, normalizer, flatten_time(o)) for o in (transition.obs, transition.next_obs)",
+        "normalize_obs(cfg, normalizer, flatten_time(transition.obs)), flatten_time(transition.next_obs)",
+        "test_targets_are_n_step_returns",
+    ),
+    "gradients: clipped one by one": (
+        "algos/on_policy.py",
+        "optax.clip_by_global_norm(cfg.max_grad_norm)",
+        "optax.clip(cfg.max_grad_norm)",
+        "test_an_update_is_the_plain_one",
+    ),
+    "a2c: forgets the entropy": (
+        "algos/a2c.py",
+        " - cfg.ent_coef * entropy, metrics",
+        ", metrics",
+        "test_entropy_alone_moves_a_policy_without_rewards",
+    ),
+    "a2c: rmsprop always": (
+        "algos/a2c.py",
+        'if cfg.optimizer == "adam":',
+        "if False:",
+        "test_an_update_is_the_plain_one",
+    ),
+    "a2c: epsilon beside the root": (
+        "algos/a2c.py",
+        "decay=0.99, eps=1e-5)",
+        "decay=0.99, eps=1e-5, eps_in_sqrt=False)",
+        "test_an_update_is_the_plain_one",
+    ),
+    "a2c: advantages as they come": (
+        "algos/a2c.py",
+        "losses.standardize(advantage) if cfg.normalize_advantage else advantage",
+        "advantage",
+        "test_an_update_is_the_plain_one",
+    ),
+    "a2c: returns of fewer steps": (
+        "algos/a2c.py",
+        "gae_lambda: float = real(1.0",
+        "gae_lambda: float = real(0.95",
+        "test_targets_are_n_step_returns",
+    ),
+    "a2c: a time limit is a death": (
+        "algos/a2c.py",
+        "observed.normalizer, transition)\n        left",
+        "observed.normalizer, transition._replace(terminated=transition.termina"
+        "ted | transition.truncated))\n        left",
+        "test_only_a_time_limit_has_a_future",
+    ),
+    "a2c: a death at the time limit is none": (
+        "algos/a2c.py",
+        "observed.normalizer, transition)\n        left",
+        "observed.normalizer, transition._replace(terminated=transition.termina"
+        "ted & ~transition.truncated))\n        left",
+        "test_only_a_time_limit_has_a_future",
+    ),
+}

@@ -7,6 +7,7 @@ import pytest
 import workbench as wb
 from workbench import KEY
 
+from purerl import normalize
 from purerl.algos import on_policy
 
 
@@ -36,14 +37,14 @@ def test_all_orders_of_four_are_equally_likely():
     assert (np.square(found - 1000.0) / 1000.0).sum() < 49.8, "chi-square of 23, one in a thousand"
 
 
-def test_flattening_goes_through_the_environments_of_a_step_first():
+def test_flattening_takes_the_environments_of_a_step_first():
     ids = np.arange(6 * 5).reshape(6, 5)
     flat = on_policy.flatten_time({"scalar": jnp.asarray(ids), "row": jnp.asarray(np.stack([ids, ids], -1))})
     assert (flat["scalar"] == np.arange(30)).all() and flat["row"].shape == (30, 2)
     assert (flat["row"] == np.arange(30)[:, None]).all()
 
 
-def test_an_epoch_takes_each_row_once_and_keeps_its_leaves_together():
+def test_an_epoch_takes_each_row_once():
     ids = jnp.arange(24.0).reshape(6, 4)  # t * N + n
     rollout = {"obs": jnp.stack([ids, ids], -1), "action": ids.astype(jnp.int32), "log_prob": ids}
     batch = on_policy.flatten_time(rollout) | {"advantage": jnp.arange(24.0)}
@@ -69,8 +70,48 @@ def test_an_epoch_takes_each_row_once_and_keeps_its_leaves_together():
 def test_rewards_are_scaled_and_never_centred():
     """A reward of 1 at every step stays positive, however well it is known."""
     bench = wb.Bench("vpg", "cartpole", normalize_reward=True)
-    normalizer = on_policy.init_normalizer(bench.cfg, bench.spec)
+    normalizer = normalize.init(bench.cfg, bench.spec)
     returns = normalizer.returns._replace(count=jnp.uint32(9), mean=jnp.float32(5), variance=jnp.float32(4))
     normalizer = normalizer._replace(returns=returns)
-    scaled = on_policy.normalize_reward(bench.cfg, normalizer, jnp.array([1.0, -3.0, 100.0, -100.0]))
+    scaled = normalize.normalize_reward(bench.cfg, normalizer, jnp.array([1.0, -3.0, 100.0, -100.0]))
     np.testing.assert_allclose(scaled, [0.5, -1.5, 10.0, -10.0], rtol=1e-6)
+
+
+MUTANTS = {
+    "permutation: numbers twice": (
+        "algos/on_policy.py",
+        "jnp.uint32) & ~numbers |",
+        "jnp.uint32) & numbers |",
+        "test_a_permutation_has_every_number_once",
+    ),
+    "permutation: in order": (
+        "algos/on_policy.py",
+        "jax.random.bits(key, (rows,), jnp.uint32) & ~numbers",
+        "jnp.uint32(0)",
+        "test_every_number_is_everywhere_equally_often",
+    ),
+    "permutation: two random bits": (
+        "algos/on_policy.py",
+        "jnp.uint32) & ~numbers |",
+        "jnp.uint32) & ~numbers & jnp.uint32(3 << 30) |",
+        "test_all_orders_of_four_are_equally_likely",
+    ),
+    "epoch: in the order of the rollout": (
+        "algos/on_policy.py",
+        "order = permutation(key, rows)",
+        "order = jnp.arange(rows)",
+        "test_an_epoch_takes_each_row_once",
+    ),
+    "epoch: rows drawn with replacement": (
+        "algos/on_policy.py",
+        "order = permutation(key, rows)",
+        "order = jax.random.randint(key, (rows,), 0, rows)",
+        "test_an_epoch_takes_each_row_once",
+    ),
+    "flatten: environments first": (
+        "algos/on_policy.py",
+        "leaf.reshape(-1, *leaf.shape[2:])",
+        "jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])",
+        "test_flattening_takes_the_environments_of_a_step_first",
+    ),
+}

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import workbench as wb
-from compiling import AS_USERS_DO
 from workbench import KEY, NEVER, Bench
 
 import purerl
@@ -107,7 +106,7 @@ def single_played(single):
 
 @pytest.fixture(scope="module")
 def pendulum_played(single_played):
-    """What every bench on pendulum can go on from: their states are alike."""
+    """State and rollouts for every bench on pendulum: their states have one structure."""
     return single_played["pendulum"]
 
 
@@ -176,7 +175,7 @@ def test_step_size_and_clip_fall_linearly(optioned, pendulum_played, step):
 
 
 @pytest.mark.parametrize("step", [1000, 1500])
-def test_nothing_is_learned_after_the_end(optioned, pendulum_played, step):
+def test_nothing_is_learned_after_the_total(optioned, pendulum_played, step):
     state, history = pendulum_played
     after, _ = optioned.update(state, history[-1], step=step)
     assert wb.same_bits(after.learner.params, state.learner.params)
@@ -229,7 +228,7 @@ def test_the_next_update_uses_the_new_coefficient(penalty, pendulum_played):
         ("num_minibatches", {"num_envs": 4, "num_steps": 8, "num_minibatches": 5}),
     ],
 )
-def test_what_does_not_fit_together_is_refused(field, fields):
+def test_contradicting_options_are_refused(field, fields):
     with pytest.raises(ConfigError) as error:
         purerl.make_algorithm(purerl.make_config("ppo", env="pendulum", **fields))
     assert error.value.field == field
@@ -243,7 +242,7 @@ def stopping():
     return Bench("ppo", "pendulum", num_epochs=6, num_minibatches=2, early_stop_kl=NEVER, learning_rate=0.05)
 
 
-def test_an_update_stops_for_good_where_the_divergence_is_too_large(stopping, pendulum_played):
+def test_an_update_stops_for_good_at_the_kl_limit(stopping, pendulum_played):
     state, history = pendulum_played
     _, rows, _ = plain_ppo(stopping, state, history)
     levels = np.sort(rows["pi/kl"][2:])
@@ -258,27 +257,34 @@ def test_an_update_stops_for_good_where_the_divergence_is_too_large(stopping, pe
     assert resumed, "no minibatch after the stop was quiet again"
 
 
-def test_the_steps_before_the_stop_are_those_of_a_shorter_update(pendulum_played):
+def test_the_steps_before_the_stop_are_those_of_a_short_update(stopping, pendulum_played):
+    """With no divergence allowed, only the first pass's first minibatch counts: it has none yet."""
     state, history = pendulum_played
-    shorter, stop, free = (
-        Bench("ppo", "pendulum", AS_USERS_DO, num_epochs=epochs, early_stop_kl=target)
-        for epochs, target in ((1, None), (3, 1.0), (3, None))
-    )
-    first, metrics = stop.update(state, history[-1], early_stop_kl=1e-9)
-    alone, _ = shorter.update(state, history[-1])
-    assert wb.same_bits(first.learner, alone.learner)
-    np.testing.assert_allclose(metrics["pi/stopped"], 2 / 3, rtol=1e-6)
-    unhindered, metrics = stop.update(state, history[-1], early_stop_kl=NEVER)
-    same, _ = free.update(state, history[-1])
-    assert wb.same_bits(unhindered.learner, same.learner)
+    first, metrics = stopping.update(state, history[-1], early_stop_kl=1e-9)
+    steps = stopping.cfg.num_epochs * stopping.cfg.num_minibatches
+    np.testing.assert_allclose(metrics["pi/stopped"], 1 - 1 / steps, rtol=1e-6)
+    params, rows, _ = plain_ppo(stopping, state, history, early_stop_kl=1e-9)
+    assert rows["pi/stopped"].sum() == steps - 1
+    wb.assert_close(first.learner.params, params, rtol=1e-4, atol=2e-6)
+    other, _, _ = plain_ppo(stopping, state, history, early_stop_kl=NEVER)
+    assert wb.nothing_like(first.learner.params, other)
+
+
+def test_a_high_limit_does_not_stop_an_update(stopping, pendulum_played):
+    """The update is the one without early stopping, another program."""
+    state, history = pendulum_played
+    unhindered, metrics = stopping.update(state, history[-1], early_stop_kl=NEVER)
     assert metrics["pi/stopped"] == 0
-    assert wb.nothing_like(same.learner.params, alone.learner.params)
+    free = Bench("ppo", "pendulum", num_epochs=6, num_minibatches=2, learning_rate=0.05)
+    same, _ = free.update(state, history[-1])
+    wb.assert_close(unhindered.learner.params, same.learner.params, rtol=1e-4, atol=2e-6)
+    assert wb.nothing_like(same.learner.params, state.learner.params)
 
 
-# Advantages anew
+# Advantages again
 
 
-def test_advantages_estimated_anew_are_those_of_the_plain_loop(single_played):
+def test_recomputed_advantages_are_those_of_the_plain_loop(single_played):
     bench = Bench("ppo", "cartpole", num_epochs=4, recompute_advantages=True, value_clip_eps=0.02)
     state, history = single_played["cartpole"]
     metrics = assert_equal_to_plain(bench, (state, history))
@@ -287,11 +293,11 @@ def test_advantages_estimated_anew_are_those_of_the_plain_loop(single_played):
         assert abs(metrics["v/loss"] / rows["v/loss"].mean() - 1) > 5e-3, changes
 
 
-def test_one_pass_has_nothing_to_estimate_anew(single, single_played):
+def test_one_pass_recomputes_nothing(single, single_played):
     state, history = single_played["cartpole"]
     usual, _ = single["cartpole"].update(state, history[-1])
-    anew, _ = Bench("ppo", "cartpole", recompute_advantages=True).update(state, history[-1])
-    wb.assert_close(anew.learner.params, usual.learner.params, rtol=1e-6, atol=1e-7)
+    again, _ = Bench("ppo", "cartpole", recompute_advantages=True).update(state, history[-1])
+    wb.assert_close(again.learner.params, usual.learner.params, rtol=1e-6, atol=1e-7)
 
 
 # Networks
@@ -316,3 +322,139 @@ def test_a_shared_torso_learns_from_both_losses(single_played):
         args = state.learner.params, wb.float32(batch), *map(jnp.float32, (NEVER, NEVER, vf_coef, 0, 0))
         gradient, _ = plain_gradient(*args)
         assert all(np.abs(leaf).max() > 1e-5 for leaf in jax.tree.leaves(gradient["torso"]))
+
+
+MUTANTS = {
+    "stops at the target itself": (
+        "algos/ppo.py",
+        "<= 1.5 * cfg.early_stop_kl",
+        "<= cfg.early_stop_kl",
+        "test_an_update_stops_for_good_at_the_kl_limit",
+    ),
+    "normalises by new observations": (
+        "algos/ppo.py",
+        "obs = normalize.normalize_obs(cfg, state.normalizer, steps.obs)",
+        "obs = normalize.normalize_obs(cfg, observe(state, transition).normalizer, steps.obs)",
+        "test_one_step_is_the_plain_one",
+    ),
+    "never stops": (
+        "algos/ppo.py",
+        'going &= metrics["pi/kl"]',
+        'going |= metrics["pi/kl"]',
+        "test_the_steps_before_the_stop_are_those_of_a_short_update",
+    ),
+    "the step at the stop counts": (
+        "algos/ppo.py",
+        "<= 1.5 * cfg.early_stop_kl",
+        "<= 1e9 * cfg.early_stop_kl",
+        "test_the_steps_before_the_stop_are_those_of_a_short_update",
+    ),
+    "ppo: the penalty has no coefficient": (
+        "algos/ppo.py",
+        "total += kl_coef * model",
+        "total += model",
+        "test_the_penalty_is_the_coefficient_times_the_divergence",
+    ),
+    "ppo: the penalty turned round": (
+        "algos/ppo.py",
+        "model.distribution(batch.outputs).kl_divergence(policy)",
+        "policy.kl_divergence(model.distribution(batch.outputs))",
+        "test_the_penalty_is_the_coefficient_times_the_divergence",
+    ),
+    "ppo: the coefficient follows the divergence turned round": (
+        "algos/ppo.py",
+        "kl = model.distribution(outputs).kl_divergence(new).mean()",
+        "kl = new.kl_divergence(model.distribution(outputs)).mean()",
+        "test_the_coefficient_follows_the_exact_divergence",
+    ),
+    "ppo: stops where the divergence is small": (
+        "algos/ppo.py",
+        'going &= metrics["pi/kl"] <= 1.5',
+        'going &= metrics["pi/kl"] >= 1.5',
+        "test_an_update_stops_for_good_at_the_kl_limit",
+    ),
+    "ppo: goes on after the stop": (
+        "algos/ppo.py",
+        "going &= metrics",
+        "going = metrics",
+        "test_an_update_stops_for_good_at_the_kl_limit",
+    ),
+    "ppo: takes the step that is too far": (
+        "algos/ppo.py",
+        "jnp.where(going, new, old), learner",
+        "jnp.where(loop[1], new, old), learner",
+        "test_an_update_stops_for_good_at_the_kl_limit",
+    ),
+    "ppo: says what it did not skip": (
+        "algos/ppo.py",
+        'metrics["pi/stopped"] = 1.0 - going',
+        'metrics["pi/stopped"] = 1.0 * going',
+        "test_an_update_stops_for_good_at_the_kl_limit",
+    ),
+    "ppo: estimates anew with stale parameters": (
+        "algos/ppo.py",
+        "estimates(loop[0].params)",
+        "estimates(state.learner.params)",
+        "test_recomputed_advantages_are_those_of_the_plain_loop",
+    ),
+    "ppo: clips the value about a new one": (
+        "algos/ppo.py",
+        "._replace(value=batch.estimates.value)",
+        "",
+        "test_recomputed_advantages_are_those_of_the_plain_loop",
+    ),
+    "ppo: every pass in the same order": (
+        "algos/ppo.py",
+        "jax.random.split(key, cfg.num_epochs)",
+        "jnp.broadcast_to(key, (cfg.num_epochs,))",
+        "test_every_option_reaches_the_loss",
+    ),
+    "ppo: the step size never falls": (
+        "algos/ppo.py",
+        "cfg.learning_rate * left if cfg.anneal_lr else cfg.learning_rate",
+        "cfg.learning_rate",
+        "test_nothing_is_learned_after_the_total",
+    ),
+    "ppo: the clip never falls": (
+        "algos/ppo.py",
+        "cfg.clip_eps * left if",
+        "cfg.clip_eps if",
+        "test_step_size_and_clip_fall_linearly",
+    ),
+    "ppo: clips the value about its target": (
+        "algos/ppo.py",
+        "losses.clipped_value_loss(value, old_value,",
+        "losses.clipped_value_loss(value, target,",
+        "test_every_option_reaches_the_loss",
+    ),
+    "ppo: advantages as they come": (
+        "algos/ppo.py",
+        "losses.standardize(advantage), model.value",
+        "advantage, model.value",
+        "test_one_step_is_the_plain_one",
+    ),
+    "ppo: ascends against entropy": (
+        "algos/ppo.py",
+        "- cfg.ent_coef * entropy",
+        "+ cfg.ent_coef * entropy",
+        "test_every_option_reaches_the_loss",
+    ),
+    "ppo: anneals nothing": (
+        "algos/ppo.py",
+        "if cfg.clip_eps is None and cfg.anneal_clip:",
+        "if False:",
+        "test_contradicting_options_are_refused",
+    ),
+    "estimate: the critic's lambda without effect": (
+        "algos/on_policy.py",
+        "if cfg.value_lambda is not None:",
+        "if False:",
+        "test_the_options_matter",
+    ),
+    "remaining: less than nothing": (
+        "algos/on_policy.py",
+        "jnp.maximum(1.0 - step / cfg.total_timesteps, 0.0)",
+        "1.0 - step / cfg.total_timesteps",
+        "test_nothing_is_learned_after_the_total",
+    ),
+}

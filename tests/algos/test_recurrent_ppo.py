@@ -16,8 +16,8 @@ FIELDS = {"env_kwargs": {"mask_velocity": True, "max_episode_steps": 7, "angle_l
 
 
 def remember(params, carry, obs, xp=np):
-    """The memory after `obs` (Cho et al. 2014; the reset gate acts behind the hidden layer, as in cuDNN)."""
-    tree = params["memory"]["params"]
+    """Return the RNN state after `obs` (Cho et al. 2014, with the reset gate of cuDNN)."""
+    tree = params["core"]["params"]
     cell, x = tree["GRUCell_0"], obs
     for layer in wb.layers({"params": tree["encoder"]}):
         x = xp.tanh(x @ layer["kernel"] + layer["bias"])
@@ -62,7 +62,7 @@ plain_gradient = jax.jit(jax.grad(plain_loss, has_aux=True))
 
 
 class Remembered(wb.Rollout):
-    """The rollout as the memory that began with it sees it."""
+    """The rollout with RNN states from its first carry on."""
 
     def __init__(self, cfg, state, history, **changes):
         super().__init__(cfg, history, **changes)
@@ -98,7 +98,7 @@ def played(bench):
 
 
 def test_acting_is_a_pass_through_each_episode_alone(played):
-    """The memory meets every episode with zeros, and log-probs are those of one pass over it."""
+    """Every episode starts with zeros, and log-probabilities are those of one pass over it."""
     _, (*_, last), rollout = played
     for n in range(4):
         begins = [0, *(np.flatnonzero(rollout.ended[:-1, n]) + 1), len(rollout.ended)]
@@ -112,7 +112,7 @@ def test_acting_is_a_pass_through_each_episode_alone(played):
                 np.testing.assert_allclose(last.extras["log_prob"][t, n], log_prob, rtol=1e-4, atol=1e-5)
 
 
-def test_the_carry_is_nothing_after_an_end_and_something_elsewhere(played):
+def test_the_carry_is_zero_only_after_an_end(played):
     _, (*_, before, last), _ = played
     fresh = np.concatenate([np.ones((0, 4), bool), np.asarray(last.terminated | last.truncated)])[:-1]
     carry = np.asarray(last.extras["carry"][1:])
@@ -131,7 +131,7 @@ def test_the_first_minibatch_has_ratio_1_in_mid_episode(bench, played):
     assert metrics["pi/kl"] < 1e-9 and metrics["pi/clip_fraction"] == 0
 
 
-def test_the_value_of_what_follows_is_that_of_the_memory_after_obs(bench, played):
+def test_the_next_value_uses_the_rnn_state_after_obs(bench, played):
     state, history, rollout = played
     _, metrics = bench.update(state, history[-1])
     error = np.square(rollout.value - rollout.target).mean() / 2
@@ -172,9 +172,80 @@ def test_an_update_is_the_plain_one_on_whole_environments(optioned, played, step
 
 @pytest.mark.parametrize("num_minibatches", [8, 5])
 def test_minibatches_divide_the_environments(num_minibatches):
-    """Whether or not they divide the steps, which is not what is asked for."""
+    """Also a number that divides the steps."""
     fields = {"num_envs": 4, "num_steps": 8, "num_minibatches": num_minibatches}
     cfg = purerl.make_config("recurrent_ppo", env="pendulum", **fields)
     with pytest.raises(ConfigError, match="num_envs = 4") as error:
         purerl.make_algorithm(cfg)
     assert error.value.field == "num_minibatches"
+
+
+MUTANTS = {
+    "recurrent: remembers through an end": (
+        "algos/recurrent_ppo.py",
+        "return jnp.where(ended[:, None], 0.0, after), (x, after)",
+        "return after, (x, after)",
+        "test_the_first_minibatch_has_ratio_1_in_mid_episode",
+    ),
+    "recurrent: remembers through a time limit": (
+        "algos/recurrent_ppo.py",
+        'transition.extras["carry"][0], transition.terminated | transition.truncated',
+        'transition.extras["carry"][0], transition.terminated',
+        "test_the_first_minibatch_has_ratio_1_in_mid_episode",
+    ),
+    "recurrent: remembers through a death": (
+        "algos/recurrent_ppo.py",
+        'transition.extras["carry"][0], transition.terminated | transition.truncated',
+        'transition.extras["carry"][0], transition.truncated',
+        "test_the_first_minibatch_has_ratio_1_in_mid_episode",
+    ),
+    "recurrent: every rollout begins afresh": (
+        "algos/recurrent_ppo.py",
+        'carry, ended = transition.extras["carry"][0]',
+        'carry, ended = jnp.zeros_like(transition.extras["carry"][0])',
+        "test_the_first_minibatch_has_ratio_1_in_mid_episode",
+    ),
+    "recurrent: what follows without a memory": (
+        "algos/recurrent_ppo.py",
+        "flatten_time((after, next_obs))",
+        "flatten_time((0 * after, next_obs))",
+        "test_the_next_value_uses_the_rnn_state_after_obs",
+    ),
+    "recurrent: hands on the memory after obs": (
+        "algos/recurrent_ppo.py",
+        '"log_prob": log_prob, "carry": carry}',
+        '"log_prob": log_prob, "carry": after}',
+        "test_acting_is_a_pass_through_each_episode_alone",
+    ),
+    "recurrent: rows of time": (
+        "algos/recurrent_ppo.py",
+        "by_env = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)",
+        "by_env = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1], leaf.sh"
+        "ape[0], *leaf.shape[2:]), by_time)",
+        "test_an_update_is_the_plain_one_on_whole_environments",
+    ),
+    "recurrent: every pass in the same order": (
+        "algos/recurrent_ppo.py",
+        "jax.random.split(key, cfg.num_epochs)",
+        "jnp.broadcast_to(key, (cfg.num_epochs,))",
+        "test_an_update_is_the_plain_one_on_whole_environments",
+    ),
+    "recurrent: the step size never falls": (
+        "algos/recurrent_ppo.py",
+        "cfg.learning_rate * left",
+        "cfg.learning_rate",
+        "test_an_update_is_the_plain_one_on_whole_environments",
+    ),
+    "recurrent: minibatches need not divide": (
+        "algos/recurrent_ppo.py",
+        "if cfg.num_envs % cfg.num_minibatches:",
+        "if False:",
+        "test_minibatches_divide_the_environments",
+    ),
+    "rollout: the memory outlives the episode": (
+        "rollout.py",
+        "_where(episodes.ended, jnp.zeros_like(leaf), leaf), carry)",
+        "leaf, carry)",
+        "test_the_carry_is_zero_only_after_an_end",
+    ),
+}

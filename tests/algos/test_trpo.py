@@ -46,7 +46,7 @@ def run(bench, updates, damping):
 
 
 @pytest.mark.parametrize("env", ["pendulum", "cartpole"])
-def test_no_update_leaves_the_trust_region_or_makes_it_worse(benches, runs, env):
+def test_every_update_stays_in_the_trust_region_and_improves(benches, runs, env):
     limit, fractions = benches[env].cfg.target_kl, []
     for state, history, after, metrics in runs[env]:
         rollout = wb.Rollout(benches[env].cfg, history)
@@ -115,7 +115,7 @@ def natural_step(params, rollout, damping, limit):
 
 
 @pytest.mark.parametrize("env", ["pendulum", "cartpole"])
-def test_a_whole_step_is_the_natural_gradient_of_the_explicit_matrix(benches, runs, env):
+def test_a_step_is_the_natural_gradient_of_the_whole_matrix(benches, runs, env):
     bench, found = benches[env], 0
     for state, history, after, metrics in runs[env][::2]:
         fraction = float(metrics["pi/step_fraction"])
@@ -148,7 +148,7 @@ def stretched():
 
 
 @pytest.mark.parametrize("stretch", [1e6, -0.01, np.nan], ids=["too far", "downhill", "not a number"])
-def test_where_no_step_is_allowed_the_policy_stays_to_the_bit(runs, stretched, stretch):
+def test_without_an_allowed_step_the_policy_stays(runs, stretched, stretch):
     state, history, *_ = runs["cartpole"][3]
     after, metrics = stretched(state, history[-1], stretch)
     assert wb.same_bits(after.params["pi"], state.params["pi"])
@@ -169,6 +169,7 @@ def test_a_step_that_is_too_long_is_shortened(benches, runs, stretched):
     assert wb.mean_kl(state.params, {"pi": longer}, obs) > limit
 
 
+@pytest.mark.slow
 def test_most_steps_on_hopper_are_accepted():
     bench = Bench("trpo", "hopper", hidden_sizes=(16,), num_envs=8, num_steps=32)
     accepted = []
@@ -178,3 +179,70 @@ def test_most_steps_on_hopper_are_accepted():
         assert wb.mean_kl(state.params, after.params, obs) <= limit
         accepted.append(float(metrics["pi/accepted"]))
     assert np.mean(accepted) >= 0.9
+
+
+MUTANTS = {
+    "trpo: accepts any divergence": (
+        "algos/trpo.py",
+        "(mean_kl(candidate) <= cfg.target_kl) & (surrogate_loss(candidate) <= old_loss)",
+        "(surrogate_loss(candidate) <= old_loss)",
+        "test_a_step_that_is_too_long_is_shortened",
+    ),
+    "trpo: accepts a worse policy": (
+        "algos/trpo.py",
+        "(mean_kl(candidate) <= cfg.target_kl) & (surrogate_loss(candidate) <= old_loss)",
+        "(mean_kl(candidate) <= cfg.target_kl)",
+        "test_without_an_allowed_step_the_policy_stays",
+    ),
+    "trpo: accepts what is not a number": (
+        "algos/trpo.py",
+        "(mean_kl(candidate) <= cfg.target_kl) & (surrogate_loss(candidate) <= old_loss)",
+        "~((mean_kl(candidate) > cfg.target_kl) | (surrogate_loss(candidate) > old_loss))",
+        "test_without_an_allowed_step_the_policy_stays",
+    ),
+    "trpo: says a refused step was taken": (
+        "algos/trpo.py",
+        '"pi/accepted": (fraction > 0)',
+        '"pi/accepted": (fraction >= 0)',
+        "test_without_an_allowed_step_the_policy_stays",
+    ),
+    "trpo: climbs its loss": (
+        "algos/trpo.py",
+        "jax.tree.map(jnp.negative, gradient)",
+        "gradient",
+        "test_a_step_is_the_natural_gradient_of_the_whole_matrix",
+    ),
+    "trpo: the matrix undamped": (
+        "algos/trpo.py",
+        "mean_kl, pi_params, cfg.cg_damping",
+        "mean_kl, pi_params, 0.0",
+        "test_a_step_is_the_natural_gradient_of_the_whole_matrix",
+    ),
+    "trpo: the gradient itself": (
+        "algos/trpo.py",
+        "descent, cfg.cg_steps)",
+        "descent, 1)",
+        "test_a_step_is_the_natural_gradient_of_the_whole_matrix",
+    ),
+    "trpo: the divergence turned round": (
+        "algos/trpo.py",
+        'old.kl_divergence(model.policy({"pi": pi_params}, obs))',
+        'model.policy({"pi": pi_params}, obs).kl_divergence(old)',
+        "test_every_update_stays_in_the_trust_region_and_improves",
+    ),
+    "trpo: advantages as they come": (
+        "algos/trpo.py",
+        "losses.standardize(advantage))",
+        "advantage)",
+        "test_every_update_stays_in_the_trust_region_and_improves",
+    ),
+    "trpo: advantages of the fitted critic": (
+        "algos/trpo.py",
+        'pi, metrics = improve(state.params["pi"], obs',
+        "critic = on_policy.fit_critic(cfg, value, (state.params['v'], state.op"
+        "t_state), obs, target, key)[0]; advantage = on_policy.estimate(cfg, pa"
+        "rtial(value, critic[0]), state.normalizer, observed.normalizer, transi"
+        'tion).advantage; pi, metrics = improve(state.params["pi"], obs',
+        "test_policy_and_critic_leave_each_other_alone",
+    ),
+}

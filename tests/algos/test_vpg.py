@@ -77,3 +77,40 @@ def test_actor_and_critic_learn_apart(case):
 def test_entropy_alone_moves_a_policy_without_rewards(benches, played):
     state, history = played["cartpole"]
     wb.assert_only_the_entropy_bonus_moves(benches["cartpole"], state, history[-1])
+
+
+MUTANTS = {
+    "critic: every pass in the same order": (
+        "algos/on_policy.py",
+        "jax.random.split(key, cfg.num_epochs)",
+        "jnp.broadcast_to(key, (cfg.num_epochs,))",
+        "test_an_update_is_the_plain_one",
+    ),
+    "vpg: advantages of the fitted critic": (
+        "algos/vpg.py",
+        "pi, pi_opt, metrics = ascend(",
+        "critic = on_policy.fit_critic(cfg, value, (state.params['v'], state.op"
+        "t_state['v']), obs, target, key)[0]; advantage = on_policy.estimate(cf"
+        "g, partial(value, critic[0]), state.normalizer, observed.normalizer, t"
+        "ransition).advantage; pi, pi_opt, metrics = ascend(",
+        "test_actor_and_critic_learn_apart",
+    ),
+    "vpg: advantages as they come": (
+        "algos/vpg.py",
+        "losses.standardize(advantage), step)",
+        "advantage, step)",
+        "test_an_update_is_the_plain_one",
+    ),
+    "vpg: ascends against entropy": (
+        "algos/vpg.py",
+        "loss - cfg.ent_coef * entropy",
+        "loss + cfg.ent_coef * entropy",
+        "test_entropy_alone_moves_a_policy_without_rewards",
+    ),
+    "vpg: the step size never falls": (
+        "algos/vpg.py",
+        "cfg.learning_rate * left",
+        "cfg.learning_rate",
+        "test_an_update_is_the_plain_one",
+    ),
+}

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tiny
+from tiny import same_bits
 
 import purerl
 from purerl import config, registry, rollout
@@ -35,10 +37,11 @@ SMALL = {
 KEY = jax.random.key(7)
 NEVER = 1e9
 """A limit that nothing reaches."""
+assert_close = partial(tiny.assert_close, rtol=1e-4, atol=2e-6)
 
 
 class Play(NamedTuple):
-    """Where a run stands."""
+    """State of a run between two updates."""
 
     state: Any
     rollout: Any
@@ -48,7 +51,7 @@ class Play(NamedTuple):
 class Bench:
     """An algorithm on an environment; the real-valued fields of its config are arguments of `update`."""
 
-    def __init__(self, algo: str, env: str, compiler_options: dict | None = None, **fields: Any):
+    def __init__(self, algo: str, env: str, **fields: Any):
         cls = registry.config_class(algo)
         known = cls.__dataclass_fields__
         values = {name: value for name, value in SMALL.items() if name in known}
@@ -58,7 +61,7 @@ class Bench:
         self.spec, self.module = spec_of(self.env), registry.algorithm_module(self.cfg)
         self.algo = purerl.make_algorithm(self.cfg)
         self.begin, self.collect = jax.jit(self.plain_begin), jax.jit(self.plain_collect)
-        self._update = jax.jit(self.plain_update, compiler_options=compiler_options)
+        self._update = jax.jit(self.plain_update)
 
     def plain_begin(self, key) -> Play:
         start = rollout.start(self.env, key, self.algo.num_envs)
@@ -93,21 +96,9 @@ class Bench:
         return play.state, history
 
 
-def same_bits(a, b) -> bool:
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
-
-
 def nothing_like(a, b) -> bool:
-    """Whether no leaf of `a` is the one of `b`."""
+    """Return True if no leaf of `a` equals that of `b`."""
     return all((x != y).any() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-
-
-def assert_close(a, b, rtol=1e-4, atol=2e-6):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol, atol, err_msg=jax.tree_util.keystr(path))
 
 
 def double(tree):

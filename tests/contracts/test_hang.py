@@ -1,8 +1,8 @@
-"""Vmapped training comes to an end, in a process of its own that can be killed.
+"""Vmapped training ends, tried in a process that can be killed.
 
 XLA:CPU runs a batched LAPACK call on the thread pool that waits for it, so a program with one can
-stop for ever on a machine with few cores, though not every time: that a run ends proves little, and
-`test_no_lapack_and_no_fft_in_any_program` is the surer guard. `PURERL_HANG_REPEATS=20` repeats it.
+stop on a machine with few cores, though not every time: a run that ends proves little, and
+`test_no_program_calls_lapack_or_fft` is the surer guard. `PURERL_HANG_REPEATS=20` repeats it.
 """
 
 import os
@@ -38,6 +38,7 @@ print("finished", float(jnp.nanmean(out.metrics["pi/entropy"])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeat", range(int(os.environ.get("PURERL_HANG_REPEATS", "1"))))
 def test_a_sweep_over_seeds_and_rates_finishes(repeat):
     command = [sys.executable, "-c", PROGRAM.format(limit=LIMIT), str(repeat)]

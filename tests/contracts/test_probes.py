@@ -1,7 +1,7 @@
-"""What each algorithm learns on the probe environments, against values worked out by hand.
+"""Values and actions that each algorithm learns on the probe environments, against those worked out by hand.
 
 For each algorithm one program trains every probe with two seeds side by side: the probe is a traced
-index, so nothing is compiled twice.
+index, so nothing is compiled twice. A second kind of actions is slow, and so is recurrent PPO.
 """
 
 from typing import Any, NamedTuple
@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import probes
 import pytest
-from throwaways.ddpg_ou import DDPGConfig
-from throwaways.td3 import TD3Config
 
 import purerl
 from purerl import registry, rollout
-from purerl.config import Config, from_dict
+from purerl.config import from_dict
 from purerl.make import spec_of
 from purerl.networks import ensemble
 
 SEEDS = 2
+RNN = "core"
+"""Name of the recurrent network."""
 SMALL = ("constant", "follow", "delay", "act", "match")
 RINGS = ("ring", "ring_terminated", "ring_both", "far")
 GAMMA = dict.fromkeys(probes.PROBES, 0.5) | dict.fromkeys(RINGS, 0.98)
@@ -30,7 +30,7 @@ resets is worth 5 or more everywhere."""
 
 
 class Case(NamedTuple):
-    config: type[Config]
+    algo: str
     fields: dict[str, Any]
     action_space: Any = probes.CONTINUOUS
     names: tuple[str, ...] = SMALL
@@ -77,28 +77,36 @@ SOFT = OFF_POLICY | dict(
     ent_coef=0.0,
     activation="tanh",
 )
-VPG, A2C, TRPO, PPO, RECURRENT_PPO, SAC = map(
-    registry.config_class, ("vpg", "a2c", "trpo", "ppo", "recurrent_ppo", "sac")
-)
 CASES = {
-    "vpg_discrete": Case(VPG, VANILLA, probes.DISCRETE, SMALL + RINGS),
-    "vpg": Case(VPG, VANILLA),
-    "a2c_discrete": Case(A2C, SHORT, probes.DISCRETE, SMALL + RINGS),
-    "a2c": Case(A2C, SHORT),
-    "trpo_discrete": Case(TRPO, NATURAL, probes.DISCRETE, SMALL + RINGS),
-    "trpo": Case(TRPO, NATURAL),
-    "ppo_discrete": Case(PPO, ON_POLICY, probes.DISCRETE, SMALL + RINGS),
-    "ppo": Case(PPO, ON_POLICY, names=SMALL + RINGS),
-    "sac": Case(SAC, SOFT, names=SMALL + RINGS),
-    "recurrent_ppo": Case(RECURRENT_PPO, RECURRENT, probes.DISCRETE, (*SMALL, *RINGS, "remember")),
-    "ddpg_ou": Case(DDPGConfig, OFF_POLICY | {"noise_sigma": 2.0}),
-    "td3": Case(TD3Config, OFF_POLICY),
+    "a2c": Case("a2c", SHORT, probes.DISCRETE, SMALL + RINGS),
+    "ddpg": Case("ddpg", OFF_POLICY),
+    "ppo": Case("ppo", ON_POLICY, names=SMALL + RINGS),
+    "sac": Case("sac", SOFT, names=SMALL + RINGS),
+    "td3": Case("td3", OFF_POLICY),
+    "trpo": Case("trpo", NATURAL, probes.DISCRETE, SMALL + RINGS),
+    "vpg": Case("vpg", VANILLA, probes.DISCRETE, SMALL + RINGS),
 }
-LESSONS = [(case, name) for case, entry in CASES.items() for name in entry.names]
+SLOW_CASES = {
+    "a2c_continuous": Case("a2c", SHORT),
+    "ppo_discrete": Case("ppo", ON_POLICY, probes.DISCRETE, SMALL + RINGS),
+    "recurrent_ppo": Case("recurrent_ppo", RECURRENT, probes.DISCRETE, (*SMALL, *RINGS, "remember")),
+    "trpo_continuous": Case("trpo", NATURAL),
+    "vpg_continuous": Case("vpg", VANILLA),
+}
+ALL = CASES | SLOW_CASES
+
+
+def marked(case: str, *more: str):
+    """Return a parameter set of that case, slow if it is."""
+    slow = [pytest.mark.slow] if case in SLOW_CASES else []
+    return pytest.param(case, *more, marks=slow, id="-".join((case, *more)))
+
+
+LESSONS = [marked(case, name) for case, entry in ALL.items() for name in entry.names]
 
 
 class Learned(NamedTuple):
-    """A case's trained seeds, and how to ask them."""
+    """A case's trained seeds, and their values and actions."""
 
     case: Case
     states: Any
@@ -106,7 +114,7 @@ class Learned(NamedTuple):
     networks: dict[str, purerl.Network]
 
     def of(self, name, seed):
-        """The algorithm's state of one seed on one probe."""
+        """Return the algorithm's state of one seed on one probe."""
         index = self.case.names.index(name)
         return jax.tree.map(lambda leaf: leaf[index, seed], self.states.algo)
 
@@ -116,26 +124,26 @@ class Learned(NamedTuple):
         )[0]
 
     def value(self, state, obs):
-        """The value of `obs [B, 4]`, whatever the algorithm keeps it in."""
+        """Return the value of `obs [B, 4]`, from `v` or from the smallest critic at the best action."""
         params = getattr(state, "learner", state).params
-        if "memory" in self.networks:
+        if RNN in self.networks:
             carry = self.algorithm.init_carry(len(obs))
-            _, obs = self.networks["memory"].apply(params["memory"], carry, obs)
+            _, obs = self.networks[RNN].apply(params[RNN], carry, obs)
         if "v" in self.networks:
             return self.networks["v"].apply(params["v"], obs)
-        size = 1 if self.case.config is DDPGConfig else 2
-        critics = (params["q"],) if size == 1 else params["q"]
-        return ensemble(self.networks["q"], size).apply(critics, obs, self.action(state, obs)).min(0)
+        critics = params["q"] if isinstance(params["q"], tuple | list) else (params["q"],)
+        together = ensemble(self.networks["q"], len(critics))
+        return together.apply(critics, obs, self.action(state, obs)).min(0)
 
 
 @pytest.fixture(scope="module")
 def learn():
-    """Trains a case when it is first asked for."""
+    """Return a function that trains a case when it is first needed."""
     done: dict[str, Learned] = {}
 
     def of(name: str) -> Learned:
         if name not in done:
-            done[name] = train(CASES[name])
+            done[name] = train(ALL[name])
         return done[name]
 
     return of
@@ -144,7 +152,9 @@ def learn():
 def train(case: Case) -> Learned:
     single = probes.probe("ring", case.action_space)
     steps = case.fields["total_timesteps"]
-    cfg = from_dict(case.config, {"eval_interval": 0, "log_interval": steps} | case.fields)
+    cfg = from_dict(
+        registry.config_class(case.algo), {"eval_interval": 0, "log_interval": steps} | case.fields
+    )
     networks = registry.algorithm_module(cfg).default_networks(cfg, spec_of(single))
 
     gammas = jnp.array([GAMMA[name] for name in case.names])
@@ -160,18 +170,22 @@ def train(case: Case) -> Learned:
     return Learned(case, states, purerl.make_algorithm(cfg, single, networks), networks)
 
 
-@pytest.mark.parametrize(("case", "name"), LESSONS, ids=[f"{case}-{name}" for case, name in LESSONS])
+def test_every_algorithm_has_a_case():
+    assert {case.algo for case in ALL.values()} == set(registry.ALGORITHMS)
+
+
+@pytest.mark.parametrize(("case", "name"), LESSONS)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_value_is_the_known_one(learn, case, name, seed):
     learned = learn(case)
-    monte_carlo, memory = "gae_lambda" in learned.case.fields, "memory" in learned.networks
-    known = probes.values(name, GAMMA[name], monte_carlo=monte_carlo, memory=memory)
+    monte_carlo, recurrent = "gae_lambda" in learned.case.fields, RNN in learned.networks
+    known = probes.values(name, GAMMA[name], monte_carlo=monte_carlo, recurrent=recurrent)
     obs, expected = (np.array(column, np.float32) for column in zip(*known, strict=True))
     value = np.asarray(learned.value(learned.of(name, seed), jnp.asarray(obs)))
     np.testing.assert_allclose(value, expected, rtol=0, atol=TOLERANCE.get(name, 0.1))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [marked(case) for case in ALL])
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_action_is_the_rewarded_one(learn, case, seed):
     learned = learn(case)
@@ -184,8 +198,9 @@ def test_the_action_is_the_rewarded_one(learn, case, seed):
         np.testing.assert_allclose(np.clip([*act, *match], -1, 1), [1, -1, 1], atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_memory_lasts_through_an_episode(learn, seed):
+def test_the_rnn_state_lasts_through_an_episode(learn, seed):
     learned = learn("recurrent_ppo")
     state, nothing = learned.of("remember", seed), jnp.zeros((2, 4))
     shown = nothing.at[:, 0].set(jnp.array([-1.0, 1.0]))
@@ -195,7 +210,7 @@ def test_memory_lasts_through_an_episode(learn, seed):
     assert list(action) == [0, 1]
 
 
-def test_a_rollout_never_shows_the_next_episode_as_the_next_observation():
+def test_next_obs_is_never_that_of_the_next_episode():
     env = probes.probe("far")
     start = rollout.start(env, jax.random.key(0), 3)
 
@@ -209,3 +224,61 @@ def test_a_rollout_never_shows_the_next_episode_as_the_next_observation():
     assert (far_obs == (jnp.arange(steps) % probes.RING_STEPS == 0)[:, None]).all()
     assert (episodes.ended == (jnp.arange(1, steps + 1) % probes.RING_STEPS == 0)[:, None]).all()
     assert not t.terminated.any() and (t.truncated == episodes.ended).all()
+
+
+MUTANTS = {
+    "next_obs is the next episode's": (
+        "rollout.py",
+        "Transition(vector.obs, action, reward, next_obs, terminated",
+        "Transition(vector.obs, action, reward, _where(ended, fresh_obs, next_obs), terminated",
+        "test_next_obs_is_never_that_of_the_next_episode",
+    ),
+    "td3: death is ignored": (
+        "ops/losses.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "next_value",
+        "test_the_value_is_the_known_one",
+    ),
+    "gae: a time limit is a death (learned)": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "jnp.where(terminated | truncated, 0.0, next_value)",
+        "test_the_value_is_the_known_one",
+    ),
+    "gae: a death at the time limit is none (learned)": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "jnp.where(terminated & ~truncated, 0.0, next_value)",
+        "test_the_value_is_the_known_one",
+    ),
+    "gae: bootstraps from the value before (learned)": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "jnp.where(terminated, 0.0, value)",
+        "test_the_value_is_the_known_one",
+    ),
+    "gae: no discount (learned)": (
+        "ops/returns.py",
+        "delta = reward + gamma *",
+        "delta = reward +",
+        "test_the_value_is_the_known_one",
+    ),
+    "sac: death is ignored (learned)": (
+        "ops/losses.py",
+        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
+        "(next_q - alpha * next_log_prob)",
+        "test_the_value_is_the_known_one",
+    ),
+    "ppo: the surrogate's sign (learned)": (
+        "ops/losses.py",
+        "return -jnp.minimum(ratio",
+        "return jnp.minimum(ratio",
+        "test_the_action_is_the_rewarded_one",
+    ),
+    "sac: the actor descends the value (learned)": (
+        "algos/sac.py",
+        "* log_prob - value).mean()",
+        "* log_prob + value).mean()",
+        "test_the_action_is_the_rewarded_one",
+    ),
+}

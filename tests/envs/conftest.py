@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
-    """MuJoCo appends to MUJOCO_LOG.TXT in the working directory: let that be a scratch folder."""
+    """Run in a scratch folder: MuJoCo appends to MUJOCO_LOG.TXT in the working directory."""
     monkeypatch.chdir(tmp_path)

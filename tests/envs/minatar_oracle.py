@@ -1,10 +1,10 @@
-"""The original MinAtar (the `minatar` package) as the oracle of our games, with its chance on record.
+"""The original MinAtar (the `minatar` package) as the oracle of the games, with recorded random numbers.
 
-The original plays; what its random numbers were goes into our rules, and every step must agree:
+The original plays; purerl's rules replay its random numbers, and every step must agree:
 
-    def draws(calls):         # the `Call`s of one move, in their order -> our Draws, of NumPy numbers;
-        ...                   # also for a move without any: then any Draws of the same shapes
-    def fresh(original):      # the original's `Env` just after its reset -> our State, of NumPy numbers
+    def draws(calls):         # the `Call`s of one move, in their order -> Draws of NumPy numbers;
+        ...                   # for a move without any: any Draws of the same shapes
+    def fresh(original):      # the original's `Env` just after its reset -> State of NumPy numbers
         ...
     def player(original, rng):  # -> one of the six actions; `random_player` is one
         ...
@@ -13,7 +13,7 @@ The original plays; what its random numbers were goes into our rules, and every 
     assert record.watched.max() == 9  # what `watch` returned after each move, for coverage
 
 An episode that the original ends is followed by a new one. Whole numbers in Draws and State must have the
-dtypes of ours: `np.int32(3)`, `np.zeros(8, np.int32)`.
+dtypes of purerl's: `np.int32(3)`, `np.zeros(8, np.int32)`.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
 
 class Recorder:
-    """A `np.random.RandomState` that writes down what it was asked and what it said."""
+    """A `np.random.RandomState` that records its calls and results."""
 
     def __init__(self, seed):
         self.random, self.calls = np.random.RandomState(seed), []
@@ -50,7 +50,7 @@ class Recorder:
         return call
 
     def take(self):
-        """The calls since the last `take`."""
+        """Return the calls since the last `take`."""
         calls, self.calls = self.calls, []
         return calls
 
@@ -59,24 +59,24 @@ class Record(NamedTuple):
     """T moves of the original; every leaf but those of `first` is `[T, ...]`."""
 
     first: Any
-    """Our State of the first episode's start."""
+    """State of the first episode's start."""
     first_obs: Any
     action: Any
     draws: Any
     obs: Any
-    """What the move led to, `[T, 10, 10, C]` bool."""
+    """Observation after the move, `[T, 10, 10, C]` bool."""
     reward: Any
     ended: Any
     fresh: Any
-    """Our State of the start of the episode that follows, where `ended`."""
+    """State of the start of the next episode, where `ended`."""
     next_obs: Any
-    """As `obs`, but of the new episode's start where `ended`."""
+    """`obs`, or the first one of the next episode where `ended`."""
     watched: Any
 
 
 @cache
 def rules(name: str):
-    """The original's module of one game, without the package around it, which imports seaborn (seconds)."""
+    """Return the original's module of one game without its package, which imports seaborn (seconds)."""
     package = Path(util.find_spec("minatar").origin).parent
     spec = util.spec_from_file_location(f"original_{name}", package / "environments" / f"{name}.py")
     module = util.module_from_spec(spec)
@@ -85,7 +85,7 @@ def rules(name: str):
 
 
 def make_original(name: str, seed: int = 0, ramping: bool = True):
-    """The original's rules in their first episode, with a `Recorder` for chance."""
+    """Return the original's rules in their first episode, with a `Recorder`."""
     original = rules(name).Env(ramping=ramping)
     original.random = Recorder(seed)
     original.reset()
@@ -93,7 +93,7 @@ def make_original(name: str, seed: int = 0, ramping: bool = True):
 
 
 def random_player(original, rng) -> int:
-    """Any of the six actions."""
+    """Return any of the six actions."""
     return rng.integers(6)
 
 
@@ -108,7 +108,7 @@ def play_original(
     seed: int = 0,
     ramping: bool = True,
 ) -> Record:
-    """What the original does in `steps` moves of `player`, episode after episode."""
+    """Return `steps` moves of `player` in the original, episode after episode."""
     rng, original = np.random.default_rng(seed), make_original(name, seed, ramping)
     first, first_obs, rows = fresh(original), original.state(), []
     start = first
@@ -126,7 +126,7 @@ def play_original(
 
 
 def replay(game, record: Record, ramping: bool = True):
-    """Our rules on the same moves and draws: `(first_obs, obs, reward, terminated, time, next_obs)`."""
+    """Return `(first_obs, obs, reward, terminated, time, next_obs)` of purerl's rules on the same moves."""
 
     def move(state, row):
         state, reward, terminated = game.play(state, row.action, row.draws, ramping)
@@ -143,9 +143,9 @@ def replay(game, record: Record, ramping: bool = True):
 
 
 def assert_replays(game, record: Record, ramping: bool = True) -> None:
-    """Every observation, reward and end of ours is the original's.
+    """Check every observation, reward and end against the original's.
 
-    Where the original ends an episode by its own clock, ours is `terminated` or at its time limit.
+    Where the original ends an episode by a timer, purerl's is `terminated` or at its time limit.
     """
     first_obs, obs, reward, terminated, time, next_obs = replay(game, record, ramping)
     np.testing.assert_array_equal(first_obs, record.first_obs)

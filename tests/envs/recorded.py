@@ -1,4 +1,8 @@
-"""Gymnasium's own MuJoCo tasks, recorded, and what it means that ours does the same."""
+"""Recordings of Gymnasium's MuJoCo tasks, and comparisons of purerl's tasks with them.
+
+Rows and tracked fields come from the same C library on both sides, so their bits are compared. Numbers that
+XLA computes (rewards, sums) are compared within a tolerance.
+"""
 
 import importlib
 from unittest import mock
@@ -23,10 +27,10 @@ IDS = {
     "walker2d": "Walker2d-v5",
 }
 TASKS = tuple(IDS)
-MODULES = {task: importlib.import_module(f"purerl.envs.mujoco.{task}") for task in TASKS}
+MODULES = {task: importlib.import_module(f"purerl.envs.mujoco.tasks.{task}") for task in TASKS}
 ROW = mujoco.mjtState.mjSTATE_INTEGRATION
 COMPUTED = {"inverted_double_pendulum": [1, 2, 3, 4], "reacher": [0, 1, 2, 3, 8, 9]}
-"""Numbers of observations that are computed from rounded ones, and not merely rounded themselves."""
+"""Entries of observations that XLA computes; the others are rounded by the engine."""
 
 
 def make_gym(task, **kwargs):
@@ -34,13 +38,13 @@ def make_gym(task, **kwargs):
 
 
 def description(task, **kwargs):
-    """What our task hands to `make_env`."""
+    """Return the `Task` that purerl's task passes to `make_env`."""
     with mock.patch.object(MODULES[task], "make_env", lambda task, setup: task):
         return MODULES[task].make(**kwargs)
 
 
 def bits_of(gym_env, tracked):
-    """What of a Gymnasium environment goes on: the bits of its state and of the fields we track."""
+    """Return the bits of a Gymnasium environment's state and of its tracked fields."""
     model, data = gym_env.unwrapped.model, gym_env.unwrapped.data
     row = np.zeros(mujoco.mj_stateSize(model, ROW))
     mujoco.mj_getState(model, data, row, ROW)
@@ -49,18 +53,18 @@ def bits_of(gym_env, tracked):
 
 
 def inject(state, row, tracked):
-    """Our environment's state, standing where a Gymnasium environment stands."""
+    """Return `state` with the physics of a Gymnasium environment."""
     return state._replace(physics=state.physics._replace(row=row, tracked=tracked))
 
 
 def blank(env):
-    """A state of the right shape that means nothing."""
+    """Return a state of zeros."""
     shapes = jax.eval_shape(env.reset, jax.random.key(0))[1]
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def record(task, num_steps, scale=1.0, far=0.0, speed=0.0, **kwargs):
-    """Gymnasium's own transitions under full-range random actions, stacked over time.
+    """Return Gymnasium's transitions under full-range random actions, stacked over time.
 
     Actions are multiplied by `scale`. Episodes start `far` along the first coordinate, and with
     velocities normal with `speed` beside the task's own.
@@ -91,7 +95,7 @@ def record(task, num_steps, scale=1.0, far=0.0, speed=0.0, **kwargs):
 
 
 def assert_same_obs(task, obs, theirs, qpos):
-    """Equal to the last bit but where something is computed: sines of large angles lose the most."""
+    """Check bits of rounded entries, and a tolerance for computed ones: sines of large angles lose most."""
     assert obs.dtype == np.float32
     theirs, columns = theirs.astype(np.float32), COMPUTED.get(task, [])
     np.testing.assert_array_equal(*(np.delete(x, columns, axis=-1) for x in (obs, theirs)))
@@ -100,7 +104,7 @@ def assert_same_obs(task, obs, theirs, qpos):
 
 
 def assert_same(task, result, gym):
-    """Our `(obs, state, reward, terminated, truncated, info)` are Gymnasium's."""
+    """Check `(obs, state, reward, terminated, truncated, info)` against Gymnasium's."""
     obs, state, reward, terminated, truncated, info = jax.tree.map(np.asarray, result)
     np.testing.assert_array_equal(state.physics.row, gym["after"][0])
     np.testing.assert_array_equal(state.physics.tracked, gym["after"][1])
@@ -116,7 +120,7 @@ def assert_same(task, result, gym):
 
 
 def follow(env, gym):
-    """Our own steps under the recorded actions, starting where Gymnasium's episodes start."""
+    """Return purerl's steps under the recorded actions, from the starts of Gymnasium's episodes."""
 
     def step(state, at):
         start = inject(state, *at["before"])._replace(time=jnp.int32(0))
@@ -129,7 +133,7 @@ def follow(env, gym):
 
 
 def vmapped_step(env, num_axes=1):
-    """`(params, gym) -> result` of one step from each recorded state, all at once, as NumPy arrays."""
+    """Return `(params, gym) -> result` of one step from each recorded state, as NumPy arrays."""
 
     def step(params, before, time, action):
         state = inject(blank(env), *before)._replace(time=jnp.asarray(time, jnp.int32))

@@ -1,4 +1,4 @@
-"""Gymnasium's environments as ours: spaces, restarts without filler, Atari, and errors that help."""
+"""Gymnasium's environments as purerl's: spaces, restarts, Atari, and errors."""
 
 import sys
 
@@ -14,7 +14,7 @@ from purerl.envs.adapters.from_gymnasium import HostVector, from_gymnasium
 
 
 class Clock(gymnasium.Env):
-    """Shows the time, and lives for as long as its seed says."""
+    """The observation is the time; the length of an episode is drawn from the seed."""
 
     observation_space = spaces.Box(0, 100, (1,), np.float64)
     action_space = spaces.Discrete(3, start=5)
@@ -30,8 +30,8 @@ class Clock(gymnasium.Env):
         return np.array([float(self.time)]), float(action), self.time >= self.length, False, {}
 
 
-def test_copies_restart_where_they_ended_and_nowhere_else():
-    """Each step of each copy is one of its own environment: what it led to, then where it begins anew."""
+def test_copies_restart_where_they_ended():
+    """Every step and every restart of a copy is one of its own environment; the others go on."""
     vector = from_gymnasium(Clock).make_vector(3, False)
     obs, alone = vector.reset([7, 8, 9]), [Clock() for _ in range(3)]
     want = [env.reset(seed=seed)[0] for env, seed in zip(alone, [7, 8, 9], strict=True)]
@@ -52,9 +52,9 @@ def test_copies_restart_where_they_ended_and_nowhere_else():
     vector.close()
 
 
-def test_what_a_step_showed_is_not_written_over():
-    """Gymnasium may use its arrays again; those that were handed out stay."""
-    space = spaces.Box(0, 100, (1,))  # as it is in purerl too: nothing is copied to another dtype
+def test_returned_arrays_are_not_overwritten():
+    """Gymnasium may write into its arrays again; returned observations stay."""
+    space = spaces.Box(0, 100, (1,))  # purerl's dtype too, so no conversion makes a copy
     single = lambda: gymnasium.wrappers.TransformObservation(Clock(), np.float32, space)
     copies = SyncVectorEnv([single], copy=False, autoreset_mode=AutoresetMode.DISABLED)
     vector = HostVector(copies, space)
@@ -65,8 +65,7 @@ def test_what_a_step_showed_is_not_written_over():
     vector.close()
 
 
-def test_copies_that_would_give_filler_are_not_used():
-    """The step after an end, whose action nobody took, would be no transition."""
+def test_next_step_mode_is_refused():
     vector = SyncVectorEnv([Clock] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
     with pytest.raises(AssertionError):
         HostVector(vector, Clock.observation_space)
@@ -84,7 +83,7 @@ def test_copies_that_would_give_filler_are_not_used():
     ],
     ids=str,
 )
-def test_observations_of_any_kind_become_rows_of_numbers(space, shape, dtype):
+def test_observations_of_any_space(space, shape, dtype):
     class Shown(Clock):
         observation_space = space
 
@@ -103,7 +102,7 @@ def test_observations_of_any_kind_become_rows_of_numbers(space, shape, dtype):
     vector.close()
 
 
-def test_an_id_says_all():
+def test_ids_and_options():
     env = purerl.make_env("gym:MountainCar-v0", max_episode_steps=33)
     assert (env.name, env.max_episode_steps, env.action_space) == (
         "gym:MountainCar-v0",
@@ -120,7 +119,8 @@ def test_an_id_says_all():
     assert frozen.observation_space.shape == (16,)
 
 
-def test_copies_in_processes_of_their_own_step_the_same():
+@pytest.mark.slow
+def test_async_equals_sync():
     together, apart = (
         purerl.make_env("gym:CartPole-v1", vectorization=how).make_vector(2, False)
         for how in ("sync", "async")
@@ -135,8 +135,8 @@ def test_copies_in_processes_of_their_own_step_the_same():
     apart.close()
 
 
-def test_atari_comes_with_its_standard_preprocessing():
-    """Four grey frames of 84 by 84 in bytes; an end shows its own last frames, and is restarted at once."""
+def test_atari_preprocessing():
+    """Four grey uint8 frames of 84 by 84; an end has its own last frames, and is restarted at once."""
     env = purerl.make_env("gym:ALE/Breakout-v5")
     assert env.observation_space == spaces.Box(0, 255, (4, 84, 84), np.uint8)
     assert env.action_space.n == 4 and env.max_episode_steps == 27_000
@@ -151,18 +151,18 @@ def test_atari_comes_with_its_standard_preprocessing():
         np.testing.assert_array_equal(next_obs[~ended], after[~ended])
         for row in np.flatnonzero(ended):
             assert (next_obs[row] != after[row]).any()
-            np.testing.assert_array_equal(next_obs[row, :3], obs[row, 1:])  # it goes on from the step before
+            np.testing.assert_array_equal(next_obs[row, :3], obs[row, 1:])  # continues the step before
         obs, ends = after, ends + ended.sum()
         assert set(reward) <= {0.0, 1.0}
     assert ends >= 2 and obs.dtype == np.uint8
     vector.close()
 
 
-def test_atari_scores_are_clipped_for_learning_and_not_for_judging():
-    """In Freeway's neighbour Pong every point is 1; in MsPacman a pill is worth 10."""
+def test_atari_rewards_are_clipped_in_training_only():
+    """A pill of MsPacman is worth 10."""
     scores = []
-    for judging in (False, True):
-        vector = purerl.make_env("gym:ALE/MsPacman-v5").make_vector(1, judging)
+    for evaluation in (False, True):
+        vector = purerl.make_env("gym:ALE/MsPacman-v5").make_vector(1, evaluation)
         vector.reset([0])
         scores.append(max(vector.step(np.array([i % 5 + 1]))[1][0] for i in range(120)))
         vector.close()
@@ -181,7 +181,7 @@ def missing(module, monkeypatch):
     ("env", "module", "extra"),
     [("gym:LunarLander-v3", "Box2D", "box2d"), ("gym:ALE/Breakout-v5", "ale_py", "atari")],
 )
-def test_what_needs_an_extra_says_which(env, module, extra, monkeypatch):
+def test_missing_extra_is_named(env, module, extra, monkeypatch):
     missing(module, monkeypatch)
     with pytest.raises(ConfigError) as error:
         purerl.make_env(env)
@@ -198,10 +198,10 @@ class NoNumbers(Clock):
         (lambda: purerl.make_env("gym:LunarLandr-v3"), "env", "Did you mean gym:LunarLander-v3?"),
         (lambda: purerl.make_env("gym:CartPole-v9"), "env", "Did you mean gym:CartPole-v1?"),
         (lambda: purerl.make_env("LunarLander-v3"), "env", "Did you mean gym:LunarLander-v3?"),
-        (lambda: purerl.make_env("gym:os:system"), "env", "may not name a module"),
-        (lambda: purerl.make_env("gymnasium:CartPole-v1"), "env", "stand behind brax:, gym:, gymnax:"),
-        (lambda: purerl.make_env("gym:"), "env", "stand behind"),
-        (lambda: purerl.make_env("gym:CartPole-v1", engine="mjx"), "engine", "takes only auto"),
+        (lambda: purerl.make_env("gym:os:system"), "env", "without a module to import"),
+        (lambda: purerl.make_env("gymnasium:CartPole-v1"), "env", "behind one of brax:, gym:, gymnax:"),
+        (lambda: purerl.make_env("gym:"), "env", "behind one of"),
+        (lambda: purerl.make_env("gym:CartPole-v1", engine="mjx"), "engine", "auto, because"),
         (lambda: purerl.make_env("gym:CartPole-v1", gravity=3), "env", "gravity"),
         (
             lambda: purerl.make_env("gym:CartPole-v1", vectorization="asink"),
@@ -212,21 +212,21 @@ class NoNumbers(Clock):
         (
             lambda: from_gymnasium(NoNumbers),
             "env",
-            "Discrete or a Box of real numbers, and are MultiDiscrete",
+            "Discrete or a Box of real numbers, got MultiDiscrete",
         ),
         (lambda: from_gymnasium(Clock()), "make_one", "lambda: MyEnv()"),
     ],
 )
-def test_what_cannot_work_is_refused(make, field, words):
+def test_invalid_arguments(make, field, words):
     with pytest.raises(ConfigError) as error:
         make()
     assert error.value.field == field and words in str(error.value)
 
 
-def test_a_strangers_id_imports_nothing(tmp_path, monkeypatch):
+def test_an_untrusted_id_imports_nothing(tmp_path, monkeypatch):
     """Gymnasium itself would import the module before it looks for the environment."""
-    (tmp_path / "stranger.py").write_text("raise SystemExit('ran')\n")
+    (tmp_path / "untrusted.py").write_text("raise SystemExit('ran')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="may not name a module to import"):
-        purerl.make_env("gym:stranger:Evil-v0")
-    assert "stranger" not in sys.modules
+    with pytest.raises(ConfigError, match="without a module to import"):
+        purerl.make_env("gym:untrusted:Evil-v0")
+    assert "untrusted" not in sys.modules

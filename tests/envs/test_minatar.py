@@ -1,4 +1,7 @@
-"""Breakout, Asterix and Freeway against the original MinAtar, step for step."""
+"""Breakout, Asterix and Freeway against the original MinAtar, step for step.
+
+The quick tests replay 2,000 moves, the slow ones 10,000 in which every rule occurs.
+"""
 
 from functools import cache
 
@@ -17,11 +20,11 @@ from purerl.envs.wrappers import Sticky
 
 GAMES = {"breakout": breakout, "asterix": asterix, "freeway": freeway}
 SEEN = 1e-4
-"""A p-value below this is no chance: keys are fixed."""
+"""A p-value below this is a failure: keys are fixed."""
 
 
 def breakout_player(original, rng):
-    """Goes under the ball or under its next place, mostly."""
+    """Move under the ball or under its next place, mostly."""
     if rng.random() < 0.02:
         return random_player(original, rng)
     gap = original.ball_x + (rng.random() < 0.4) * [-1, 1, 1, -1][original.ball_dir] - original.pos
@@ -37,7 +40,7 @@ def breakout_fresh(original):
 
 
 def asterix_danger(original, x, y):
-    """Whether something deadly may be in that cell in this move or in the next two."""
+    """Return True if an enemy may be in that cell in this move or in the next two."""
     thing = original.entities[y - 1]
     if thing is None:
         return x in (0, 9) and original.spawn_timer <= 1
@@ -46,7 +49,7 @@ def asterix_danger(original, x, y):
 
 
 def asterix_player(original, rng):
-    """Keeps clear of enemies if it can, half the time; anything else otherwise."""
+    """Avoid enemies if possible, mostly."""
     if rng.random() < 0.02:
         return random_player(original, rng)
     safe = []
@@ -57,7 +60,7 @@ def asterix_player(original, rng):
 
 
 def asterix_draws(calls):
-    """The original chooses among the free rows by number; it asks for it only if there is one."""
+    """Return Draws; the original draws a row by number, and only if there is a free one."""
     if not calls:
         return asterix.Draws(np.bool_(False), np.bool_(False), np.float32(0))
     right, gold, *place = calls
@@ -113,8 +116,17 @@ def uniform_pvalue(values, options):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_ten_thousand_moves_as_the_original(name):
-    """Observation, reward and end of every move, in episodes in which every rule has its turn."""
+def test_moves_match_the_original(name):
+    """Observation, reward and end of every move."""
+    record = recorded(name, steps=2_000)
+    assert_replays(GAMES[name].GAME, record)
+    assert record.reward.sum() > 5 and (record.ended.any() or name == "freeway")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GAMES)
+def test_ten_thousand_moves_match_the_original(name):
+    """In episodes in which every rule occurs."""
     record = recorded(name)
     assert_replays(GAMES[name].GAME, record)
     if name == "breakout":
@@ -129,8 +141,8 @@ def test_ten_thousand_moves_as_the_original(name):
         assert down.sum() > 50 and record.reward.sum() > 50 and record.ended.sum() == 3
 
 
-def test_a_game_that_does_not_ramp_stays_as_it_is():
-    """Asterix without ramping against the original without it, for longer than five ramps take."""
+def test_a_game_without_ramping_stays_the_same():
+    """Asterix without ramping against the original, for longer than five ramps take."""
     record = recorded("asterix", steps=2_000, ramping=False)
     assert record.watched[0].min() == 10 and np.diff(np.flatnonzero(record.ended)).max(initial=0) > 510
     assert_replays(asterix.GAME, record, ramping=False)
@@ -143,11 +155,12 @@ def test_a_game_that_does_not_ramp_stays_as_it_is():
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_episodes_start_as_the_originals(name):
-    """Every field of the first state; where there is chance, each of the original's starts."""
-    theirs, keys = recorded(name).fresh, jax.random.split(jax.random.key(0), 2_000)
+def test_starts_match_the_original(name):
+    """Every field of the first state; of random starts, each one of the original's."""
+    theirs = recorded(name, steps=2_000).fresh
+    keys = jax.random.split(jax.random.key(0), 2_000)
     ours = jax.device_get(jax.jit(jax.vmap(GAMES[name].GAME.start))(keys))
-    if name == "freeway":  # the speeds are of chance, and have a test of their own
+    if name == "freeway":  # the random speeds have a test of their own
         np.testing.assert_array_equal(ours.wait, np.abs(ours.velocity))
         ours, theirs = (state._replace(velocity=state.time, wait=state.time) for state in (ours, theirs))
     ours_all, theirs_all = (
@@ -160,8 +173,8 @@ def test_episodes_start_as_the_originals(name):
         assert_share((ours.ball_x == 0).sum(), 2_000, 1 / 2)
 
 
-def test_what_comes_into_asterix():
-    """Sides, gold and rows are drawn as in the original, and independently of each other."""
+def test_draws_of_asterix():
+    """Sides, gold and rows have the original's distribution, and are independent."""
     draws = jax.device_get(jax.vmap(asterix.draw)(jax.random.split(jax.random.key(1), 20_000)))
     assert_share(draws.right.sum(), 20_000, 1 / 2)
     assert_share(draws.gold.sum(), 20_000, 1 / 3)
@@ -180,7 +193,7 @@ def test_what_comes_into_asterix():
             assert stats.chi2_contingency(counts).pvalue > SEEN
 
 
-def test_the_speeds_of_freeway():
+def test_speeds_of_freeway():
     """All ten in every lane, independent of each other, at the start and after each crossing."""
     keys = jax.random.split(jax.random.key(2), 10_000)
     drawn = jax.device_get(jax.vmap(freeway.draw)(keys).velocity)
@@ -194,7 +207,7 @@ def test_the_speeds_of_freeway():
 
 
 def test_actions_stick():
-    """To repeat is a matter of each step, and the first may repeat a no-op."""
+    """Each step draws by itself, and the first may repeat a no-op."""
 
     def two_steps(probability, keys):
         env = breakout.make(sticky_action_prob=probability)
@@ -215,8 +228,8 @@ def test_actions_stick():
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_the_minimal_actions_are_the_originals(name):
-    """Their indices, and that action i of the small set does what its action of all six does."""
+def test_minimal_actions_match_the_original(name):
+    """Their indices, and the effect of action i of the small set."""
     game, minimal = GAMES[name].GAME, make_original(name).minimal_action_set()
     assert list(game.minimal_actions) == minimal
     assert GAMES[name].make().action_space.n == 6
@@ -224,7 +237,7 @@ def test_the_minimal_actions_are_the_originals(name):
     assert env.action_space.n == len(minimal)
     key = jax.random.key(0)
     state = game.start(key)
-    if name == "freeway":  # where the player may step, to both sides
+    if name == "freeway":  # a state in which the player may step up and down
         state = state._replace(rest=jnp.int32(0), player_y=jnp.int32(5))
 
     def play(action):
@@ -252,7 +265,7 @@ def test_the_minimal_actions_are_the_originals(name):
         ({"engine": "mjx"}, "pure JAX"),
     ],
 )
-def test_what_cannot_be_is_refused(name, options, match):
+def test_bad_options_raise(name, options, match):
     """With the nearest name; a game that does not ramp has no switch for it."""
     if match is None:
         ramps = name == "asterix"
@@ -268,7 +281,7 @@ def test_what_cannot_be_is_refused(name, options, match):
 
 @pytest.mark.parametrize("name", GAMES)
 def test_the_time_limit_and_the_spaces(name):
-    """Truncated at the limit and not before; observations as their space says; one program for all steps."""
+    """Truncated at the limit and not before; observations are in their space; one program for all steps."""
     default, short = GAMES[name].make(), GAMES[name].make(max_episode_steps=7)
     assert short.max_episode_steps == 7 and default.max_episode_steps == (
         2_501 if name == "freeway" else 10_000
@@ -291,16 +304,16 @@ def test_the_time_limit_and_the_spaces(name):
 
 
 def original_picture(obs):
-    """What the original's display shows: of each cell the topmost plane, in seaborn's colours."""
+    """Return the original's display: the topmost plane of each cell, in seaborn's colours."""
     channels = obs.shape[-1]
     palette = np.array([(0, 0, 0), *seaborn.color_palette("cubehelix", channels)])
     return 255 * palette[(obs * (np.arange(channels) + 1)).max(-1)]
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_pictures_are_what_the_original_shows(name):
-    """Of states `[12, 2]`, of one alone, and in sizes that cells do not divide."""
-    record = recorded(name)
+def test_pictures_match_the_original(name):
+    """Of states `[12, 2]`, of one state, and in sizes that cells do not divide."""
+    record = recorded(name, steps=2_000)
     obs, draws, action = jax.tree.map(lambda rows: rows[:24], (record.obs, record.draws, record.action))
     assert not record.ended[:24].any()
 
@@ -326,7 +339,7 @@ def test_pictures_are_what_the_original_shows(name):
 @pytest.mark.parametrize(
     "options", [{"camera": "track"}, {"width": 9}, {"height": 4097}, {"width": 48.0}, {"height": True}]
 )
-def test_a_picture_that_cannot_be_is_refused(options):
+def test_bad_arguments_of_render_raise(options):
     env = breakout.make()
     _, state = env.reset(jax.random.key(0))
     with pytest.raises(ConfigError) as error:

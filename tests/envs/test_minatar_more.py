@@ -1,4 +1,4 @@
-"""Space Invaders and Seaquest against the original, move for move, and what chance does in them."""
+"""Space Invaders and Seaquest against the original, move for move, and their random draws."""
 
 from functools import cache
 from itertools import combinations
@@ -16,11 +16,11 @@ from purerl.envs.minatar.game import DOWN, FIRE, LEFT, NOOP, RIGHT, UP
 
 GAMES = {"space_invaders": space_invaders, "seaquest": seaquest}
 HIGH = 0.99
-"""Of the original's random numbers one that decides nothing."""
+"""A random number of the original without effect."""
 
 
 def invaders_state(original):
-    """The original's boards and timers as our State."""
+    """Return the original's boards and timers as a State."""
     boards = (original.alien_map, original.f_bullet_map, original.e_bullet_map)
     numbers = (
         original.pos,
@@ -37,7 +37,7 @@ def invaders_state(original):
 
 
 def gunner(original, rng):
-    """Out of the way of bombs, below the aliens, and fires where one will be; now and then anything."""
+    """Avoid bombs, stay below the aliens, and fire where one will be; sometimes act randomly."""
     if rng.random() < 0.02:
         return rng.integers(6)
     aliens, bombs = original.alien_map, original.e_bullet_map[6:9].T @ [20, 50, 100]
@@ -55,7 +55,7 @@ def gunner(original, rng):
 
 
 def seaquest_draws(calls):
-    """The original's three numbers of an enemy, and two of a diver behind them, as our Draws."""
+    """Return the original's three numbers of an enemy and two of a diver as Draws."""
     values = [call.value for call in calls]
     right, kind, row = values[:3] if len(values) in (3, 5) else (HIGH, HIGH, 1)
     diver_right, diver_row = values[-2:] if len(values) in (2, 5) else (HIGH, 1)
@@ -73,7 +73,7 @@ def seaquest_start(original=None):
 
 
 def in_danger(sea):
-    """Cells that kill in the next moves."""
+    """Return the cells that are deadly in the next moves."""
     cells = set()
     for x, y, right, *timers in sea.e_fish + sea.e_subs + [[*bullet, 0] for bullet in sea.e_bullets]:
         ahead = 1 if right else -1
@@ -84,7 +84,7 @@ def in_danger(sea):
 
 
 class Diver:
-    """Picks divers up, shoots what is ahead and comes up in time; in some episodes with a whim."""
+    """Pick up divers, shoot enemies ahead and surface in time; in some episodes with a variation."""
 
     whim = ""
 
@@ -110,7 +110,7 @@ class Diver:
         return min(range(6), key=cost)
 
     def goal(self, sea):
-        """Where it would like to be."""
+        """Return the cell to move to."""
         low = sea.diver_count and sea.oxygen < 30 + sea.sub_y and self.whim != "stays below"
         rash = self.whim == "comes up with nobody" and sea.diver_count == 0 and sea.oxygen < 190
         bold = self.whim == "bobs" and -30 < sea.diver_count < 0 and not sea.surface
@@ -121,7 +121,7 @@ class Diver:
 
 
 class Sight(NamedTuple):
-    """What was watched in the original's Seaquest after each move."""
+    """Numbers of the original's Seaquest after each move."""
 
     ramp: int
     spawn: int
@@ -144,8 +144,15 @@ def sight(sea):
     )
 
 
+def test_moves_of_space_invaders():
+    record = play_original("space_invaders", gunner, lambda calls: (), invaders_state, steps=2_000)
+    assert_replays(space_invaders.GAME, record)
+    assert record.ended.any() and record.reward.sum() > 20
+
+
+@pytest.mark.slow
 def test_ten_thousand_moves_of_space_invaders():
-    """Wave after wave, to the fastest; death by bombs among the ends."""
+    """Wave after wave, to the fastest; bombs among the ends."""
 
     def watch(original):
         return original.ramp_index, original.enemy_move_interval, original.alien_map.sum() == 24
@@ -158,7 +165,7 @@ def test_ten_thousand_moves_of_space_invaders():
 
 
 def test_any_board_of_space_invaders():
-    """One move from boards that play would seldom reach: landings, ties, many hits, bombs on top of bombs."""
+    """One move from rare boards: landings, ties, many hits, bombs on top of bombs."""
     rng, original, rows, theirs = np.random.default_rng(0), make_original("space_invaders"), [], []
     for _ in range(2000):
         original.terminal = False
@@ -187,8 +194,15 @@ def test_any_board_of_space_invaders():
     assert 0.1 < ended.mean() < 0.9 and reward.max() >= 3
 
 
+def test_moves_of_seaquest():
+    record = play_original("seaquest", Diver(), seaquest_draws, seaquest_start, sight, steps=2_000)
+    assert_replays(seaquest.GAME, record)
+    assert record.ended.any() and record.reward.sum() > 20
+
+
+@pytest.mark.slow
 def test_ten_thousand_moves_of_seaquest():
-    """To the hardest, with every way of coming up and every way of ending."""
+    """To the hardest, with every way of surfacing and every way of ending."""
     record = play_original("seaquest", Diver(), seaquest_draws, seaquest_start, sight)
     assert_replays(seaquest.GAME, record)
     seen, before = record.watched, jax.tree.map(lambda leaf: leaf[:-1], record.watched)
@@ -205,8 +219,8 @@ def test_ten_thousand_moves_of_seaquest():
     assert seen.bullets.max() > 2 and (record.obs.any((0, 1, 2))).all()
 
 
-class Told:
-    """A `RandomState` that says what it was told to."""
+class Scripted:
+    """A `RandomState` that returns given numbers."""
 
     def __init__(self):
         self.values = []
@@ -219,14 +233,14 @@ class Told:
 
 
 def afloat(sea):
-    """The enemies and their bullets that the original has, in the order of their fields."""
+    """Return the original's enemies and their bullets, sorted by their fields."""
     fish = [(x, y, right, False, move, 0) for x, y, right, move in sea.e_fish]
     subs = [(x, y, right, True, move, fire) for x, y, right, move, fire in sea.e_subs]
     return sorted(fish + subs), sorted(map(tuple, sea.e_bullets))
 
 
 def ours_afloat(enemies):
-    """The same of our `Enemies`."""
+    """Return the same of an `Enemies`."""
     rows = zip(*enemies[:6], strict=True)
     bullets = zip(enemies.bullet_x, enemies.y, enemies.right, strict=True)
     there = [(x, y, right, sub, move, fire * sub) for x, y, right, sub, move, fire in rows if 0 <= x <= 9]
@@ -235,7 +249,7 @@ def ours_afloat(enemies):
 
 @cache
 def ghost():
-    """A program that goes on after death: `(state, actions[T], draws[T]) -> [T]` of all that there is."""
+    """Return a program that continues after the end: `(state, actions[T], draws[T]) -> results [T]`."""
 
     def move(state, row):
         state, reward, terminated = seaquest.play(state, *row, True)
@@ -246,9 +260,9 @@ def ghost():
 
 
 def assert_ghost_as_original(crew, actions, draws):
-    """Both play on after death from `crew` divers; the most enemies and bullets after a move."""
+    """Continue both after the end from `crew` divers; return the largest number of enemies and bullets."""
     sea, most = make_original("seaquest"), (0, 0)
-    sea.random, sea.diver_count = Told(), crew
+    sea.random, sea.diver_count = Scripted(), crew
     start = seaquest_start()._replace(crew=np.int32(crew))
     states, rewards, ended, obs = jax.device_get(ghost()(start, actions, draws))
     for t, action in enumerate(actions):
@@ -280,8 +294,9 @@ GHOST_STEPS = 1500
 
 
 @pytest.mark.parametrize("crowd", ["of submarines", "in two rows"])
-def test_at_its_hardest_there_is_room_for_all(crowd):
-    """As soon as can be to an enemy a move; and then with several in a cell, in front of our gun."""
+@pytest.mark.slow
+def test_slots_suffice_at_the_highest_difficulty(crowd):
+    """As early as possible an enemy per move; then several per cell, in front of the player."""
     rng = np.random.default_rng(0)
     draws = any_draws(rng, GHOST_STEPS)._replace(right=np.ones(GHOST_STEPS, bool))
     actions = np.full(GHOST_STEPS, NOOP, np.int32)
@@ -296,12 +311,13 @@ def test_at_its_hardest_there_is_room_for_all(crowd):
         actions[200::40], actions[220::40] = DOWN, UP
     most, states, _ = assert_ghost_as_original(-1, actions, draws)
     assert states.level[180] == 19
-    # Each is there for 30 moves and gone at the end of the last: 30 in the middle of a move.
+    # Each stays for 30 moves and is gone at the end of the last: 30 within a move.
     assert most == (29, 8) if crowd == "of submarines" else most[0] > 15
 
 
+@pytest.mark.slow
 def test_the_newest_of_two_divers_takes_the_last_place():
-    """Two that go opposite ways drift into our cell in the same move, and there is room for one."""
+    """Two divers drift into the player's cell in the same move, and there is one place left."""
     draws = any_draws(np.random.default_rng(0), GHOST_STEPS)
     odd = np.arange(GHOST_STEPS) // 30 % 2 == 1
     draws = draws._replace(diver_row=np.full(GHOST_STEPS, 4, np.int32), diver_right=odd)
@@ -312,8 +328,9 @@ def test_the_newest_of_two_divers_takes_the_last_place():
     assert obs[last, 4, 7, [0, 9]].all() and states.crew[last - 1] == 5
 
 
-def test_a_submarine_that_swims_into_a_bullet_may_still_fire():
-    """Both in one move happens only to those that saw enemies become faster."""
+@pytest.mark.slow
+def test_a_submarine_hit_by_a_bullet_may_still_fire():
+    """Both in one move happens only to submarines that entered before enemies became faster."""
     draws = any_draws(np.random.default_rng(0), GHOST_STEPS)
     for leaf, value in zip(draws, (True, True, 4, True, 1), strict=True):
         leaf[20] = value
@@ -325,8 +342,8 @@ def test_a_submarine_that_swims_into_a_bullet_may_still_fire():
     assert not enemy_bullet[0].any() and enemy_bullet[1, 3]
 
 
-def test_what_comes_into_the_sea():
-    """Direction, kind and row of an enemy, and of a diver, as often as the original's, and not together."""
+def test_draws_of_seaquest():
+    """Direction, kind and row of an enemy and of a diver have the original's chances and are independent."""
     count = 20_000
     draws = jax.jit(jax.vmap(seaquest.draw))(jax.random.split(jax.random.key(0), count))
     draws = jax.device_get(draws)
@@ -340,14 +357,14 @@ def test_what_comes_into_the_sea():
 
 @cache
 def tame(name):
-    """The environment without sticky actions that never becomes harder, and its step."""
+    """Return the environment without sticky actions and ramping, and its step."""
     env = GAMES[name].make(difficulty_ramping=False, sticky_action_prob=0.0)
     return env, jax.jit(env.step)
 
 
 @pytest.mark.parametrize("name", GAMES)
 def test_the_environment(name):
-    """Planes and actions are the original's; the step's types, its limit, and one program for all steps."""
+    """Planes and actions of the original; types of the step, its limit, one program for all steps."""
     original, game, (env, step) = make_original(name), GAMES[name].GAME, tame(name)
     assert game.channels == tuple(original.channels) and game.name == name
     assert list(game.minimal_actions) == original.minimal_action_set()
@@ -367,7 +384,7 @@ def test_the_environment(name):
 
 
 def about_to_be_harder(name, state):
-    """That state, but just before the wave is cleared or the air renewed, and the action for it."""
+    """Return `state` just before the wave is cleared or the air renewed, and the action for it."""
     if name == "seaquest":
         return state._replace(y=jnp.int32(1), crew=jnp.int32(3), surfaced=jnp.bool_(False)), UP
     alien, bullet = (jnp.zeros(10, jnp.int32).at[row].set(1 << 4) for row in (2, 3))
@@ -375,8 +392,7 @@ def about_to_be_harder(name, state):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_never_harder_where_not_asked(name):
-    """With `difficulty_ramping=False` what makes it harder otherwise does not."""
+def test_no_ramping_without_difficulty_ramping(name):
     env, step = tame(name)
     _, state = env.reset(jax.random.key(0))
     inner, action = about_to_be_harder(name, state.inner)

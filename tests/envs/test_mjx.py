@@ -1,8 +1,7 @@
-"""MuJoCo in JAX against C MuJoCo, and what it promises beside the numbers.
+"""MuJoCo in JAX against C MuJoCo.
 
-MJX's factorisations can wait for one another for ever where XLA has few threads, and how many it has is
-settled when JAX starts. So the first test runs all others in a process of their own, in which NPROC is 8;
-anywhere else they are skipped.
+MJX's factorisations can deadlock with few threads of XLA, whose number is fixed when JAX starts. So the first
+test runs all others in a process of its own with NPROC=8; elsewhere they are skipped.
 """
 
 import importlib
@@ -21,11 +20,13 @@ import pytest
 
 import purerl
 from purerl.config import ConfigError
+from purerl.envs.mujoco.engine import c, mjx
 from purerl.envs.mujoco.engine.physics import EngineError
 from purerl.envs.mujoco.options import load_model
 from purerl.envs.mujoco.task import with_model
-from purerl.envs.mujoco.tasks import half_cheetah, host, inverted_pendulum, mjx
+from purerl.envs.mujoco.tasks import half_cheetah, inverted_pendulum
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 BALL = """<mujoco>
@@ -44,13 +45,13 @@ BALL = """<mujoco>
   <actuator><motor joint="arm" ctrlrange="-1 1" ctrllimited="true"/></actuator>
 </mujoco>"""
 
-
 alone = pytest.mark.skipif("NPROC" not in os.environ, reason="runs in a process of its own, with NPROC=8")
 
 
 @pytest.mark.skipif("NPROC" in os.environ, reason="this is the process")
-def test_in_a_process_with_threads_enough():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+def test_all_in_a_process_with_eight_threads():
+    options = ["-q", "-m", "slow", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", *options, __file__]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["NPROC"] = "8"
     done = subprocess.run(
@@ -62,7 +63,7 @@ def test_in_a_process_with_threads_enough():
 
 @pytest.fixture(scope="module")
 def fidelity():
-    """benchmarks/fidelity.py."""
+    """Return the module benchmarks/fidelity.py."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         yield importlib.import_module("fidelity")
@@ -71,8 +72,8 @@ def fidelity():
 
 @alone
 @pytest.mark.parametrize("task", ["half_cheetah", "ant-elliptic"])
-def test_one_step_is_c_mujocos(task, fidelity, tmp_path):
-    """From 300 visited states. Euler here, RK4 and contact forces there."""
+def test_one_step_agrees_with_c_mujoco(task, fidelity, tmp_path):
+    """From 300 visited states: half_cheetah has Euler, ant RK4 and contact forces."""
     name, _, cone = task.partition("-")
     kwargs = {"xml_file": fidelity.elliptic(name, tmp_path)} if cone else {}
     report = fidelity.compare(name, **kwargs)
@@ -81,7 +82,7 @@ def test_one_step_is_c_mujocos(task, fidelity, tmp_path):
 
 
 @alone
-def test_the_recorded_run_holds_every_task_to_its_tolerance(fidelity):
+def test_the_recorded_run_is_within_tolerances(fidelity):
     record = json.loads((BENCHMARKS / "results" / "fidelity.json").read_text())
     assert record["tolerances"] == json.loads(json.dumps(fidelity.TOLERANCES))
     names = {result["task"] for result in record["results"]}
@@ -111,11 +112,11 @@ def pendulum():
 
 
 @alone
-def test_each_reset_is_a_draw_of_its_own(pendulum):
+def test_each_reset_is_a_new_draw(pendulum):
     needed = jnp.arange(64) % 3 == 0
     obs, state = pendulum.reset(pendulum.keys(0), needed)
     again, _ = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
-    np.testing.assert_array_equal(obs[needed], again[needed])
+    np.testing.assert_array_equal(obs[needed], again[needed])  # of the same program
     assert not np.asarray(obs)[~np.asarray(needed)].any(), "computed where it was not needed"
     assert len(np.unique(again, axis=0)) == 64
     assert (state.time == 0).all() and not state.physics.diverged.any()
@@ -124,7 +125,7 @@ def test_each_reset_is_a_draw_of_its_own(pendulum):
 
 
 @alone
-def test_what_is_not_a_number_ends_the_episode_and_stays_alone(pendulum):
+def test_infinite_numbers_end_their_own_episode(pendulum):
     _, state = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
     action = np.zeros((64, 1), np.float32)
     healthy = pendulum.step(jax.random.key(0), state, action)
@@ -143,7 +144,7 @@ def test_what_is_not_a_number_ends_the_episode_and_stays_alone(pendulum):
 
 
 @alone
-def test_far_too_large_actions_are_clamped_by_the_model(pendulum):
+def test_large_actions_are_clamped_by_the_model(pendulum):
     _, state = pendulum.reset(pendulum.keys(0), jnp.ones(64, bool))
     edge, beyond = (pendulum.step(jax.random.key(0), state, np.full((64, 1), a, np.float32)) for a in (3, 30))
     np.testing.assert_array_equal(edge[0], beyond[0])
@@ -158,7 +159,7 @@ def test_a_free_body_moves_as_on_c_mujoco(option):
     qpos = np.float32([0, 0, 0.3, 0.8, 0.6, 0, 0, 0.4])
     qvel = np.float32([0.5, 0, 0, 3, -2, 1, 5])
     paths = []
-    for engine in (host, mjx):
+    for engine in (c, mjx):
         made = engine.make_engine(model, 2, fields, ("qpos",))
 
         def play(physics, ctrl, made=made):
@@ -169,24 +170,24 @@ def test_a_free_body_moves_as_on_c_mujoco(option):
         np.testing.assert_array_equal(start.qpos, qpos)
         ctrl = jnp.sin(jnp.arange(30.0))[:, None]
         paths.append(jax.jit(lambda start, ctrl, play=play: jax.lax.scan(play, start, ctrl)[1])(start, ctrl))
-    c, ours = paths
-    force = np.abs(c.fields["cfrc_ext"])
+    exact, ours = paths
+    force = np.abs(exact.fields["cfrc_ext"])
     assert force.max() > 10 and model.opt.solver in (
         mujoco.mjtSolver.mjSOL_NEWTON,
         mujoco.mjtSolver.mjSOL_PGS,
     )
-    before = slice(0, int((force.max((1, 2)) > 0).argmax()))  # a bounce magnifies what is rounded
+    before = slice(0, int((force.max((1, 2)) > 0).argmax()))  # a bounce magnifies rounding
     for name, atol in (("qpos", 2e-5), ("qvel", 2e-4)):
-        np.testing.assert_allclose(getattr(ours, name)[before], getattr(c, name)[before], atol=atol)
-        np.testing.assert_allclose(getattr(ours, name), getattr(c, name), atol=100 * atol)
+        np.testing.assert_allclose(getattr(ours, name)[before], getattr(exact, name)[before], atol=atol)
+        np.testing.assert_allclose(getattr(ours, name), getattr(exact, name), atol=100 * atol)
     for name in fields:
-        np.testing.assert_allclose(ours.fields[name][before], c.fields[name][before], atol=2e-4)
-    np.testing.assert_allclose(ours.change["qpos"][before], c.change["qpos"][before], atol=1e-6)
+        np.testing.assert_allclose(ours.fields[name][before], exact.fields[name][before], atol=2e-4)
+    np.testing.assert_allclose(ours.change["qpos"][before], exact.change["qpos"][before], atol=1e-6)
 
 
 @alone
 def test_physical_parameters_vmap(pendulum):
-    """A pole in three gravities and with three masses, each as C MuJoCo has it alone."""
+    """A pole in three gravities and with three masses agrees with C MuJoCo."""
     env = pendulum.env
     gravity = np.float32([[0, 0, -9.81], [0, 0, -1.6], [0, 0, -25]])
     mass = np.float32(load_model("inverted_pendulum.xml").body_mass * [[1], [2], [3]])
@@ -200,10 +201,10 @@ def test_physical_parameters_vmap(pendulum):
     for row in range(3):
         model = load_model("inverted_pendulum.xml")
         model.opt.gravity[:], model.body_mass[:] = gravity[row], mass[row]
-        c = host.make_engine(model, 2)
+        engine = c.make_engine(model, 2)
         _, start = env.reset(jax.random.key(1))
-        physics = c.reset(jnp.bool_(True), start.physics.qpos, start.physics.qvel, {})
-        physics = c.step(physics, jnp.ones(1), {})
+        physics = engine.reset(jnp.bool_(True), start.physics.qpos, start.physics.qvel, {})
+        physics = engine.step(physics, jnp.ones(1), {})
         expected = np.concatenate([physics.qpos, physics.qvel])
         np.testing.assert_allclose(ours[row], expected, rtol=1e-4, atol=1e-5)
     assert np.abs(np.diff(ours, axis=0)).max() > 1e-2
@@ -215,11 +216,11 @@ def test_physical_parameters_vmap(pendulum):
     [
         (dict(body_mas=np.zeros(3, np.float32)), "body_mas.*Did you mean body_mass"),
         (dict(opt_gravty=np.zeros(3, np.float32)), "Did you mean opt_gravity"),
-        (dict(body_mass=np.zeros(4, np.float32)), r"model body_mass = \(4,\).*its shape is \(3,\)"),
-        (dict(jnt_type=np.zeros(2, np.int32)), "no such array of numbers"),
+        (dict(body_mass=np.zeros(4, np.float32)), r"model body_mass.* = \(4,\).*the shape \(3,\)"),
+        (dict(jnt_type=np.zeros(2, np.int32)), "an array of numbers of MJX's model"),
     ],
 )
-def test_physical_parameters_that_are_wrong(fields, message, pendulum):
+def test_wrong_physical_parameters_raise(fields, message, pendulum):
     with pytest.raises(ConfigError, match=message):
         pendulum.env.reset(jax.random.key(0), with_model(None, **fields))
 
@@ -229,7 +230,7 @@ def test_c_mujoco_refuses_physical_parameters():
     env = half_cheetah.make(engine="mujoco")
     _, state = env.reset(jax.random.key(0))
     params = with_model(None, body_mass=np.ones(8, np.float32))
-    with pytest.raises(ConfigError, match=r"body_mass.*engine='mjx' only"):
+    with pytest.raises(ConfigError, match=r"body_mass.*use engine='mjx'"):
         jax.vmap(env.step, in_axes=(None, None, 0, None))(jax.random.key(0), state, jnp.ones((2, 6)), params)
 
 
@@ -241,12 +242,12 @@ def test_physics_is_traced_in_full_precision(pendulum):
 
 
 @alone
-def test_mjx_itself_is_left_as_it_was(pendulum):
+def test_mjx_itself_is_restored(pendulum):
     from mujoco.mjx._src import scan, solver
 
     assert solver._while_loop_scan.__module__ == solver.__name__
     assert scan.body_tree.__module__ == scan.__name__
-    with pytest.raises(ValueError, match="an action has shape"):
+    with pytest.raises(ValueError, match="an action of shape"):
         pendulum.env.step(jax.random.key(0), pendulum.env.reset(jax.random.key(0))[1], jnp.zeros(2))
     with pytest.raises(ZeroDivisionError), mjx._tracing():
         raise ZeroDivisionError
@@ -277,9 +278,9 @@ def test_the_engine_fits_the_machine(monkeypatch):
 
 
 @alone
-def test_a_small_machine_is_warned(monkeypatch, caplog):
+def test_few_cpus_give_a_warning(monkeypatch, caplog):
     monkeypatch.delenv("NPROC", raising=False)
-    monkeypatch.setattr(host, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(mjx, "usable_cpus", lambda: 2)
     model = load_model("inverted_pendulum.xml")
     with caplog.at_level(logging.WARNING):
         engine = mjx.make_engine(model, 1)

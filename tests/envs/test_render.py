@@ -1,4 +1,4 @@
-"""Pictures against Gymnasium's own, from states with any leading axes."""
+"""Pictures of MuJoCo tasks against Gymnasium's, from states with any leading axes."""
 
 import atexit
 import os
@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl.envs.functional import functional_env
 from purerl.envs.mujoco import opengl
 from purerl.envs.mujoco.options import load_model
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 GYMNASIUM = {"half_cheetah": "HalfCheetah-v5", "hopper": "Hopper-v5"}
 SMALL = dict(width=48, height=32)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _something_can_draw():
+def _drawing_works():
     try:
         opengl._thread.run(lambda canvases: opengl._open(load_model("hopper.xml"))[0].free())
     except opengl.RenderError as error:
@@ -59,16 +59,14 @@ def on_mjx(states):
     return states._replace(physics=physics._replace(row={"time": states.time}))
 
 
-# The pictures
-
-
 @pytest.mark.parametrize("camera", [None, "track"])
-def test_frames_are_gymnasiums_to_the_bit(task, camera, monkeypatch):
-    """On every pixel: the same geoms, from the same place, by the same driver."""
-    backends = opengl._backends()
-    monkeypatch.setenv("MUJOCO_GL", backends[0])
+def test_frames_equal_gymnasiums(task, camera, monkeypatch):
+    """On every pixel: the same geoms, from the same viewpoint, by the same driver."""
     size = dict(width=200, height=120)
     frames = task.env.render(task.states, camera=camera, **size)
+    task.env.render(task.states, width=32, height=32)
+    backend = opengl._context_class().__module__.split(".")[1]
+    monkeypatch.setenv("MUJOCO_GL", backend)  # of Gymnasium
     assert frames.shape == (3, 120, 200, 3) and frames.dtype == np.uint8
     options = {} if camera is None else {"camera_name": camera}
     for i in range(2):
@@ -82,7 +80,7 @@ def test_frames_are_gymnasiums_to_the_bit(task, camera, monkeypatch):
         assert expected.std() > 20
         np.testing.assert_array_equal(frames[i], expected)
         task.env.render(task.states, width=32, height=32)
-        np.testing.assert_array_equal(theirs.render(), expected)  # its context is as it was
+        np.testing.assert_array_equal(theirs.render(), expected)  # its context is intact
         theirs.close()
 
 
@@ -109,7 +107,7 @@ def test_pictures_have_the_size_asked_for(task):
         assert frame.shape == (height, 32, 3) and frame.std() > 20
 
 
-def test_states_of_mjx_are_drawn_alike(task):
+def test_states_of_mjx_look_the_same(task):
     """Rounded to float32, so a pixel on an edge may differ."""
     on_c = task.env.render(task.states, **SMALL).astype(int)
     frames = task.env.render(on_mjx(task.states), **SMALL)
@@ -121,7 +119,7 @@ def test_states_of_mjx_are_drawn_alike(task):
     np.testing.assert_array_equal(single, frames[1])
 
 
-def test_a_camera_is_a_name_a_number_or_fields(task):
+def test_cameras_by_name_number_and_fields(task):
     state = row(task.states, 0)
     see = lambda camera: task.env.render(state, camera=camera, **SMALL)
     named = see("track")
@@ -134,7 +132,7 @@ def test_a_camera_is_a_name_a_number_or_fields(task):
         assert (frame != frames[i - 1]).any()
 
 
-def test_any_thread_may_ask(task):
+def test_any_thread_may_draw(task):
     state, frames = row(task.states, 0), []
     ask = lambda: frames.append(task.env.render(state, **SMALL))
     threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -146,7 +144,7 @@ def test_any_thread_may_ask(task):
     assert len(frames) == 4 and all((frame == expected).all() for frame in frames)
 
 
-def test_canvases_are_kept_and_the_oldest_freed(task, monkeypatch):
+def test_the_oldest_canvas_is_freed(task, monkeypatch):
     keys = lambda: opengl._thread.run(dict)
     monkeypatch.setattr(opengl, "MAX_CANVASES", 2)
     state = row(task.states, 0)
@@ -163,114 +161,31 @@ def test_canvases_are_kept_and_the_oldest_freed(task, monkeypatch):
     atexit.register(opengl._thread.close)
 
 
-def test_pictures_leave_no_file_behind(task):
+def test_pictures_leave_no_files(task):
     before = set(Path.cwd().iterdir())
     task.env.render(task.states, **SMALL)
     assert set(Path.cwd().iterdir()) == before
 
 
-# Mistakes
-
-BAD = {
-    "no width": (dict(width=0), "width = 0 .* at most 4,096"),
-    "half a pixel": (dict(height=1.5), r"height = 1.5 "),
-    "a wide wall": (dict(width=5000), "width = 5000"),
-    "a flag": (dict(height=True), "height = True"),
-    "camera's name": (dict(camera="trak"), r"camera = 'trak' .*0 \('track'\).* Did you mean track\?"),
-    "no name": (dict(camera=""), "camera = ''"),
-    "camera's number": (dict(camera=1), r"camera = 1 .* cameras are 0 \('track'\)"),
-    "camera below 0": (dict(camera=-1), "camera = -1"),
-    "camera of another kind": (dict(camera=1.0), "camera = 1.0"),
-    "field": (dict(camera={"distanc": 1}), "camera = 'distanc' .* Did you mean distance"),
-    "distance": (dict(camera={"distance": -1}), "camera distance = -1 .* positive"),
-    "endless": (dict(camera={"azimuth": float("inf")}), "camera azimuth = inf .* finite number"),
-    "point": (dict(camera={"lookat": (1, 2)}), r"camera lookat = \(1, 2\) .* three"),
-    "no point": (dict(camera={"lookat": "here"}), "camera lookat = 'here'"),
-    "body": (dict(camera={"trackbodyid": 99}), "camera trackbodyid = 99 .* at most"),
-    "tracks nobody": (dict(camera={"type": 1}), "camera type = 1 .* trackbodyid"),
-    "fixed nowhere": (dict(camera={"type": 2}), "camera type = 2 .* fixedcamid"),
-    "user's type": (dict(camera={"type": 3}), "camera type = 3"),
-    "without effect": (dict(camera={"orthographic": True}), "camera = 'orthographic' .* that count are"),
-}
-
-
-@pytest.mark.parametrize("kwargs, message", BAD.values(), ids=BAD)
-def test_what_cannot_be_drawn_is_told(kwargs, message, task):
-    with pytest.raises(purerl.ConfigError, match=message):
-        task.env.render(row(task.states, 0), **kwargs)
-
-
-def test_what_is_no_state_is_told(task):
-    render, physics = task.env.render, task.states.physics
-    other = lambda **fields: task.states._replace(physics=physics._replace(**fields))
-    for states, message in (
-        (np.zeros(3), "states = 'ndarray' .* reset and step"),
-        (other(row=physics.row[:, :-2]), r"row of states = 'uint32\[3, \d+\]' .* uint32\[\.\.\., \d+\]"),
-        (other(row=physics.row.astype(np.float32)), "row of states = 'float32"),
-        (other(row={}, qpos=physics.qpos[:, 1:]), "qpos of states"),
-        (other(row={}, qvel=physics.qvel[0]), "qvel of states = .* same"),
-    ):
-        with pytest.raises(purerl.ConfigError, match=message):
-            render(states)
-    with pytest.raises(purerl.ConfigError, match="outside jit"):
-        jax.jit(render)(task.states)
-
-
-def test_a_tasks_own_camera_is_checked_at_once(tmp_path):
+def test_a_tasks_own_camera(tmp_path):
     (tmp_path / "bar.xml").write_text(
         "<mujoco><worldbody><body><joint name='j'/><geom size='1'/></body></worldbody>"
         "<actuator><motor joint='j' ctrlrange='0 1'/></actuator></mujoco>"
     )
-    make = lambda camera: purerl.mujoco_env("bar", tmp_path / "bar.xml", lambda *_: 0.0, camera=camera)
-    with pytest.raises(purerl.ConfigError, match="camera = 'zoom'"):
-        make({"zoom": 2})
-    env = make({"distance": 5.0})
+    env = purerl.mujoco_env("bar", tmp_path / "bar.xml", lambda *_: 0.0, camera={"distance": 5.0})
     state = env.reset(jax.random.key(0))[1]
     far, near = env.render(state, **SMALL), env.render(state, camera={"distance": 3.0}, **SMALL)
     assert (far > 0).mean() < (near > 0).mean()
-    with pytest.raises(purerl.ConfigError, match="has no camera"):
-        env.render(state, camera="track")
 
 
-def test_an_environment_need_not_draw():
-    space = gymnasium.spaces.Box(0, 1)
-    spaces = dict(observation_space=space, action_space=space)
-    env = functional_env("dark", reset=None, step=None, **spaces, max_episode_steps=1, default_params=())
-    assert env.render is None
-
-
-# The machine
-
-
-def test_what_mujoco_gl_says_is_heard(task, monkeypatch):
-    fresh = lambda: task.env.render(row(task.states, 0), width=19, height=19)
-    opengl._thread.close()
-    monkeypatch.setenv("MUJOCO_GL", "nonsense")
-    with pytest.raises(purerl.ConfigError, match=r"MUJOCO_GL = 'nonsense' .* or unset"):
-        fresh()
-    monkeypatch.setenv("MUJOCO_GL", "off")
-    with pytest.raises(opengl.RenderError, match=r"MUJOCO_GL=off .* unset it"):
-        fresh()
-    monkeypatch.setattr(opengl, "BACKENDS", {})
-    monkeypatch.setattr(opengl, "_open_with", lambda backend, model: 1 / 0)
-    monkeypatch.setenv("MUJOCO_GL", "glfw")
-    with pytest.raises(opengl.RenderError) as caught:
-        fresh()
-    for part in ("glfw     ZeroDivisionError", "libegl1", "libosmesa6"):
-        assert part in str(caught.value)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="EGL and OSMesa are Linux's")
-def test_a_backend_that_fails_leaves_room_for_the_next():
-    """In a process of its own, for PyOpenGL settles on a backend when it is imported."""
+def test_a_process_that_draws_ends_silently():
+    """Contexts are freed before EGL ends, and PyOpenGL is not imported before a picture."""
     code = """if True:
         import sys, jax, purerl
         from purerl.envs.mujoco import opengl
         assert "OpenGL" not in sys.modules and not opengl._thread.thread
         env = purerl.make_env("hopper")
         state = env.reset(jax.random.key(0))[1]
-        opengl.BACKENDS["Linux"] = ("osmesa", "egl")
-        sys.modules["OpenGL.osmesa"] = None
         assert env.render(state, width=32, height=32).std() > 10
     """
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "PYOPENGL_PLATFORM")
@@ -279,11 +194,11 @@ def test_a_backend_that_fails_leaves_room_for_the_next():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Exception" not in done.stderr and "Error" not in done.stderr  # nor while it ends
+    assert "Exception" not in done.stderr and "Error" not in done.stderr
 
 
 def test_the_example_in_the_docs_draws():
-    """The code on the page is run as it stands."""
+    """Runs the code on the page."""
     page = (ROOT / "docs" / "rendering.md").read_text()
     names = {}
     exec(page.split("<!-- example -->\n```python\n")[1].split("```")[0], names)

@@ -1,10 +1,9 @@
-"""Tiny runs to be stopped, and a process that trains one of them and says what it is doing.
+"""A process that trains a case of `lab`, to be killed; it says what comes next, and from which step.
 
     python victim.py CASE
 
-Waits for a line of input, the run's directory; trains there, or goes on with the run that is there.
-Every line it prints says what comes next, and from which step: `train 140`. It is slowed down, so
-that there is time to kill it in every phase.
+It waits for a line of input, the run's directory, and starts or resumes the run there. Pauses make every
+phase long enough to be met by a kill.
 """
 
 import importlib
@@ -13,42 +12,27 @@ import sys
 import time
 from pathlib import Path
 
-import jax
+import lab
 
 import purerl
-from purerl.experiment import checkpoint, program
-from purerl.experiment.directory import RunDirectory
-from purerl.experiment.program import Program
+from purerl import programs
+from purerl.experiment import checkpoint
+from purerl.experiment.population import Population
+from purerl.experiment.store import Store
 
-SAC = dict(algo="sac", env="pendulum", num_envs=2, total_timesteps=520, learning_starts=120, batch_size=8)
-SAC |= dict(buffer_size=200)  # which wraps
-SAC |= dict(log_interval=100, eval_interval=200, eval_episodes=2, checkpoint_interval=150, hidden_sizes=(8,))
-PPO = dict(algo="ppo", env="cartpole", num_envs=4, total_timesteps=2560, num_steps=8, num_minibatches=2)
-PPO |= dict(num_epochs=2, normalize_obs=True, anneal_lr=True)
-PPO |= dict(log_interval=640, eval_interval=1280, eval_episodes=2, checkpoint_interval=500, hidden_sizes=(8,))
-CASES = {f"{fields['algo']}-{seeds}": (fields, seeds) for fields in (SAC, PPO) for seeds in (1, 8)}
-"""By name: fields of the config, and the number of seeds."""
-PIECE_ITERATIONS = 16
-"""So that a row of metrics takes several pieces."""
-PAUSES = {"compile": 0.02, "warmup": 0.03, "train": 0.03, "evaluate": 0.1, "log": 0.02}
+PAUSES = {"warmup": 0.03, "train": 0.03, "evaluate": 0.1, "log": 0.02}
 """Seconds that each phase takes longer."""
 SYNC_PAUSE = 0.005
-"""Seconds that each file takes longer to reach the disk; a checkpoint has several."""
-
-
-def config(case, **changes):
-    """The configuration of a case, and its number of seeds."""
-    fields, seeds = CASES[case]
-    return purerl.make_config(**fields | changes), seeds
+"""Seconds that each sync takes longer; a checkpoint has several."""
 
 
 def say(phase, step=0):
-    """Report; it is out before anything else happens to this process."""
+    """Report; it is written before anything else happens to this process."""
     os.write(1, f"{phase} {step}\n".encode())
 
 
 def announced(function, report_of):
-    """`function`, which first says what `report_of(*args)` gives, and takes longer."""
+    """Return `function` with `report_of(*args)` said before, and a pause."""
 
     def wrapped(*args, **kwargs):
         phase, step = report_of(*args)
@@ -59,22 +43,22 @@ def announced(function, report_of):
     return wrapped
 
 
-def piece(program, snapshot):
-    return "warmup" if snapshot.step < program.schedule.warmup_steps else "train", snapshot.step
+def piece(trained, snapshot):
+    return "warmup" if snapshot.step < trained.schedule.warmup_steps else "train", snapshot.step
 
 
-def main(case):
-    """Train the case in the directory that comes in, reporting."""
-    cfg, seeds = config(case)
-    for module in ("distrax", type(cfg).__module__, "purerl.experiment.run"):  # what takes long to load
+def main(name):
+    """Train the case in the directory that comes in."""
+    case = lab.CASES[name]
+    cfg = case.config()
+    for module in ("distrax", type(cfg).__module__):  # slow to import
         importlib.import_module(module)
-    program.PIECE_ITERATIONS = PIECE_ITERATIONS
-    jax.stages.Lowered.compile = announced(jax.stages.Lowered.compile, lambda *args: ("compile", 0))
-    Program.advance = announced(Program.advance, piece)
-    Program.finish_row = announced(Program.finish_row, lambda self, at: ("evaluate", at.step))
-    RunDirectory.log = announced(RunDirectory.log, lambda self, row: ("log", row[0]["step"]))
-    checkpoint.save = announced(checkpoint.save, lambda directory, step, *rest: ("save", step))
-    save, fsync = RunDirectory.save, os.fsync
+    programs.PIECE_ITERATIONS = lab.PIECE_ITERATIONS
+    Population.advance = announced(Population.advance, piece)
+    Population.finish_row = announced(Population.finish_row, lambda self, at: ("evaluate", at.step))
+    Store.log = announced(Store.log, lambda self, row: ("log", int(row["step"][0])))
+    checkpoint.save = announced(checkpoint.save, lambda path, tree, record: ("save", record["step"]))
+    save, fsync = Store.save, os.fsync
 
     def save_and_say(self, snapshot):
         save(self, snapshot)
@@ -84,10 +68,12 @@ def main(case):
         time.sleep(SYNC_PAUSE)
         fsync(number)
 
-    RunDirectory.save, os.fsync = save_and_say, slow_fsync
-    path = sys.stdin.readline().strip()
+    Store.save, os.fsync = save_and_say, slow_fsync
+    path = Path(sys.stdin.readline().strip())
     say("start")
-    purerl.run(cfg, seeds, path, resume=Path(path, "run.json").exists(), progress=False)
+    resume = (path / "run.json").exists()
+    sweep = None if resume else case.sweep
+    purerl.run(cfg, case.seeds, path, sweep=sweep, resume=resume, progress=False)
 
 
 if __name__ == "__main__":

@@ -83,3 +83,38 @@ def test_same_under_vmap_and_without_lapack():
     np.testing.assert_allclose(together, alone, atol=2e-6)
     calls = re.findall(r'custom_call_target="([^"]*)"', program.as_text())
     assert not [name for name in calls if name.startswith("lapack_")]
+
+
+MUTANTS = {
+    "orthogonal: one pass": (
+        "ops/initializers.py",
+        "range(2)",
+        "range(1)",
+        "test_columns_or_rows_are_orthonormal",
+    ),
+    "orthogonal: wide is scrambled": (
+        "ops/initializers.py",
+        "(basis if rows >= columns else basis.T)",
+        "basis",
+        "test_columns_or_rows_are_orthonormal",
+    ),
+    "orthogonal: no scale": ("ops/initializers.py", "return scale * (", "return (", "test_scale_multiplies"),
+    "orthogonal: not Haar": (
+        "ops/initializers.py",
+        "jax.random.normal(key, (max",
+        "jax.random.uniform(key, (max",
+        "test_entries_are_those_of_a_haar_matrix",
+    ),
+    "orthogonal: QR's signs": (
+        "ops/initializers.py",
+        "vector / jnp.linalg.norm(vector)",
+        "vector / jnp.linalg.norm(vector) * -jnp.sign(vector[i])",
+        "test_distributed_as_haar_matrices",
+    ),
+    "orthogonal: LAPACK": (
+        "ops/initializers.py",
+        "= _gram_schmidt(gaussian)",
+        "= jnp.linalg.qr(gaussian)[0]",
+        "test_same_under_vmap_and_without_lapack",
+    ),
+}

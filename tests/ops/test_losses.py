@@ -61,7 +61,7 @@ def test_surrogate_by_hand():
 
 
 def test_surrogate_starts_out_as_the_policy_gradient():
-    """Where the policies agree the loss is minus the mean advantage, and the gradients are one."""
+    """If the policies agree, the loss is minus the mean advantage, and the gradients are one."""
     old, advantage = jnp.linspace(-3.0, 0.0, 7), jnp.linspace(-1.0, 2.0, 7)
     loss, gradient = jax.value_and_grad(losses.surrogate)(old, old, advantage)
     assert loss == pytest.approx(-0.5, rel=1e-5)
@@ -85,7 +85,7 @@ def test_clipped_surrogate_equals_rlax(sign, expected):
 
 
 @pytest.mark.parametrize("clip_eps", [0.1, 0.3])
-def test_clipped_surrogate_stops_pushing_where_it_has_gained(clip_eps):
+def test_clipped_surrogate_is_flat_beyond_the_clip(clip_eps):
     """The gradient is zero for A > 0 above 1 + eps and A < 0 below 1 - eps, and -ratio A else."""
     ratio, advantage = (x.ravel() for x in np.meshgrid([0.05, 0.5, 0.95, 1, 1.05, 1.5, 5], [2, -3]))
     old = jnp.linspace(-2.0, 1.0, ratio.size)
@@ -118,7 +118,7 @@ def test_clipped_value_loss_by_hand(value, old_value, target, expected):
     assert losses.clipped_value_loss(*rows, 0.2) == pytest.approx(expected, rel=1e-5)
 
 
-def test_clipped_value_loss_has_no_gradient_where_it_has_gained():
+def test_clipped_value_loss_is_flat_beyond_the_clip():
     """A value beyond the clip towards its target rests; all others are pulled as by the plain loss."""
     value, old_value = jnp.array([1.0, 0.1, 1.0, -1.0]), jnp.zeros(4)
     target = jnp.array([2.0, 2.0, -2.0, -2.0])
@@ -135,7 +135,7 @@ def test_the_coefficient_follows_the_kl(kl, factor):
 
 
 @pytest.mark.parametrize("kl", [0.0, 1.0, jnp.inf])
-def test_the_coefficient_stays_finite_and_finds_back(kl):
+def test_the_coefficient_stays_finite_and_recovers(kl):
     """After 1,000 updates to one side it is not 0 or infinite, and 41 to the other side bring it back."""
     adapt = lambda kl: lambda _, coef: losses.adapted_coefficient(coef, jnp.float32(kl), 0.01)
     coef = jax.lax.fori_loop(0, 1000, adapt(kl), jnp.float32(1.0))
@@ -188,10 +188,10 @@ def test_standardize_to_mean_0_and_deviation_1():
 
 
 @pytest.mark.parametrize("x", [[3.0], [0.0, 0.0], [-7.5] * 4, [5.0], [1e-9] * 3])
-def test_standardize_without_spread_gives_zero_and_a_finite_gradient(x):
+def test_standardize_without_spread_gives_0(x):
     """One advantage, or all alike: 0, and neither 0 / 0 nor the NaN of ddof 1."""
     x = jnp.array(x)
-    np.testing.assert_array_equal(losses.standardize(x), jnp.zeros_like(x))
+    np.testing.assert_allclose(losses.standardize(x), jnp.zeros_like(x), atol=1e-6)
     gradient = jax.grad(lambda x: (losses.standardize(x) ** 2).sum())(x)
     assert jnp.isfinite(gradient).all()
 
@@ -225,6 +225,21 @@ def test_half_mean_square():
     np.testing.assert_allclose(gradient, error / 4)
 
 
+@pytest.mark.parametrize(("terminated", "target"), [(False, 1 + 0.5 * 4), (True, 1.0)])
+def test_td_target_by_hand(terminated, target):
+    """r = 1, V' = 4, gamma = 1/2; after a termination not even a NaN counts."""
+    row = [jnp.array([x]) for x in (1.0, terminated, 4.0)]
+    assert losses.td_target(*row, 0.5).item() == target
+    unknown = losses.td_target(*row[:2], jnp.array([jnp.nan]), 0.5).item()
+    assert unknown == 1.0 if terminated else np.isnan(unknown)
+
+
+def test_half_mean_square_with_weights_by_hand():
+    error = jnp.array([[1.0, 2.0], [3.0, 0.0]])
+    assert losses.half_mean_square(error) == 14 / 8
+    assert losses.half_mean_square(error, jnp.array([[0.5, 2.0]])) == (0.5 + 8 + 4.5) / 8
+
+
 @pytest.mark.parametrize(("terminated", "target"), [(False, 1 + 0.5 * (4 + 0.2 * 3)), (True, 1.0)])
 def test_soft_td_target_by_hand(terminated, target):
     """r = 1, Q' = 4, log pi = -3, alpha = 0.2, gamma = 1/2: entropy is a bonus, until death."""
@@ -232,7 +247,7 @@ def test_soft_td_target_by_hand(terminated, target):
     assert losses.soft_td_target(*row, 0.2, 0.5).item() == pytest.approx(target)
 
 
-def test_soft_td_target_of_a_death_ignores_what_follows():
+def test_soft_td_target_of_a_terminal_step_is_the_reward():
     """Neither value nor entropy of a state beyond the end, not even a NaN."""
     nan = jnp.array([jnp.nan])
     dead = jnp.array([True])
@@ -251,3 +266,235 @@ def test_temperature_loss_leaves_the_policy_alone():
     log_alpha, entropy = jnp.array(-20.0), jnp.array(0.5)
     gradients = jax.grad(losses.temperature_loss, argnums=(0, 1))(log_alpha, entropy, -1.0)
     assert gradients == (1.5, 0.0)
+
+
+MUTANTS = {
+    "surrogate: maximum": (
+        "ops/losses.py",
+        "-jnp.minimum(ratio",
+        "-jnp.maximum(ratio",
+        "test_clipped_surrogate_equals_rlax",
+    ),
+    "surrogate: ascends": (
+        "ops/losses.py",
+        "return -jnp.minimum",
+        "return jnp.minimum",
+        "test_clipped_surrogate_equals_rlax",
+    ),
+    "surrogate: ratio upside down": (
+        "ops/losses.py",
+        "jnp.clip(log_prob - old_log_prob,",
+        "jnp.clip(old_log_prob - log_prob,",
+        "test_clipped_surrogate_is_flat_beyond_the_clip",
+    ),
+    "surrogate: clips one side": (
+        "ops/losses.py",
+        "jnp.clip(ratio, 1.0 - clip_eps, ",
+        "jnp.clip(ratio, 0.0, ",
+        "test_clipped_surrogate_is_flat_beyond_the_clip",
+    ),
+    "surrogate: clips everything": (
+        "ops/losses.py",
+        "jnp.minimum(ratio * advantage, clipped * advantage)",
+        "(clipped * advantage)",
+        "test_clipped_surrogate_is_flat_beyond_the_clip",
+    ),
+    "surrogate: infinite ratios": (
+        "ops/losses.py",
+        "jnp.clip(log_prob - old_log_prob, -20.0, 20.0)",
+        "(log_prob - old_log_prob)",
+        "test_ratios_that_overflow_leave_finite_gradients",
+    ),
+    "plain surrogate: ascends": (
+        "ops/losses.py",
+        "return -(_ratio",
+        "return (_ratio",
+        "test_surrogate_by_hand",
+    ),
+    "plain surrogate: the log ratio": (
+        "ops/losses.py",
+        "(_ratio(log_prob, old_log_prob) * adv",
+        "((log_prob - old_log_prob) * adv",
+        "test_surrogate_starts_out_as_the_policy_gradient",
+    ),
+    "plain surrogate: any shape": (
+        "ops/losses.py",
+        "    chex.assert_equal_shape([log_prob, old_log_prob, advantage])\n    return",
+        "    return",
+        "test_losses_refuse_a_stray_axis",
+    ),
+    "policy gradient: ascends": (
+        "ops/losses.py",
+        "return -(log_prob * jax",
+        "return (log_prob * jax",
+        "test_policy_gradient_of_a_softmax_bandit_is_exact",
+    ),
+    "policy gradient: sum": (
+        "ops/losses.py",
+        "jax.lax.stop_gradient(advantage)).mean()",
+        "jax.lax.stop_gradient(advantage)).sum()",
+        "test_policy_gradient_equals_rlax",
+    ),
+    "policy gradient: pulls at the critic": (
+        "ops/losses.py",
+        "jax.lax.stop_gradient(advantage)",
+        "(advantage)",
+        "test_policy_gradient_leaves_the_advantage_alone",
+    ),
+    "policy gradient: any shape": (
+        "ops/losses.py",
+        "    chex.assert_equal_shape([log_prob, advantage])\n",
+        "",
+        "test_losses_refuse_a_stray_axis",
+    ),
+    "value clip: minimum": (
+        "ops/losses.py",
+        "jnp.maximum(jnp.square(value",
+        "jnp.minimum(jnp.square(value",
+        "test_clipped_value_loss_by_hand",
+    ),
+    "value clip: hides the wrong way": (
+        "ops/losses.py",
+        "jnp.maximum(jnp.square(value - target), jnp.square(clipped - target))",
+        "jnp.square(clipped - target)",
+        "test_clipped_value_loss_by_hand",
+    ),
+    "value clip: about 0": (
+        "ops/losses.py",
+        "jnp.clip(value - old_value, -clip_eps",
+        "jnp.clip(value, -clip_eps",
+        "test_clipped_value_loss_by_hand",
+    ),
+    "value clip: not clipped": (
+        "ops/losses.py",
+        "old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)",
+        "value",
+        "test_clipped_value_loss_is_flat_beyond_the_clip",
+    ),
+    "value clip: no half": (
+        "ops/losses.py",
+        "return 0.5 * larger",
+        "return larger",
+        "test_clipped_value_loss_by_hand",
+    ),
+    "value clip: any shape": (
+        "ops/losses.py",
+        "    chex.assert_equal_shape([value, old_value, target])\n",
+        "",
+        "test_losses_refuse_a_stray_axis",
+    ),
+    "coefficient: halves for doubles": (
+        "ops/losses.py",
+        "jnp.where(kl < kl_target / 1.5, 0.5, jnp.where(kl > kl_target * 1.5, 2.0, 1.0))",
+        "jnp.where(kl < kl_target / 1.5, 2.0, jnp.where(kl > kl_target * 1.5, 0.5, 1.0))",
+        "test_the_coefficient_follows_the_kl",
+    ),
+    "coefficient: halves below a half": (
+        "ops/losses.py",
+        "(kl < kl_target / 1.5",
+        "(kl < kl_target / 2.0",
+        "test_the_coefficient_follows_the_kl",
+    ),
+    "coefficient: doubles above the double": (
+        "ops/losses.py",
+        "kl_target * 1.5",
+        "kl_target * 2.0",
+        "test_the_coefficient_follows_the_kl",
+    ),
+    "coefficient: down to 0": (
+        "ops/losses.py",
+        "jnp.clip(coef * factor, COEFFICIENT_MIN, COEFFICIENT_MAX)",
+        "jnp.minimum(coef * factor, COEFFICIENT_MAX)",
+        "test_the_coefficient_stays_finite_and_recovers",
+    ),
+    "coefficient: up to infinity": (
+        "ops/losses.py",
+        "jnp.clip(coef * factor, COEFFICIENT_MIN, COEFFICIENT_MAX)",
+        "jnp.maximum(coef * factor, COEFFICIENT_MIN)",
+        "test_the_coefficient_stays_finite_and_recovers",
+    ),
+    "coefficient: NaN is small": (
+        "ops/losses.py",
+        "jnp.where(kl < kl_target / 1.5, 0.5, jnp.where(kl > kl_target * 1.5, 2.0, 1.0))",
+        "jnp.where(kl > kl_target * 1.5, 2.0, jnp.where(kl >= kl_target / 1.5, 1.0, 0.5))",
+        "test_a_kl_that_is_not_a_number_changes_nothing",
+    ),
+    "kl: the estimator that can be negative": (
+        "ops/losses.py",
+        "(jnp.expm1(log_ratio) - log_ratio)",
+        "(-log_ratio)",
+        "test_approximate_kl_is_never_negative",
+    ),
+    "kl: of new to old": (
+        "ops/losses.py",
+        "log_ratio = log_prob - old_log_prob",
+        "log_ratio = old_log_prob - log_prob",
+        "test_approximate_kl_is_of_old_to_new",
+    ),
+    "standardize: ddof 1": (
+        "ops/losses.py",
+        "jnp.square(centred).mean()",
+        "jnp.square(centred).sum() / (x.size - 1)",
+        "test_standardize_without_spread_gives_0",
+    ),
+    "standardize: no eps": (
+        "ops/losses.py",
+        ".mean() + eps)",
+        ".mean())",
+        "test_standardize_without_spread_gives_0",
+    ),
+    "standardize: divides by the variance": (
+        "ops/losses.py",
+        "centred * jax.lax.rsqrt(",
+        "centred / (",
+        "test_standardize_to_mean_0_and_deviation_1",
+    ),
+    "explained variance: an offset counts": (
+        "ops/losses.py",
+        "(target - prediction).var() /",
+        "jnp.square(target - prediction).mean() /",
+        "test_explained_variance",
+    ),
+    "soft target: a death goes on": (
+        "ops/losses.py",
+        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
+        "(next_q - alpha * next_log_prob)",
+        "test_soft_td_target_by_hand",
+    ),
+    "soft target: the dead have entropy": (
+        "ops/losses.py",
+        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
+        "(jnp.where(terminated, 0.0, next_q) - alpha * next_log_prob)",
+        "test_soft_td_target_by_hand",
+    ),
+    "soft target: 0 times NaN": (
+        "ops/losses.py",
+        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
+        "(1.0 - terminated) * (next_q - alpha * next_log_prob)",
+        "test_soft_td_target_of_a_terminal_step_is_the_reward",
+    ),
+    "soft target: entropy is a cost": (
+        "ops/losses.py",
+        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
+        "jnp.where(terminated, 0.0, next_q + alpha * next_log_prob)",
+        "test_soft_td_target_by_hand",
+    ),
+    "temperature: wrong way": (
+        "ops/losses.py",
+        "(entropy - target_entropy)",
+        "(target_entropy - entropy)",
+        "test_temperature_rises_while_entropy_is_short",
+    ),
+    "temperature: sign of the target": (
+        "ops/losses.py",
+        "(entropy - target_entropy)",
+        "(entropy + target_entropy)",
+        "test_temperature_rises_while_entropy_is_short",
+    ),
+    "temperature: pulls at the policy": (
+        "ops/losses.py",
+        "jax.lax.stop_gradient(entropy - target_entropy)",
+        "(entropy - target_entropy)",
+        "test_temperature_loss_leaves_the_policy_alone",
+    ),
+}

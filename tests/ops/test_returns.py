@@ -165,7 +165,7 @@ def test_lambda_returns_equal_the_plain_loop(batched_returns, ending):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_lambda_returns_are_the_targets_of_gae(batched_gae, batched_returns, ending):
-    """Wherever the values agree from row to row, as one network's do."""
+    """If the values agree from row to row, as one network's do."""
     reward, value, final, *ends, gamma, lambda_ = random_cases(ending)
     next_value = consistent(value, final, *ends)
     _, expected = batched_gae(reward, value, next_value, *ends, gamma, lambda_)
@@ -193,7 +193,7 @@ def test_lambda_returns_by_hand(lambda_, target):
     np.testing.assert_allclose(got, target, rtol=1e-6)
 
 
-def test_lambda_returns_hear_nothing_from_beyond_an_end():
+def test_lambda_returns_stop_at_an_end():
     """Not even a NaN: what a death leads to, and what follows a time limit, is not looked at."""
     nan = jnp.nan
     reward, next_value = jnp.array([1.0, 1.0, nan]), jnp.array([nan, 20.0, nan])
@@ -232,7 +232,7 @@ def test_sums_so_far_however_the_stream_is_cut(cut):
 
 
 def test_sums_so_far_by_hand():
-    """Reward 1, gamma 1/2: the step that ends an episode is its last, and the next one starts anew."""
+    """Reward 1, gamma 1/2: the step that ends an episode is its last, and the next one starts from 0."""
     ended = jnp.array([False, False, True, False])[:, None]
     sums, after = discounted_so_far(jnp.ones((4, 1)), ended, 0.5, jnp.array([4.0]))
     np.testing.assert_array_equal(sums[:, 0], [3.0, 2.5, 2.25, 1.0])
@@ -263,8 +263,162 @@ def test_sums_so_far_are_gymnasiums():
 
 
 def test_sums_so_far_refuse_a_stray_axis():
-    """What is carried has no time axis, and every environment has its own."""
+    """The carried sum has no time axis, and every environment has its own."""
     reward, never = jnp.zeros((5, 2)), jnp.zeros((5, 2), bool)
     for before in (jnp.zeros(()), jnp.zeros(1), jnp.zeros((1, 2))):
         with pytest.raises(AssertionError):
             discounted_so_far(reward, never, 0.9, before)
+
+
+MUTANTS = {
+    "gae: a time limit is a death": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "jnp.where(terminated | truncated, 0.0, next_value)",
+        "test_one_row_by_hand",
+    ),
+    "gae: a death at the time limit is none": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "jnp.where(terminated & ~truncated, 0.0, next_value)",
+        "test_one_row_by_hand",
+    ),
+    "gae: bootstraps from the value before": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, next_value)",
+        "jnp.where(terminated, 0.0, value)",
+        "test_one_row_by_hand",
+    ),
+    "gae: leaks across a time limit": (
+        "ops/returns.py",
+        "jnp.where(terminated | truncated, 0.0, 1.0)",
+        "jnp.where(terminated, 0.0, 1.0)",
+        "test_nothing_leaks_across_the_end_of_an_episode",
+    ),
+    "gae: leaks across a death": (
+        "ops/returns.py",
+        "jnp.where(terminated | truncated, 0.0, 1.0)",
+        "jnp.where(truncated, 0.0, 1.0)",
+        "test_nothing_leaks_across_the_end_of_an_episode",
+    ),
+    "gae: cuts one step early": (
+        "ops/returns.py",
+        "jnp.where(terminated | truncated, 0.0, 1.0)",
+        "jnp.roll(jnp.where(terminated | truncated, 0.0, 1.0), -1, 0)",
+        "test_nothing_leaks_across_the_end_of_an_episode",
+    ),
+    "gae: without lambda": (
+        "ops/returns.py",
+        "gamma * gae_lambda *",
+        "gamma *",
+        "test_equals_the_plain_loop",
+    ),
+    "gae: runs forwards": (
+        "ops/returns.py",
+        "(delta, decay), reverse=True",
+        "(delta, decay)",
+        "test_equals_rlax_on_every_episode",
+    ),
+    "gae: target of the next state": (
+        "ops/returns.py",
+        "advantage + value",
+        "advantage + next_value",
+        "test_one_row_by_hand",
+    ),
+    "lambda return: a time limit is a death": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, future)",
+        "jnp.where(terminated | truncated, 0.0, future)",
+        "test_lambda_returns_by_hand",
+    ),
+    "lambda return: a death at the time limit is none": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, future)",
+        "jnp.where(terminated & ~truncated, 0.0, future)",
+        "test_lambda_returns_by_hand",
+    ),
+    "lambda return: the dead go on": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, future)",
+        "future",
+        "test_lambda_returns_by_hand",
+    ),
+    "lambda return: 0 times NaN": (
+        "ops/returns.py",
+        "jnp.where(terminated, 0.0, future)",
+        "(1.0 - terminated) * future",
+        "test_lambda_returns_stop_at_an_end",
+    ),
+    "lambda return: leaks across a time limit": (
+        "ops/returns.py",
+        "jnp.where(truncated, next_value, mixed)",
+        "mixed",
+        "test_lambda_returns_equal_the_plain_loop",
+    ),
+    "lambda return: cuts one step early": (
+        "ops/returns.py",
+        "rows = (reward, next_value, terminated, truncated)",
+        "rows = (reward, next_value, terminated, jnp.roll(truncated, -1, 0))",
+        "test_lambda_returns_are_the_targets_of_gae",
+    ),
+    "lambda return: lambda turned round": (
+        "ops/returns.py",
+        "(1.0 - lambda_) * next_value + lambda_ * following",
+        "lambda_ * next_value + (1.0 - lambda_) * following",
+        "test_lambda_returns_are_the_targets_of_gae",
+    ),
+    "lambda return: nothing after the rollout": (
+        "ops/returns.py",
+        "jnp.asarray(next_value[-1]), rows",
+        "jnp.zeros_like(next_value[-1]), rows",
+        "test_lambda_returns_by_hand",
+    ),
+    "lambda return: runs forwards": (
+        "ops/returns.py",
+        "rows, reverse=True",
+        "rows",
+        "test_lambda_returns_equal_the_plain_loop",
+    ),
+    "lambda return: any shape": (
+        "ops/returns.py",
+        "    chex.assert_equal_shape([reward, next_value, terminated, truncated])\n",
+        "",
+        "test_lambda_returns_refuse_a_stray_axis",
+    ),
+    "so far: never starts anew": (
+        "ops/returns.py",
+        "return jnp.where(ended, 0.0, so_far), so_far",
+        "return so_far, so_far",
+        "test_sums_so_far_by_hand",
+    ),
+    "so far: starts anew a step early": (
+        "ops/returns.py",
+        "return jnp.where(ended, 0.0, so_far), so_far",
+        "return so_far * ~ended, so_far * ~ended",
+        "test_sums_so_far_by_hand",
+    ),
+    "so far: every rollout starts anew": (
+        "ops/returns.py",
+        "jnp.asarray(before), (reward, ended)",
+        "jnp.zeros_like(before), (reward, ended)",
+        "test_sums_so_far_however_the_stream_is_cut",
+    ),
+    "so far: discounts the present": (
+        "ops/returns.py",
+        "reward + gamma * before",
+        "gamma * (reward + before)",
+        "test_sums_so_far_are_gymnasiums",
+    ),
+    "so far: runs backwards": (
+        "ops/returns.py",
+        "(reward, ended))\n    return sums",
+        "(reward, ended), reverse=True)\n    return sums",
+        "test_sums_so_far_are_gymnasiums",
+    ),
+    "so far: any shape": (
+        "ops/returns.py",
+        "    chex.assert_equal_shape([reward[0], before])\n",
+        "",
+        "test_sums_so_far_refuse_a_stray_axis",
+    ),
+}

@@ -159,3 +159,92 @@ def test_an_empty_tally_has_count_0_and_finite_moments():
     assert (got.count, got.mean, got.variance) == (0, 0, 0)
     both = statistics.merge_tallies(got, got)
     assert (both.count, both.mean, both.variance) == (0, 0, 0)
+
+
+MUTANTS = {
+    "moments: mean of variances": (
+        "ops/statistics.py",
+        " + weight * (1 - weight) * jnp.square(delta)",
+        "",
+        "test_two_batches_by_hand",
+    ),
+    "moments: batches weigh alike": (
+        "ops/statistics.py",
+        "b.count / jnp.maximum(total, 1)",
+        "0.5",
+        "test_two_batches_by_hand",
+    ),
+    "moments: difference of squares": (
+        "ops/statistics.py",
+        "batch.var(axes)",
+        "jnp.square(batch).mean(axes) - jnp.square(batch.mean(axes))",
+        "test_a_small_spread_around_1_survives_float32",
+    ),
+    "moments: float32 count": (
+        "ops/statistics.py",
+        "jnp.minimum(total, jnp.uint32(COUNT_LIMIT))",
+        "jnp.minimum(jnp.float32(total), COUNT_LIMIT - 128).astype(jnp.uint32)",
+        "test_the_count_goes_on_beyond_float32",
+    ),
+    "moments: the count is not held": (
+        "ops/statistics.py",
+        "jnp.minimum(total, jnp.uint32(COUNT_LIMIT))",
+        "total",
+        "test_the_count_saturates",
+    ),
+    "moments: nothing has a weight": (
+        "ops/statistics.py",
+        "total > 0, b.count",
+        "total < 0, b.count",
+        "test_merging_with_nothing_changes_nothing",
+    ),
+    "normalize: by the variance": (
+        "ops/statistics.py",
+        "jnp.sqrt(moments.variance + eps)",
+        "(moments.variance + eps)",
+        "test_normalize",
+    ),
+    "normalize: not centred": ("ops/statistics.py", "(x - moments.mean)", "(x)", "test_normalize"),
+    "normalize: not clipped": (
+        "ops/statistics.py",
+        "jnp.clip(scaled, -clip, clip)",
+        "scaled",
+        "test_normalize",
+    ),
+    "normalize: before any data": (
+        "ops/statistics.py",
+        "moments.count > 0, jnp.clip",
+        "moments.count >= 0, jnp.clip",
+        "test_normalize",
+    ),
+    "normalize: 0 / 0": (
+        "ops/statistics.py",
+        "moments.variance + eps",
+        "moments.variance",
+        "test_normalize_a_feature_that_never_varies",
+    ),
+    "tally: counts what is not marked": (
+        "ops/statistics.py",
+        "jnp.where(where, values, 0.0).sum()",
+        "values.sum()",
+        "test_tally_of_the_marked_values",
+    ),
+    "tally: lowest of all": (
+        "ops/statistics.py",
+        "jnp.where(where, values, jnp.inf).min(",
+        "jnp.where(where, values, 0.0).min(",
+        "test_tally_of_the_marked_values",
+    ),
+    "tally: empty is 0 / 0": (
+        "ops/statistics.py",
+        "jnp.maximum(where.sum(), 1)",
+        "where.sum()",
+        "test_an_empty_tally_has_count_0_and_finite_moments",
+    ),
+    "tally: highest is lost in merging": (
+        "ops/statistics.py",
+        "jnp.maximum(a.high, b.high)",
+        "a.high",
+        "test_tallies_merge_like_one_stream",
+    ),
+}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from tiny import assert_close, lane, same_bits
 
 from purerl.ops.trust_region import conjugate_gradient, fisher_vector_product, line_search, scale_to_limit
 
@@ -94,7 +95,7 @@ def test_fisher_is_positive_and_not_small(policy):
     assert np.einsum("vi,ij,vj->v", vectors, fisher, vectors).min() > 0.05
 
 
-def test_damping_adds_exactly_so_much_of_the_vector(policy):
+def test_damping_adds_its_multiple_of_the_vector(policy):
     """It goes on F's diagonal, and nowhere else."""
     _, flat, unravel, columns = policy
     plain, damped = (np.asarray(columns(unravel(flat), damping)) for damping in (0.0, 0.25))
@@ -135,7 +136,7 @@ def test_conjugate_gradient_solves(seed, size):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_conjugate_gradient_ends_after_as_many_steps_as_eigenvalues(steps):
+def test_conjugate_gradient_takes_a_step_per_eigenvalue(steps):
     """With k different eigenvalues it needs k steps, where descent along residuals goes on."""
     diagonal = jnp.array([1.0, 7.0, 30.0])[jnp.arange(SIZE) % steps]
     b = jnp.asarray(spd(0)[1])
@@ -157,7 +158,7 @@ def test_conjugate_gradient_takes_pytrees():
     np.testing.assert_allclose(flatten(x), expected, atol=2e-5)
 
 
-def test_conjugate_gradient_of_nothing_is_nothing():
+def test_conjugate_gradient_of_0_is_0():
     """A gradient of zeros gives zeros, not 0 / 0, alone and beside one that is not 0."""
     matrix, b = spd(3)
     np.testing.assert_array_equal(solve(matrix, jnp.zeros(SIZE)), np.zeros(SIZE))
@@ -166,7 +167,7 @@ def test_conjugate_gradient_of_nothing_is_nothing():
     np.testing.assert_allclose(both[1], solve(matrix, b), atol=1e-6)
 
 
-def test_conjugate_gradient_goes_on_after_the_solution():
+def test_conjugate_gradient_stays_finite_after_the_solution():
     """A residual that has vanished, or rounds to nothing, does not spoil what was found."""
     for matrix in (np.eye(SIZE, dtype=np.float32), spd(4)[0], 1e3 * spd(4)[0]):
         b = jnp.asarray(spd(4)[1])
@@ -174,7 +175,7 @@ def test_conjugate_gradient_goes_on_after_the_solution():
         np.testing.assert_allclose(x, np.linalg.solve(np.float64(matrix), b), rtol=1e-4, atol=2e-5)
 
 
-def test_conjugate_gradient_stops_where_the_curvature_is_not_positive():
+def test_conjugate_gradient_stops_at_curvature_below_0():
     """Along a direction that bends downwards there is no minimum to go to; what went before stays."""
     diagonal, b = jnp.array([3.0, 4.0, -0.5]), jnp.array([1.0, 0.5, 0.5])
     run = lambda b: conjugate_gradient(lambda v: diagonal * v, b, 6)
@@ -183,7 +184,7 @@ def test_conjugate_gradient_stops_where_the_curvature_is_not_positive():
     np.testing.assert_allclose(run(b), b * 1.5 / 3.875, rtol=1e-5)
 
 
-def test_what_is_not_a_number_stays_one():
+def test_conjugate_gradient_keeps_nan():
     """A broken gradient or matrix shows, and does not become a step of 0."""
     nan = lambda v: jnp.nan * v
     assert jnp.isnan(conjugate_gradient(lambda v: v, jnp.array([1.0, jnp.nan]), 3)).any()
@@ -222,7 +223,7 @@ def test_the_kl_of_the_step_is_nearly_the_limit(policy):
 
 
 @pytest.mark.parametrize("curvature", [1.0, 0.0, -1.0])
-def test_no_direction_no_step(curvature):
+def test_scale_to_limit_without_a_direction_gives_0(curvature):
     """A direction of 0, or one without positive curvature, gives exactly 0."""
     zero = {"a": jnp.zeros(2), "b": jnp.zeros(())}
     direction = zero if curvature > 0 else jax.tree.map(jnp.ones_like, zero)
@@ -239,11 +240,6 @@ def taken(candidate):
     return (candidate["b"] - START["b"]) / STEP["b"]
 
 
-def assert_same_bits(got, expected):
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
 @pytest.mark.parametrize(
     ("largest", "backtrack", "fraction"),
     [(2.0, 0.5, 1.0), (0.3, 0.5, 0.25), (0.3, 0.8, 0.8**6), (0.55, 0.5, 0.5)],
@@ -257,12 +253,12 @@ def test_the_first_fraction_that_passes_is_taken(largest, backtrack, fraction):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, expected)
 
 
-def test_params_stay_to_the_bit_where_none_passes():
+def test_params_stay_where_no_fraction_passes():
     """Also -0.0 and what rounds; the fraction says so with 0."""
     for accept in (lambda new: jnp.bool_(False), lambda new: taken(new) < 1e-3):
         params, fraction = jax.jit(lambda accept=accept: line_search(accept, START, STEP, 0.5, 5))()
         assert fraction == 0.0
-        assert_same_bits(params, START)
+        assert same_bits(params, START)
 
 
 def test_a_step_that_is_not_a_number_is_not_taken():
@@ -270,7 +266,7 @@ def test_a_step_that_is_not_a_number_is_not_taken():
     step = jax.tree.map(lambda leaf: leaf * jnp.nan, STEP)
     params, fraction = line_search(lambda new: taken(new) <= 2.0, START, step, 0.5, 5)
     assert fraction == 0.0
-    assert_same_bits(params, START)
+    assert same_bits(params, START)
 
 
 @pytest.mark.parametrize(("num_steps", "fraction"), [(0, 0.0), (3, 0.0), (4, 0.125), (9, 0.125)])
@@ -288,14 +284,15 @@ def test_no_more_tries_than_allowed(num_steps, fraction):
     np.testing.assert_allclose(tried, 0.5 ** np.arange(min(num_steps, 4)), rtol=1e-5)
 
 
-def test_seeds_search_on_their_own():
-    """Some pass at once, some late, some never; each ends to the bit as it does alone."""
+def test_members_search_on_their_own():
+    """Some pass at once, some late, some never; each ends where it does alone."""
     largest = jnp.array([2.0, 0.3, 0.0, 0.06, jnp.nan, 0.6])
     search = jax.jit(lambda x: line_search(lambda new: taken(new) <= x, START, STEP, 0.5, 6))
     params, fraction = jax.jit(jax.vmap(search))(largest)
     np.testing.assert_array_equal(fraction, [1, 0.25, 0, 0.03125, 0, 0.5])
-    for lane, x in enumerate(largest):
-        assert_same_bits(jax.tree.map(lambda leaf, lane=lane: leaf[lane], params), search(x)[0])
+    for i, x in enumerate(largest):
+        assert_close(lane(params, i), search(x)[0], rtol=1e-6, atol=0)
+        assert fraction[i] > 0 or same_bits(lane(params, i), START)
 
 
 def test_shapes_must_agree():
@@ -304,3 +301,229 @@ def test_shapes_must_agree():
         line_search(lambda new: jnp.bool_(True), jnp.zeros(3), jnp.zeros((1,)), 0.5, 3)
     with pytest.raises(AssertionError):
         fisher_vector_product(lambda x: (x**2).sum(), jnp.zeros(3), 0.1)(jnp.zeros(1))
+
+
+MUTANTS = {
+    "fisher: no damping": (
+        "ops/trust_region.py",
+        "fv + damping * v",
+        "fv",
+        "test_damping_adds_its_multiple_of_the_vector",
+    ),
+    "fisher: damping stretches": (
+        "ops/trust_region.py",
+        "fv + damping * v",
+        "fv + damping * fv",
+        "test_damping_adds_its_multiple_of_the_vector",
+    ),
+    "fisher: both stopped": (
+        "ops/trust_region.py",
+        "jax.grad(mean_kl), params)",
+        "jax.grad(lambda x: mean_kl(jax.lax.stop_gradient(x))), params)",
+        "test_fisher_is_positive_and_not_small",
+    ),
+    "fisher: wrong sign": (
+        "ops/trust_region.py",
+        "jax.grad(mean_kl), params)",
+        "jax.grad(lambda x: -mean_kl(x)), params)",
+        "test_fisher_is_positive_and_not_small",
+    ),
+    "fisher: half of it": (
+        "ops/trust_region.py",
+        "fv + damping * v",
+        "0.5 * fv + damping * v",
+        "test_fisher_products_are_those_of_the_explicit_matrix",
+    ),
+    "fisher: elsewhere": (
+        "ops/trust_region.py",
+        "jax.grad(mean_kl), params)",
+        "jax.grad(mean_kl), jax.tree.map(lambda x: 0.9 * x, params))",
+        "test_fisher_products_are_those_of_the_explicit_matrix",
+    ),
+    "fisher: the KL anew for every product": (
+        "ops/trust_region.py",
+        "hessian_product(vector), vector)",
+        "jax.jvp(jax.grad(mean_kl), (params,), (vector,))[1], vector)",
+        "test_products_share_the_work_at_params",
+    ),
+    "fisher: any shape": (
+        "ops/trust_region.py",
+        "        chex.assert_trees_all_equal_shapes(params, vector)\n",
+        "",
+        "test_shapes_must_agree",
+    ),
+    "cg: steepest descent": (
+        "ops/trust_region.py",
+        "_add(residual, beta, direction))",
+        "residual)",
+        "test_conjugate_gradient_takes_a_step_per_eigenvalue",
+    ),
+    "cg: beta turned round": (
+        "ops/trust_region.py",
+        "new_square / jnp.where(stop, 1.0, square)",
+        "square / jnp.where(stop, 1.0, new_square)",
+        "test_conjugate_gradient_solves",
+    ),
+    "cg: the residual grows": (
+        "ops/trust_region.py",
+        "_add(residual, -alpha, product)",
+        "_add(residual, alpha, product)",
+        "test_conjugate_gradient_solves",
+    ),
+    "cg: one step short": (
+        "ops/trust_region.py",
+        "fori_loop(0, num_iters",
+        "fori_loop(1, num_iters",
+        "test_conjugate_gradient_takes_a_step_per_eigenvalue",
+    ),
+    "cg: one leaf for all": (
+        "ops/trust_region.py",
+        "jnp.stack(jax.tree.leaves(products)).sum()",
+        "jax.tree.leaves(products)[0]",
+        "test_conjugate_gradient_takes_pytrees",
+    ),
+    "cg: squares underflow": (
+        "ops/trust_region.py",
+        "residual, scale = _over_largest(b)",
+        "residual, scale = b, 1.0",
+        "test_conjugate_gradient_solves",
+    ),
+    "cg: of length 1 for ever": (
+        "ops/trust_region.py",
+        "lambda leaf: scale * leaf, x)",
+        "lambda leaf: leaf, x)",
+        "test_conjugate_gradient_solves",
+    ),
+    "cg: 0 / 0 at once": (
+        "ops/trust_region.py",
+        "jnp.where(largest < jnp.finfo(jnp.float32).tiny, 1.0, largest)",
+        "largest",
+        "test_conjugate_gradient_of_0_is_0",
+    ),
+    "cg: 0 / 0 at the solution": (
+        "ops/trust_region.py",
+        "stop = (curvature <= 0) | (square <= 0)",
+        "stop = curvature < 0",
+        "test_conjugate_gradient_stays_finite_after_the_solution",
+    ),
+    "cg: the residual underflows first": (
+        "ops/trust_region.py",
+        "stop = (curvature <= 0) | (square <= 0)",
+        "stop = curvature <= 0",
+        "test_conjugate_gradient_stays_finite_after_the_solution",
+    ),
+    "cg: up a hill": (
+        "ops/trust_region.py",
+        "stop = (curvature <= 0) | (square <= 0)",
+        "stop = (curvature == 0) | (square <= 0)",
+        "test_conjugate_gradient_stops_at_curvature_below_0",
+    ),
+    "cg: goes on beyond a hill": (
+        "ops/trust_region.py",
+        "jnp.where(stop, 0.0, p)",
+        "p",
+        "test_conjugate_gradient_stops_at_curvature_below_0",
+    ),
+    "cg: hides a NaN": (
+        "ops/trust_region.py",
+        "stop = (curvature <= 0) | (square <= 0)",
+        "stop = ~(curvature > 0) | ~(square > 0)",
+        "test_conjugate_gradient_keeps_nan",
+    ),
+    "limit: no 2": (
+        "ops/trust_region.py",
+        "jnp.sqrt(2.0 * limit /",
+        "jnp.sqrt(limit /",
+        "test_the_step_has_the_length_that_the_limit_allows",
+    ),
+    "limit: no root": (
+        "ops/trust_region.py",
+        "jnp.sqrt(2.0 * limit /",
+        "(2.0 * limit /",
+        "test_the_kl_of_the_step_is_nearly_the_limit",
+    ),
+    "limit: curvature underflows": (
+        "ops/trust_region.py",
+        "    direction, _ = _over_largest(direction)\n",
+        "",
+        "test_the_step_has_the_length_that_the_limit_allows",
+    ),
+    "limit: without curvature": (
+        "ops/trust_region.py",
+        "flat = curvature <= 0",
+        "flat = jnp.bool_(False)",
+        "test_scale_to_limit_without_a_direction_gives_0",
+    ),
+    "limit: hides a NaN": (
+        "ops/trust_region.py",
+        "flat = curvature <= 0",
+        "flat = ~(curvature > 0)",
+        "test_conjugate_gradient_keeps_nan",
+    ),
+    "search: skips the whole step": (
+        "ops/trust_region.py",
+        "jnp.float32(backtrack) ** tries",
+        "jnp.float32(backtrack) ** (tries + 1)",
+        "test_the_first_fraction_that_passes_is_taken",
+    ),
+    "search: one try too many": (
+        "ops/trust_region.py",
+        "tries < num_steps",
+        "tries <= num_steps",
+        "test_no_more_tries_than_allowed",
+    ),
+    "search: down to the smallest": (
+        "ops/trust_region.py",
+        "~accepted & (tries",
+        "(tries",
+        "test_the_first_fraction_that_passes_is_taken",
+    ),
+    "search: goes on after a success": (
+        "ops/trust_region.py",
+        "~accepted & (tries",
+        "(tries",
+        "test_no_more_tries_than_allowed",
+    ),
+    "search: skips every other": (
+        "ops/trust_region.py",
+        "return tries + 1, accepted",
+        "return tries + 2, accepted",
+        "test_the_first_fraction_that_passes_is_taken",
+    ),
+    "search: the last try stays": (
+        "ops/trust_region.py",
+        "jnp.where(accepted, new, old)",
+        "new",
+        "test_params_stay_where_no_fraction_passes",
+    ),
+    "search: nearly as before": (
+        "ops/trust_region.py",
+        "jnp.where(accepted, new, old)",
+        "old + accepted * (new - old)",
+        "test_params_stay_where_no_fraction_passes",
+    ),
+    "search: 0 times NaN": (
+        "ops/trust_region.py",
+        "jnp.where(accepted, new, old)",
+        "accepted * new + (1.0 - accepted) * old",
+        "test_a_step_that_is_not_a_number_is_not_taken",
+    ),
+    "search: a failure has a fraction": (
+        "ops/trust_region.py",
+        "jnp.where(accepted, fraction, 0.0)",
+        "fraction",
+        "test_members_search_on_their_own",
+    ),
+    "search: against the step": (
+        "ops/trust_region.py",
+        "candidate = _add(params, fraction, step)",
+        "candidate = _add(params, -fraction, step)",
+        "test_members_search_on_their_own",
+    ),
+    "search: any shape": (
+        "ops/trust_region.py",
+        "    chex.assert_trees_all_equal_shapes(params, step)\n",
+        "",
+        "test_shapes_must_agree",
+    ),
+}

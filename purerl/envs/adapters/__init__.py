@@ -1,1 +1,1 @@
-"""Other libraries' environments as purerl's, by what they can do and not by their class."""
+"""Adapters from and to the environments of other libraries."""

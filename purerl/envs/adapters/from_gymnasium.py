@@ -1,9 +1,8 @@
 """Any Gymnasium environment, for `purerl.run`: many copies that step in Python, side by side.
 
-What ends is told apart from what is reset: copies never reset themselves (`AutoresetMode.DISABLED`), or
-do so within the step that ended the episode and hand over its last observation (`SAME_STEP`). In
-Gymnasium's default, `NEXT_STEP`, the step after an end is filler, with an action that nobody took; it is
-never used here.
+Ends and resets stay apart: copies never reset themselves (`AutoresetMode.DISABLED`), or do so within the
+step that ended the episode and return its last observation (`SAME_STEP`). Gymnasium's default, `NEXT_STEP`,
+whose step after an end ignores the action, is refused.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation
 
-from purerl.config import ConfigError, choice, did_you_mean, validate_value
+from purerl.config import ConfigError, Rule, did_you_mean, validate
 from purerl.types import HostEnv
 
 PREFIX = "gym:"
 ATARI_FRAMES = 108_000
-"""Of an Atari game at most, half an hour: 27,000 steps of four frames."""
+"""Most frames of an Atari game, half an hour: 27,000 steps of four frames."""
 MAX_STEPS = 100_000
-"""Where an evaluation gives up, of environments without a time limit."""
-EXTRAS = {"ale_py": "atari", "box2d": "box2d", "imageio": "video", "pygame": "render"}
-"""Which extra of purerl brings a module."""
+"""Steps after which an evaluation stops, of environments without a time limit."""
+EXTRAS = {"ale_py": "atari", "box2d": "box2d", "pygame": "render"}
+"""Module -> the extra of purerl that installs it."""
 
 
 def make(env: str, engine: str = "auto", vectorization: str = "sync", **options: Any) -> HostEnv:
-    """The Gymnasium environment with id `env`; an Atari game comes with its standard preprocessing.
+    """Return the Gymnasium environment with id `env`; an Atari game with its standard preprocessing.
 
     That is four stacked frames `[4, 84, 84]` uint8, in grey, each the maximum of the last two of four
     frames with the same action, up to 30 no-ops at the start, and rewards clipped to [-1, 1] in training,
@@ -39,19 +38,19 @@ def make(env: str, engine: str = "auto", vectorization: str = "sync", **options:
 
     Args:
         env: Gymnasium's id, such as "LunarLander-v3" or "ALE/Breakout-v5".
-        engine: auto; the environment brings its own.
+        engine: only auto, since the environment has its own.
         vectorization: "sync" steps the copies one after the other, "async" each in a process of its own.
-        **options: what `gymnasium.make` passes to it; and `max_episode_steps`.
+        **options: arguments of the environment, and `max_episode_steps`.
 
     Raises:
         ConfigError: for an unknown id, one with a module path, one that needs an extra that is not
-            installed, a bad option, or spaces that no algorithm can use.
+            installed, an invalid option, or spaces that no algorithm can use.
     """
     if engine != "auto":
-        raise ConfigError("engine", engine, f"{PREFIX}{env} brings its own and takes only auto")
+        raise ConfigError("engine", engine, f"auto, because {PREFIX}{env} has its own")
     if ":" in env:
-        what = "an id may not name a module to import: import it yourself, and leave it out"
-        raise ConfigError("env", PREFIX + env, what)
+        what = "an id without a module to import"
+        raise ConfigError("env", PREFIX + env, what, "Import the module in Python before.")
     spec = _spec(env)
     if spec.vector_entry_point == "ale_py.vector_env:AtariVectorEnv":
         return _atari(env, spec, vectorization, options)
@@ -62,21 +61,21 @@ def make(env: str, engine: str = "auto", vectorization: str = "sync", **options:
 def from_gymnasium(
     make_one: Callable[[], gymnasium.Env], *, name: str | None = None, vectorization: str = "sync"
 ) -> HostEnv:
-    """An environment of your own that follows Gymnasium's interface, wrapped as you like.
+    """Return your own environment with Gymnasium's interface, in any wrappers, for `purerl.run`.
 
-    Observations that are no Box are flattened, an index one-hot; numbers become float32, bytes stay bytes.
+    Observations that are no Box are flattened, an index one-hot; numbers become float32, uint8 stays.
 
     Args:
         make_one: makes one copy; each copy has its own random numbers.
-        name: what messages and logs call it; by default its id, or its class.
-        vectorization: as `make` takes it.
+        name: in messages and logs; by default its id, or its class.
+        vectorization: see `make`.
 
     Raises:
         ConfigError: if it cannot be made, or if no algorithm can use its spaces.
     """
-    validate_value("vectorization", vectorization, choice("sync", ("sync", "async")))
+    validate("vectorization", vectorization, Rule("choice", options=("sync", "async")))
     if isinstance(make_one, gymnasium.Env | VectorEnv):
-        what = "it must be a function that makes one copy, such as lambda: MyEnv(); a run needs many"
+        what = "a function that makes one copy, such as lambda: MyEnv(), got one environment"
         raise ConfigError("make_one", make_one, what)
 
     def copy() -> gymnasium.Env:
@@ -102,12 +101,12 @@ def from_gymnasium(
 
 
 class HostVector:
-    """Copies of an environment, stepped together; ended ones stand still until `restart`.
+    """Copies of an environment, stepped together; ended ones wait until `restart`.
 
     Args:
-        vector: resets nothing by itself, or within the step.
+        vector: in auto-reset mode DISABLED or SAME_STEP.
         space: of one observation, as purerl sees it.
-        seeds: what `vector.reset` takes its seeds as.
+        seeds: converts seeds to the type that `vector.reset` takes.
     """
 
     def __init__(self, vector: VectorEnv, space: spaces.Box, seeds: Callable[..., Any] = list):
@@ -121,12 +120,12 @@ class HostVector:
         self._obs = np.zeros((vector.num_envs, *space.shape), space.dtype)
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Begin an episode in every copy: `[M, *O]`. Each copy's random numbers come from its seed."""
+        """Begin an episode in every copy, with its own seed; return the observations `[M, *O]`."""
         obs, _ = self._vector.reset(seed=self._seeds(seeds))
         return self._as_ours(obs)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `action [M, *A]` leads to: `(next_obs, reward, terminated, truncated)`, before any reset."""
+        """Take `action [M, *A]`; return `(next_obs, reward, terminated, truncated)`, before any reset."""
         command = (action + self._first_action).astype(self._action_dtype)
         obs, reward, terminated, truncated, info = self._vector.step(command)
         self._obs = next_obs = self._as_ours(obs)
@@ -136,7 +135,7 @@ class HostVector:
         return next_obs, np.asarray(reward, np.float32), terminated, truncated
 
     def restart(self, ended: np.ndarray) -> np.ndarray:
-        """Begin a new episode in the copies that `ended [M]` names; the observations of all: `[M, *O]`."""
+        """Begin a new episode in the copies that `ended [M]`; return the observations of all, `[M, *O]`."""
         if not self._resets and ended.any():
             obs, _ = self._vector.reset(options={"reset_mask": ended})
             self._obs = self._as_ours(obs)
@@ -147,19 +146,18 @@ class HostVector:
         self._vector.close()
 
     def _as_ours(self, obs: np.ndarray) -> np.ndarray:
-        return np.array(obs, self._space.dtype)  # a copy: Gymnasium may write into its own again
+        return np.array(obs, self._space.dtype)  # a copy, since Gymnasium may write into its array again
 
 
 def _spec(env: str) -> Any:
-    """Gymnasium's entry for `env`. Raises ConfigError."""
+    """Return Gymnasium's entry for `env`. Raise ConfigError for an unknown id."""
     if env.startswith("ALE/"):
         _import_atari(env)
     try:
         return gymnasium.spec(env)
     except gymnasium.error.Error:
-        hint = did_you_mean(env, gymnasium.registry)
-        hint = hint.replace("Did you mean ", f"Did you mean {PREFIX}")
-        raise ConfigError("env", PREFIX + env, "Gymnasium has no such environment", hint) from None
+        hint = did_you_mean(env, gymnasium.registry).replace("mean ", f"mean {PREFIX}")
+        raise ConfigError("env", PREFIX + env, "an id that Gymnasium has", hint) from None
 
 
 def _import_atari(env: str) -> None:
@@ -171,8 +169,8 @@ def _import_atari(env: str) -> None:
 
 
 def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> HostEnv:
-    """An Atari game, vectorised and preprocessed by the emulator's own threads."""
-    validate_value("vectorization", vectorization, choice("sync", ("sync",)))
+    """Return an Atari game, vectorised and preprocessed by the emulator's own threads."""
+    validate("vectorization", vectorization, Rule("choice", options=("sync",)))
 
     def vector(num_envs: int, **more: Any) -> VectorEnv:
         settings: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP} | options | more
@@ -192,36 +190,37 @@ def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> 
 
 
 def _tried(make_one: Callable[[], Any], name: str) -> Any:
-    """What `make_one` makes. Raises ConfigError with the reason if it cannot."""
+    """Return `make_one()`. Raise ConfigError with the reason if it fails."""
     try:
         return make_one()
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         missing = getattr(error, "name", None) or getattr(error.__cause__, "name", None)
         raise _missing(missing, name, str(error)) from error
     except (TypeError, ValueError, AssertionError, gymnasium.error.Error) as error:
-        raise ConfigError("env", name, f"it cannot be made with these options: {error}") from error
+        what = f"an environment that can be made with these options, got {type(error).__name__}: {error}"
+        raise ConfigError("env", name, what) from error
 
 
 def _missing(module: str | None, name: str, why: str = "") -> ConfigError:
     root = (module or "").partition(".")[0].lower()
-    if extra := EXTRAS.get(root):
-        return ConfigError("env", name, f'it needs the extra {extra}: pip install "purerl[{extra}]"')
-    return ConfigError("env", name, f"it needs a package that is not installed: {why or root}")
+    what = f"an environment whose packages are installed, got none of {why or root}"
+    extra = EXTRAS.get(root)
+    return ConfigError("env", name, what, f'Try pip install "purerl[{extra}]".' if extra else "")
 
 
 def _observations(space: spaces.Space, name: str) -> spaces.Box:
-    """`space` as purerl sees it: bytes, or float32. Raises ConfigError if it is no Box."""
+    """Return `space` as uint8 or float32. Raise ConfigError if it is no Box."""
     if not isinstance(space, spaces.Box):
-        raise ConfigError("env", name, f"its observations must be a Box, and are {space}")
+        raise ConfigError("env", name, f"observations in a Box, got {space}")
     if space.dtype == np.uint8:
         return space
-    with np.errstate(over="ignore"):  # what float32 cannot hold is unbounded to it
+    with np.errstate(over="ignore"):  # bounds beyond float32 become infinite
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
 
 
 def _check_actions(space: spaces.Space, name: str) -> None:
-    """Raises ConfigError unless actions are an index or real numbers."""
+    """Raise ConfigError unless actions are an index or real numbers."""
     real = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
     if not (isinstance(space, spaces.Discrete) or real):
-        what = f"its actions must be a Discrete or a Box of real numbers, and are {space}"
-        raise ConfigError("env", name, what, "A gymnasium.wrappers.TransformAction may make them so.")
+        what = f"actions in a Discrete or a Box of real numbers, got {space}"
+        raise ConfigError("env", name, what, "A gymnasium.wrappers.TransformAction may convert them.")

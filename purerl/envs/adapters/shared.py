@@ -1,4 +1,4 @@
-"""What every adapter of another library's environments needs: fixed types, spaces, and names."""
+"""Types, spaces and names that the adapters of other libraries share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from purerl.config import ConfigError, did_you_mean
 from purerl.types import Array, PyTree
 
 INFINITE = 0.99 * np.finfo(np.float32).max
-"""Bounds beyond it are meant as none: many a library writes the largest float32."""
+"""Larger bounds count as infinite, since many libraries write float32's maximum."""
 
 
 class Timed(NamedTuple):
-    """The state of another library's environment, and the clock of the episode."""
+    """State of another library's environment, and the clock of the episode."""
 
     inner: PyTree
     time: Array
@@ -26,7 +26,7 @@ class Timed(NamedTuple):
 
 
 def same_types(name: str, started: PyTree, moved: Callable[[PyTree], PyTree]) -> PyTree:
-    """The shapes and dtypes that a state keeps over a step, as `jax.ShapeDtypeStruct`s.
+    """Return the shapes and dtypes that a state keeps over a step, as `jax.ShapeDtypeStruct`s.
 
     Where a reset gives an int and a step a float, it is the float; nothing is weakly typed.
 
@@ -39,25 +39,25 @@ def same_types(name: str, started: PyTree, moved: Callable[[PyTree], PyTree]) ->
         ConfigError: if the state has another structure or other shapes after a step.
     """
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), started)
-    while True:  # dtypes only ever widen
+    while True:  # ends, since dtypes only widen
         after = jax.eval_shape(moved, state)
-        _refuse_if_other(name, state, after)
+        _check_structure(name, state, after)
         joint = jax.tree.map(_wider, state, after)
         if jax.tree.leaves(joint) == jax.tree.leaves(state):
             return joint
         state = joint
 
 
-def _refuse_if_other(name: str, state: PyTree, after: PyTree) -> None:
-    before, now = ({path: leaf.shape for path, leaf in _named(tree)} for tree in (state, after))
+def _check_structure(name: str, state: PyTree, after: PyTree) -> None:
+    before, now = (
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (state, after)
+    )
     wrong = [path for path in before | now if before.get(path) != now.get(path)]
     if wrong or jax.tree.structure(state) != jax.tree.structure(after):
-        what = ", ".join(wrong[:3]) or "the types of its containers"
-        raise ConfigError("env", name, f"a step changes the structure or the shape of its state: {what}")
-
-
-def _named(tree: PyTree) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+        where = ", ".join(wrong[:3]) or "the types of its containers"
+        what = f"a step that keeps the structure and the shapes of its state, got other ones: {where}"
+        raise ConfigError("env", name, what)
 
 
 def _wider(one: Any, two: Any) -> jax.ShapeDtypeStruct:
@@ -66,22 +66,17 @@ def _wider(one: Any, two: Any) -> jax.ShapeDtypeStruct:
 
 
 def cast(tree: PyTree, like: PyTree) -> PyTree:
-    """`tree` with the dtypes of `like`, none of them weak."""
+    """Return `tree` with the dtypes of `like`, none of them weak."""
     return jax.tree.map(lambda leaf, to: jnp.asarray(leaf, to.dtype), tree, like)
 
 
-def copied(tree: PyTree) -> PyTree:
-    """`tree` with containers of its own, for functions that write into the dicts they are given."""
-    return jax.tree.map(lambda leaf: leaf, tree)
-
-
 def as_observation(obs: Array) -> Array:
-    """`obs` as float32; uint8 stays."""
+    """Return `obs` as float32, or as it is if uint8."""
     return obs if obs.dtype == jnp.uint8 else jnp.asarray(obs, jnp.float32)
 
 
 def box(low: Any, high: Any, shape: tuple[int, ...], dtype: Any = np.float32) -> spaces.Box:
-    """A Box of `shape` between bounds that broadcast to it; float32, or uint8 where `dtype` is that."""
+    """Return a Box of `shape` between bounds that broadcast to it: uint8 if `dtype` is, else float32."""
 
     def bound(value: Any) -> np.ndarray:
         value = np.broadcast_to(np.asarray(value, np.float64), shape)
@@ -92,7 +87,7 @@ def box(low: Any, high: Any, shape: tuple[int, ...], dtype: Any = np.float32) ->
 
 
 def name_of(library: str, env: Any) -> str:
-    """What `make_env` calls the environment `env` of `library`.
+    """Return the id of the environment `env` of `library`, for `make_env`.
 
     Raises ConfigError unless `env` is a plain name: an id may not name a module to import.
     """
@@ -102,21 +97,23 @@ def name_of(library: str, env: Any) -> str:
 
 
 def known_id(library: str, env: str, known: Iterable[str]) -> None:
-    """Raises ConfigError, with the nearest id, if `env` is not among the `known` ones of `library`."""
+    """Raise ConfigError, with the nearest id, if `env` is not among the `known` ones of `library`."""
     known = sorted(known)
     if env not in known:
         nearest = did_you_mean(env, known).replace("mean ", f"mean {library}:")
-        raise ConfigError("env", f"{library}:{env}", f"{library} has {', '.join(known)}", nearest)
+        raise ConfigError("env", f"{library}:{env}", f"one of {library}'s {', '.join(known)}", nearest)
 
 
 def missing(name: str, package: str, error: ImportError) -> ConfigError:
-    """What to raise where the library of the environment `name` cannot be imported."""
-    return ConfigError("env", name, f"it needs the package {package}: pip install {package} ({error})")
+    """Return the error for the environment `name` whose library cannot be imported."""
+    what = f"an environment whose package {package} is installed"
+    return ConfigError("env", name, what, f"Try pip install {package} ({error}).")
 
 
 def made(name: str, make: Callable[[], Any]) -> Any:
-    """What `make` makes. Raises ConfigError with the reason if its options are to blame."""
+    """Return `make()`. Raise ConfigError with the reason if its options are invalid."""
     try:
         return make()
     except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError) as error:
-        raise ConfigError("env", name, f"it cannot be made with these options: {error}") from error
+        what = f"an environment that can be made with these options, got {type(error).__name__}: {error}"
+        raise ConfigError("env", name, what) from error

@@ -1,1 +1,1 @@
-"""Checks of an environment against the contract."""
+"""Checks that an environment keeps the contract of `purerl.Env`."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.config import choice
+from purerl.config import Rule
 from purerl.envs.classic.task import Task, classic_env, wrap
 from purerl.types import Array, EnvFunctions, Key
 
@@ -34,7 +34,7 @@ class Params(NamedTuple):
     moment: float = 1.0
     """Moment of inertia of each link about its centre of mass."""
     torque: float = 1.0
-    """Of the outer actions, at the joint between the links."""
+    """Torque of actions 0 and 2, at the joint between the links."""
     torque_noise_max: float = 0.0
     """A number uniform in [-torque_noise_max, torque_noise_max] is added to the torque of each step."""
     dt: float = 0.2
@@ -52,19 +52,19 @@ class State(NamedTuple):
 
 
 def observe(state: State) -> Array:
-    """`[cos theta_1, sin theta_1, cos theta_2, sin theta_2, theta_dot_1, theta_dot_2]`, `[6]` float32."""
+    """Return cosine and sine of theta_1, those of theta_2, theta_dot_1, theta_dot_2: `[6]` float32."""
     first, second, speed_1, speed_2, _ = state
     return jnp.stack([jnp.cos(first), jnp.sin(first), jnp.cos(second), jnp.sin(second), speed_1, speed_2])
 
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
-    """All four numbers uniform in [-0.1, 0.1]: hanging, and all but still."""
+    """Draw all four numbers uniformly from [-0.1, 0.1]: hanging, almost at rest."""
     state = State(*jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1), time=jnp.int32(0))
     return observe(state), state
 
 
 def derivative(motion: Motion, torque: Array, params: Params, book_or_nips: str) -> Motion:
-    """How `motion` changes under `torque`; the paper left out a term that the book has."""
+    """Return the time derivative of `motion` under `torque`; the paper lacks a term that the book has."""
     p = params
     theta_1, theta_2, speed_1, speed_2 = motion
     cos_2, sin_2 = jnp.cos(theta_2), jnp.sin(theta_2)
@@ -83,7 +83,7 @@ def derivative(motion: Motion, torque: Array, params: Params, book_or_nips: str)
 
 
 def integrate(motion: Motion, torque: Array, params: Params, book_or_nips: str) -> Motion:
-    """One step of the classical Runge-Kutta method, of length `params.dt`."""
+    """Return `motion` after one step of the classical Runge-Kutta method, of length `params.dt`."""
     dt = params.dt
     slope = lambda at: derivative(at, torque, params, book_or_nips)
     ahead = lambda change, time: tuple(x + time * d for x, d in zip(motion, change, strict=True))
@@ -95,16 +95,16 @@ def integrate(motion: Motion, torque: Array, params: Params, book_or_nips: str) 
 
 
 def torque_noise(key: Key, largest: float) -> Array | float:
-    """Uniform in [-largest, largest]; nothing is drawn where that is known to be 0, the default."""
+    """Return a number uniform in [-largest, largest]; nothing is drawn for the default, a static 0."""
     if not isinstance(largest, jax.Array) and largest == 0:
         return 0.0
     return jax.random.uniform(key, minval=-1.0) * largest
 
 
 def step(key: Key, state: State, action: Array, params: Params, book_or_nips: str):
-    """Turn the second joint one way (0), not at all (1) or the other (2); reward -1 until the goal, then 0.
+    """Take one step under torque -1 (0), 0 (1) or +1 (2) times `torque`; reward -1 until the goal, then 0.
 
-    The goal is that the free end is more than 1 above the first joint, with links of length 1.
+    At the goal the free end, of links of length 1, is more than 1 above the first joint.
     """
     torque = (action - 1) * params.torque + torque_noise(key, params.torque_noise_max)
     theta_1, theta_2, speed_1, speed_2 = integrate(state[:4], torque, params, book_or_nips)
@@ -126,10 +126,9 @@ def make(
     book_or_nips: str = "book",
     **params: float,
 ) -> EnvFunctions:
-    """Acrobot; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
+    """Return acrobot; `params` are fields of `Params`, options and errors those of `classic_env`.
 
-    With `mask_velocity`, velocities read 0: what they are must be told from the past. `book_or_nips` chooses
-    the equations of the book or those of the paper (Sutton, NIPS 1995).
+    `book_or_nips` chooses the equations of the book or those of the paper (Sutton, NIPS 1995).
     """
     high = np.array([1.0, 1.0, 1.0, 1.0, MAX_SPEED_1, MAX_SPEED_2], np.float32)
     task = Task(
@@ -143,6 +142,6 @@ def make(
         action_space=spaces.Discrete(3),
         velocities=(4, 5),
         drawn={"length_1": "LINK_LENGTH_1"},
-        options={"book_or_nips": choice("book", ("book", "nips"))},
+        options={"book_or_nips": Rule("choice", options=("book", "nips"))},
     )
     return classic_env(task, params, engine, max_episode_steps, mask_velocity, book_or_nips=book_or_nips)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purerl.config import switch
+from purerl.config import Rule
 from purerl.envs.classic.task import Task, classic_env
 from purerl.types import Array, EnvFunctions, Key
 
@@ -41,18 +41,18 @@ class State(NamedTuple):
 
 
 def observe(state: State) -> Array:
-    """`[x, x_dot, theta, theta_dot]`, `[4]` float32."""
+    """Return `[x, x_dot, theta, theta_dot]`, `[4]` float32."""
     return jnp.stack(state[:4])
 
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
-    """All four numbers uniform in [-0.05, 0.05]."""
+    """Draw all four numbers uniformly from [-0.05, 0.05]."""
     state = State(*jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05), time=jnp.int32(0))
     return observe(state), state
 
 
 def step(key: Key, state: State, action: Array, params: Params, sutton_barto_reward: bool):
-    """Push left (0) or right (1) for one step; reward 1, also on the step that drops the pole."""
+    """Push left (0) or right (1) for one step; reward 1, also on the terminal step."""
     p = params
     force = jnp.where(action == 1, p.force, -p.force)
     total_mass = p.mass_cart + p.mass_pole
@@ -81,10 +81,9 @@ def make(
     sutton_barto_reward: bool = False,
     **params: float,
 ) -> EnvFunctions:
-    """CartPole; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
+    """Return cart-pole; `params` are fields of `Params`, options and errors those of `classic_env`.
 
-    With `mask_velocity`, velocities read 0: what they are must be told from the past. With
-    `sutton_barto_reward`, the fall is rewarded with -1, and every other step with 0.
+    With `sutton_barto_reward`, the terminal step is rewarded with -1, and every other step with 0.
     """
     high = np.array([4.8, np.inf, 2 * math.pi / 15, np.inf], np.float32)
     task = Task(
@@ -98,7 +97,7 @@ def make(
         action_space=spaces.Discrete(2),
         velocities=(1, 3),
         drawn={"half_length": "length", "position_limit": "x_threshold"},
-        options={"sutton_barto_reward": switch(False)},
+        options={"sutton_barto_reward": Rule("switch")},
     )
     return classic_env(
         task, params, engine, max_episode_steps, mask_velocity, sutton_barto_reward=sutton_barto_reward

@@ -22,14 +22,14 @@ class Params(NamedTuple):
     force: float = 0.001
     """Acceleration of the engine."""
     gravity: float = 0.0025
-    """Acceleration where the hill is steepest."""
+    """Acceleration on the steepest slope."""
     goal_position: float = 0.5
     goal_velocity: float = 0.0
-    """The least velocity with which the goal counts as reached."""
+    """Least velocity with which the goal counts as reached."""
 
 
 class State(NamedTuple):
-    """Where the car is and how fast it moves, each a float32 scalar, and the steps taken."""
+    """Position and velocity of the car, each a float32 scalar, and the steps taken."""
 
     position: Array
     velocity: Array
@@ -37,25 +37,25 @@ class State(NamedTuple):
 
 
 def observation_space() -> spaces.Box:
-    """All positions and velocities."""
+    """Return the bounds of position and velocity."""
     low, high = (MIN_POSITION, -MAX_SPEED), (MAX_POSITION, MAX_SPEED)
     return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
 
 
 def observe(state: State) -> Array:
-    """`[position, velocity]`, `[2]` float32."""
+    """Return `[position, velocity]`, `[2]` float32."""
     return jnp.stack(state[:2])
 
 
 def reset(key: Key, params: NamedTuple) -> tuple[Array, State]:
-    """A standing car, at a position uniform in [-0.6, -0.4]."""
+    """Draw a position uniformly from [-0.6, -0.4]; the velocity is 0."""
     position = jax.random.uniform(key, minval=-0.6, maxval=-0.4)
     state = State(position, jnp.float32(0.0), jnp.int32(0))
     return observe(state), state
 
 
 def drive(state: State, acceleration: Array, gravity: float) -> State:
-    """One step of a car whose engine gives `acceleration`, up to the wall on the left."""
+    """Take one step under `acceleration` of the engine; a wall on the left stops the car."""
     velocity = state.velocity + acceleration - gravity * jnp.cos(3 * state.position)
     velocity = jnp.clip(velocity, -MAX_SPEED, MAX_SPEED)
     position = jnp.clip(state.position + velocity, MIN_POSITION, MAX_POSITION)
@@ -73,10 +73,7 @@ def step(key: Key, state: State, action: Array, params: Params):
 def make(
     engine: str = "auto", max_episode_steps: int = 200, mask_velocity: bool = False, **params: float
 ) -> EnvFunctions:
-    """Mountain car; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
-
-    With `mask_velocity`, the velocity reads 0: what it is must be told from the past.
-    """
+    """Return mountain car; `params` are fields of `Params`, options and errors those of `classic_env`."""
     task = Task(
         "mountain_car",
         "MountainCar-v0",

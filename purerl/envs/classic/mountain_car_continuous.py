@@ -1,4 +1,4 @@
-"""MountainCarContinuous-v0: the mountain car with a force for an action, as Gymnasium computes it."""
+"""MountainCarContinuous-v0: the mountain car with a continuous force, as Gymnasium computes it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Params(NamedTuple):
     power: float = 0.0015
     """Acceleration of the engine under a force of 1."""
     gravity: float = 0.0025
-    """Acceleration where the hill is steepest."""
+    """Acceleration on the steepest slope."""
     goal_position: float = 0.45
     goal_velocity: float = 0.0
-    """The least velocity with which the goal counts as reached."""
+    """Least velocity with which the goal counts as reached."""
 
 
 def step(key: Key, state: State, action: Array, params: Params):
-    """One step under the force `action [1]`: reward 100 at the goal, less a tenth of `action` squared.
+    """Take one step under the force `action [1]`: reward 100 at the goal, minus 0.1 `action` squared.
 
-    The force is clipped to [-1, 1], and what it costs is not.
+    The force is clipped to [-1, 1]; the action in its cost is not.
     """
     state = drive(state, jnp.clip(action[0], -1.0, 1.0) * params.power, params.gravity)
     terminated = (state.position >= params.goal_position) & (state.velocity >= params.goal_velocity)
@@ -38,10 +38,7 @@ def step(key: Key, state: State, action: Array, params: Params):
 def make(
     engine: str = "auto", max_episode_steps: int = 999, mask_velocity: bool = False, **params: float
 ) -> EnvFunctions:
-    """Mountain car; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
-
-    With `mask_velocity`, the velocity reads 0: what it is must be told from the past.
-    """
+    """Return the continuous mountain car; `params` are fields of `Params`, see `classic_env`."""
     task = Task(
         "mountain_car_continuous",
         "MountainCarContinuous-v0",

@@ -35,19 +35,19 @@ class State(NamedTuple):
 
 
 def observe(state: State) -> Array:
-    """`[cos theta, sin theta, theta_dot]`, `[3]` float32."""
+    """Return `[cos theta, sin theta, theta_dot]`, `[3]` float32."""
     return jnp.stack([jnp.cos(state.theta), jnp.sin(state.theta), state.theta_dot])
 
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
-    """Any angle, and a speed uniform in [-1, 1]."""
+    """Draw an angle uniformly from all, and a speed uniformly from [-1, 1]."""
     high = jnp.array([jnp.pi, 1.0])
     state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), time=jnp.int32(0))
     return observe(state), state
 
 
 def step(key: Key, state: State, action: Array, params: Params):
-    """One step under the torque `action [1]`; the cost is that of the state before it."""
+    """Take one step under the torque `action [1]`; the cost is that of the state before it."""
     p = params
     torque = jnp.clip(action[0], -MAX_TORQUE, MAX_TORQUE)
     cost = wrap(state.theta) ** 2 + 0.1 * state.theta_dot**2 + 0.001 * torque**2
@@ -60,10 +60,7 @@ def step(key: Key, state: State, action: Array, params: Params):
 def make(
     engine: str = "auto", max_episode_steps: int = 200, mask_velocity: bool = False, **params: float
 ) -> EnvFunctions:
-    """Pendulum; `params` are fields of `Params`. Raises ConfigError for an unknown or bad one.
-
-    With `mask_velocity`, velocities read 0: what they are must be told from the past.
-    """
+    """Return pendulum; `params` are fields of `Params`, options and errors those of `classic_env`."""
     high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
     task = Task(
         "pendulum",

@@ -1,6 +1,6 @@
-"""What the five classic tasks share: the options that all of them take.
+"""The common part of the five classic tasks: their options, and the environment around the equations.
 
-Every task is a file that reads as its equations; `classic_env` makes an environment of it.
+Each task is a file with its equations; `classic_env` makes an environment of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from gymnasium import spaces
 
-from purerl.config import switch, validate_value
+from purerl.config import Rule, validate
 from purerl.envs.classic.render import Pictures
 from purerl.envs.functional import functional_env, no_physics_engine, params_from
 from purerl.envs.wrappers import mask_observation
@@ -21,28 +21,28 @@ from purerl.types import Array, EnvFunctions
 
 
 class Task(NamedTuple):
-    """A task as pure functions of one unbatched state, and what Gymnasium calls it."""
+    """A task as pure functions of one unbatched state."""
 
     name: str
     """Registry id."""
     gymnasium_id: str
-    """Whose renderer draws it."""
+    """Gymnasium's id; its renderer draws the task."""
     params: type
     """NamedTuple of real numbers."""
     state: type
-    """NamedTuple of float32 scalars, the numbers that Gymnasium's state has, and last `time`."""
+    """NamedTuple of float32 scalars, those of Gymnasium's state, and last `time`."""
     reset: Callable[..., Any]
     """See `functional_env`."""
     step: Callable[..., Any]
-    """See `functional_env`; it takes `options` by name besides."""
+    """See `functional_env`; it also takes `options` by name."""
     observation_space: spaces.Box
     action_space: spaces.Space
     velocities: tuple[int, ...]
     """Entries of the observation that `mask_velocity` hides."""
     drawn: Mapping[str, str] = MappingProxyType({})
-    """Parameters that show in a picture, and what Gymnasium calls them."""
-    options: Mapping[str, Any] = MappingProxyType({})
-    """Static options of this task alone, and what each allows, as `switch` and `choice` say it."""
+    """Parameters that change a picture, and their names in Gymnasium."""
+    options: Mapping[str, Rule] = MappingProxyType({})
+    """Static options of this task alone, and their rules."""
 
 
 def classic_env(
@@ -53,14 +53,14 @@ def classic_env(
     mask_velocity: bool,
     **options: Any,
 ) -> EnvFunctions:
-    """`task` as an environment.
+    """Return `task` as an environment.
 
     Args:
         task: the equations.
-        params: fields of `task.params` that are not the default.
+        params: fields of `task.params` with other values than the default.
         engine: auto; there is no physics engine.
         max_episode_steps: the step at which an episode is truncated.
-        mask_velocity: velocities read 0, so that what they are must be told from the past.
+        mask_velocity: set velocities in observations to 0, so that a policy needs a memory.
         **options: a value for each of `task.options`.
 
     Raises:
@@ -71,8 +71,8 @@ def classic_env(
         task.params, task.name, params, ("max_episode_steps", "mask_velocity", *task.options)
     )
     for name, value in {"mask_velocity": mask_velocity, **options}.items():
-        validate_value(name, value, task.options.get(name, switch(False)))
-    drawn = tuple((theirs, getattr(default, ours)) for ours, theirs in task.drawn.items())
+        validate(name, value, task.options.get(name, Rule("switch")))
+    drawn = tuple((attribute, getattr(default, name)) for name, attribute in task.drawn.items())
     env = functional_env(
         task.name,
         reset=task.reset,
@@ -88,5 +88,5 @@ def classic_env(
 
 
 def wrap(angle: Array) -> Array:
-    """The same angle in [-pi, pi]."""
+    """Return the same angle in [-pi, pi]."""
     return angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))

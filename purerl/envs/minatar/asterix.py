@@ -1,10 +1,10 @@
-"""Asterix: pick up gold, keep clear of enemies, on eight rows that things cross from side to side.
+"""Asterix: collect gold and avoid enemies, on eight rows that objects cross from side to side.
 
-The player walks a cell a move, in the four directions, in all rows but the top and the bottom one. Every ten
-moves an enemy or, one time in three, gold comes in from the left or the right, in a row that is free; every
-five moves all of them move on by a cell, until they leave the board. To touch gold gives a reward of 1 and
-takes it away; to touch an enemy ends the episode. With difficulty ramping, every 102 moves things come in
-one move faster, and every 204 they also go one move faster, until both happen at every move.
+The player walks one cell per move, in four directions, in all rows except the top and the bottom one. Every
+ten moves an enemy or, with chance 1/3, gold enters from the left or the right, in a free row; every five
+moves all objects move by one cell, until they leave the board. Touching gold gives a reward of 1 and removes
+it; touching an enemy ends the episode. With difficulty ramping, every 102 moves the interval between entries
+becomes one move shorter, and every 204 that between motions, until both happen at every move.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from purerl.types import Array, EnvFunctions, Key
 
 ROWS = range(1, SIZE - 1)
 SPAWN_INTERVAL, MOVE_INTERVAL = 10, 5
-"""Moves from one time to the next, at first."""
+"""Initial intervals, in moves."""
 RAMP_INTERVAL = 102
 """Moves from one ramp to the next: the original counts from 100 down to -1, then ramps."""
 SLOTS = -(-(2**32) // (6 * 64))
-"""Numbers that a random `slot` may be a share of."""
+"""Number of values of a random `slot`."""
 
 
 class State(NamedTuple):
@@ -34,33 +34,33 @@ class State(NamedTuple):
     player_y: Array
     """Row; 0 is the top."""
     present: Array
-    """Whether there is something in the row, `[8]` bool; if not, its other entries mean nothing."""
+    """`[8]` bool: an object is in the row; otherwise its other entries are unspecified."""
     x: Array
-    """Its column, `[8]` int32."""
+    """The object's column, `[8]` int32."""
     right: Array
-    """Whether it goes to the right, `[8]` bool."""
+    """`[8]` bool: it moves to the right."""
     gold: Array
-    """Whether it is gold and not an enemy, `[8]` bool."""
+    """`[8]` bool: it is gold, not an enemy."""
     spawn_timer: Array
-    """Moves until the next thing comes in."""
+    """Moves until the next object enters."""
     move_timer: Array
-    """Moves until all things move."""
+    """Moves until all objects move."""
     time: Array
 
 
 class Draws(NamedTuple):
-    """What comes in, if something does in this move."""
+    """Random numbers of one move: the object that enters, if one is due."""
 
     right: Array
-    """Whether from the left, and goes to the right; bool."""
+    """Bool: it enters on the left and moves to the right."""
     gold: Array
-    """Bool."""
+    """Bool: it is gold."""
     slot: Array
-    """In [0, 1), float32: the place of its row among those that are free, from the top."""
+    """In [0, 1), float32: its row as a fraction of the free rows, from the top."""
 
 
 def start(key: Key) -> State:
-    """The player in the middle of an empty board."""
+    """Return the player in the middle of an empty board."""
     nowhere = jnp.zeros(len(ROWS), bool)
     return State(
         player_x=jnp.int32(5),
@@ -76,14 +76,14 @@ def start(key: Key) -> State:
 
 
 def draw(key: Key) -> Draws:
-    """To either side alike; gold one time in three; in any free row alike."""
+    """Draw a direction uniformly, gold with chance 1/3, and a free row uniformly."""
     bits = jax.random.bits(key)
     kind, rest = bits % 6, bits // (6 * 64)  # below 2**24, which float32 has exactly
     return Draws(kind < 3, kind % 3 == 0, rest.astype(jnp.float32) / SLOTS)
 
 
 def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[State, Array, Array]:
-    """Let something in, move the player, then the things; the player touches them before and after that."""
+    """Add an object, move the player, then the objects; the player touches them before and after that."""
     ramps = jnp.minimum(state.time // RAMP_INTERVAL, SPAWN_INTERVAL - 1) if ramping else 0
     spawns = state.spawn_timer == 0
     spawned = spawns & _kth_free(state.present, draws.slot)
@@ -119,14 +119,14 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
 
 
 def _kth_free(present: Array, slot: Array) -> Array:
-    """The row of the share `slot` among those that are free, `[8]` bool; none where none is free."""
+    """Return the free row at the fraction `slot`, one-hot `[8]` bool; no row where none is free."""
     free = (~present).astype(jnp.float32)
     rank = free @ jnp.triu(jnp.ones((len(ROWS), len(ROWS))), 1)  # how many above each are free
     return ~present & (rank == jnp.floor(slot * free.sum()))
 
 
 def observe(state: State) -> Array:
-    """The player, enemies, the cell that each thing has left behind, gold: `[10, 10, 4]` uint8."""
+    """Return player, enemies, the cell behind each object, and gold: `[10, 10, 4]` uint8."""
     thing = jnp.where(state.present, state.x, SIZE)
     behind = jnp.where(state.present, state.x + jnp.where(state.right, -1, 1), SIZE)
     rows = jnp.arange(ROWS.start, ROWS.stop)
@@ -151,10 +151,5 @@ GAME = Game(
 
 
 def make(engine: str = "auto", **options: Any) -> EnvFunctions:
-    """Asterix.
-
-    `options` are `max_episode_steps`, `sticky_action_prob`, `use_minimal_action_set` and
-    `difficulty_ramping`. What they mean, and what is a ConfigError, is told by `minatar_env`. The
-    original has no time limit.
-    """
+    """Return Asterix; see `minatar_env` for options and errors."""
     return minatar_env(GAME, engine, **options)

@@ -1,11 +1,10 @@
 """Breakout: bounce a ball with a paddle into three rows of bricks.
 
-The paddle slides along the bottom row. The ball goes along diagonals, a cell a move, and turns round at
-walls, at bricks and at the paddle: with the paddle where the ball was, it goes on to the same side; with the
-paddle where the ball would come down, it goes back the way it came. The brick that it turns at is gone, for
-a reward of 1; where it would hit another in the very next move, it flies through that one. When the ball
-comes down to the paddle's row with no brick left, all are there again. The episode ends where the ball
-misses the paddle.
+The paddle slides along the bottom row. The ball moves along diagonals, one cell per move, and bounces off
+walls, bricks and the paddle: off a paddle in the ball's old column it keeps its horizontal direction; off a
+paddle in the ball's new column it returns the way it came. A brick that it bounces off disappears, for a
+reward of 1; a brick hit in the very next move is flown through. When the ball reaches the paddle's row with
+no brick left, all bricks return. The episode ends when the ball misses the paddle.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ ALL_BRICKS = 2 ** (len(BRICK_ROWS) * SIZE) - 1
 
 
 class State(NamedTuple):
-    """A board; fields are int32 scalars if they do not say otherwise."""
+    """A board; fields are int32 scalars unless stated otherwise."""
 
     paddle: Array
-    """Its column."""
+    """The paddle's column."""
     ball_x: Array
     """The ball's column."""
     ball_y: Array
@@ -40,14 +39,14 @@ class State(NamedTuple):
     speed_y: Array
     """-1 or 1: up or down."""
     bricks: Array
-    """Bit `10 * (row - 1) + column` for each brick that is there."""
+    """Bit `10 * (row - 1) + column` for each remaining brick."""
     struck: Array
-    """Whether the last move was into a brick, bool."""
+    """Bool: the last move hit a brick."""
     time: Array
 
 
 def start(key: Key) -> State:
-    """The ball sets out from the left or the right wall below the bricks, one as likely as the other."""
+    """Draw a start: the ball at the left or the right wall below the bricks, with equal chance."""
     right = jax.random.bernoulli(key)
     x = jnp.where(right, SIZE - 1, 0).astype(jnp.int32)
     y = jnp.int32(3)
@@ -66,7 +65,7 @@ def start(key: Key) -> State:
 
 
 def draw(key: Key) -> tuple[()]:
-    """Nothing: in a move there is no chance."""
+    """Return nothing: moves are deterministic."""
     return ()
 
 
@@ -100,13 +99,13 @@ def play(state: State, action: Array, draws: tuple[()], ramping: bool) -> tuple[
 
 
 def _brick(x: Array, y: Array) -> Array:
-    """The bit of the brick in column `x` of row `y`; 0 where no brick can be."""
+    """Return the bit of the brick in column `x` of row `y`; 0 outside the rows of bricks."""
     can_be = (y >= BRICK_ROWS.start) & (y < BRICK_ROWS.stop)
     return jnp.where(can_be, 1 << jnp.where(can_be, SIZE * (y - BRICK_ROWS.start) + x, 0), 0)
 
 
 def observe(state: State) -> Array:
-    """The paddle, the ball, where the ball was, and bricks: `[10, 10, 4]` uint8."""
+    """Return paddle, ball, the ball's last cell, and bricks: `[10, 10, 4]` uint8."""
     row = jnp.stack([jnp.int32(SIZE - 1), state.ball_y, state.last_y])
     column = jnp.stack([state.paddle, state.ball_x, state.last_x])
     board = mark(len(GAME.channels), row, column, jnp.arange(3))
@@ -127,8 +126,5 @@ GAME = Game(
 
 
 def make(engine: str = "auto", **options: Any) -> EnvFunctions:
-    """Breakout; `options` are `max_episode_steps`, `sticky_action_prob` and `use_minimal_action_set`.
-
-    What they mean, and what is a ConfigError, is told by `minatar_env`. The original has no time limit.
-    """
+    """Return Breakout; see `minatar_env` for options and errors."""
     return minatar_env(GAME, engine, **options)

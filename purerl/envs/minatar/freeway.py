@@ -1,12 +1,12 @@
 """Freeway: cross eight lanes of cars from the bottom to the top, again and again.
 
-The player goes up or down a cell, and then stands still for two moves whatever it does. In each of the eight
-lanes there is a car, which goes round the board: to the left or to the right, a cell every two to six moves.
-To reach the top row gives a reward of 1; the player is then back at the bottom and every car gets a new
-speed and direction. A car that hits the player puts it back to the bottom.
+The player steps up or down by one cell, and then cannot step for two moves. Each of the eight lanes has a car
+that circles the board to the left or to the right, one cell every two to six moves. Reaching the top row
+gives a reward of 1, puts the player back to the bottom, and gives every car a new speed and direction. A car
+that hits the player puts it back to the bottom.
 
-The original ends an episode by a clock of its own, in its 2,501st move. The observation does not show that
-clock, so here it is a time limit: an episode is truncated at `max_episode_steps`, and never terminated.
+The original terminates an episode by a timer in its 2,501st move. The observation does not show the timer,
+so here it is a time limit: an episode is truncated at `max_episode_steps`, and never terminated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from purerl.types import Array, EnvFunctions, Key
 
 LANES = range(1, SIZE - 1)
 COLUMN = 4
-"""Of the player."""
+"""The player's column."""
 REST = 3
 """Moves from one of the player's steps to the next."""
 MAX_SPEED = 5
@@ -38,21 +38,21 @@ class State(NamedTuple):
     x: Array
     """The cars' columns, `[8]` int32."""
     velocity: Array
-    """`[8]` int32: to the right if positive, a cell every 1 + abs(velocity) moves."""
+    """`[8]` int32: positive to the right, one cell every 1 + abs(velocity) moves."""
     wait: Array
-    """Moves until the car goes on, `[8]` int32."""
+    """Moves until the car moves, `[8]` int32."""
     time: Array
 
 
 class Draws(NamedTuple):
-    """The cars' speeds, if they change in this move."""
+    """Random numbers of one move: new velocities, if the cars change them."""
 
     velocity: Array
     """`[8]` int32 of -5 to -1 and 1 to 5."""
 
 
 def start(key: Key) -> State:
-    """The player at the bottom; all cars at the left side, with speeds of chance."""
+    """Draw a start: the player at the bottom; all cars at the left side, with random velocities."""
     velocity = draw(key).velocity
     return State(
         player_y=jnp.int32(SIZE - 1),
@@ -65,7 +65,7 @@ def start(key: Key) -> State:
 
 
 def draw(key: Key) -> Draws:
-    """Each of the ten velocities alike, in each lane."""
+    """Draw one of the ten velocities uniformly in each lane."""
     fours = jax.random.bits(key, (2,)) % 10_000  # four decimal digits: one number for each lane
     twos = jnp.concatenate([fours // 100, fours % 100])
     number = jnp.concatenate([twos // 10, twos % 10]).astype(jnp.int32)
@@ -73,7 +73,7 @@ def draw(key: Key) -> Draws:
 
 
 def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[State, Array, Array]:
-    """Move the player, change the speeds where it has crossed, then move the cars."""
+    """Move the player, change the velocities if it has crossed, then move the cars."""
     up, down = (action == UP) & (state.rest == 0), (action == DOWN) & (state.rest == 0)
     y = jnp.minimum(state.player_y + down - up, SIZE - 1)
     crossed = y == 0
@@ -97,7 +97,7 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
 
 
 def observe(state: State) -> Array:
-    """The player, cars, and behind each car a mark in the plane of its speed: `[10, 10, 7]` uint8."""
+    """Return player, cars, and behind each car a mark in the plane of its speed: `[10, 10, 7]` uint8."""
     behind = _around(state.x - jnp.sign(state.velocity))
     plane = 1 + jnp.abs(state.velocity)
     lanes = jnp.arange(LANES.start, LANES.stop)
@@ -110,7 +110,7 @@ def observe(state: State) -> Array:
 
 
 def _around(x: Array) -> Array:
-    """The column `x`, one beyond the board being the one at the other side."""
+    """Return the column `x`, wrapped around the board."""
     return jnp.where(x < 0, SIZE - 1, jnp.where(x == SIZE, 0, x))
 
 
@@ -128,8 +128,5 @@ GAME = Game(
 
 
 def make(engine: str = "auto", **options: Any) -> EnvFunctions:
-    """Freeway; `options` are `max_episode_steps`, `sticky_action_prob` and `use_minimal_action_set`.
-
-    What they mean, and what is a ConfigError, is told by `minatar_env`.
-    """
+    """Return Freeway; see `minatar_env` for options and errors."""
     return minatar_env(GAME, engine, **options)

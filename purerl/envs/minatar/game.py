@@ -1,8 +1,7 @@
-"""What the five MinAtar games share: a 10 x 10 board, six actions that may stick, and pictures.
+"""The common part of the five MinAtar games: a 10 x 10 board, six sticky actions, and pictures.
 
-Every game is a file that reads as its rules: what a `State` holds, what may be drawn at random, and what a
-move does. Chance is kept apart from the rules (`draw`, then `play`), so that a test can play the original's
-draws.
+Each game is a file with its `State`, its random numbers and its rules. Random numbers are separate from the
+rules (`draw`, then `play`), so that a test can replay those of the original.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from jax.core import Tracer
 
-from purerl.config import ConfigError, count, did_you_mean, switch, validate_value
+from purerl.config import ConfigError, Rule, did_you_mean, validate
 from purerl.envs.functional import functional_env, no_physics_engine
 from purerl.envs.wrappers import sticky_actions
 from purerl.types import Array, EnvFunctions, Key, PyTree
@@ -25,8 +24,8 @@ SIZE = 10
 """Rows and columns of the board."""
 NOOP, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
 NEVER = 10_000
-"""The time limit of games that have none: evaluation must end."""
-PICTURE_SIZES = count(480, low=SIZE, high=4096)
+"""Time limit of games whose original has none: evaluation must end."""
+PICTURE_SIZES = Rule("count", SIZE, 4096)
 """Width and height of pictures, pixels."""
 
 
@@ -36,29 +35,29 @@ class Game(NamedTuple):
     name: str
     """Registry id."""
     channels: tuple[str, ...]
-    """What each plane of the observation shows."""
+    """Names of the planes of the observation."""
     minimal_actions: tuple[int, ...]
-    """The actions that do something here."""
+    """The actions that have an effect."""
     start: Callable[[Key], PyTree]
     """`key -> State` of a new episode; a State is a NamedTuple with `time`, int32 0 at first."""
     draw: Callable[[Key], PyTree]
-    """`key -> draws`: all that chance decides in one move."""
+    """`key -> draws`: the random numbers of one move."""
     play: Callable[[PyTree, Array, PyTree, bool], tuple[PyTree, Array, Array]]
     """`(state, action, draws, ramping) -> (state, reward, terminated)`: one move, `time` included."""
     observe: Callable[[PyTree], Array]
     """`state -> [10, 10, C]`, bool or uint8 of zeros and ones."""
     ramps: bool
-    """Whether the game can become harder as it goes."""
+    """The game can become harder over time."""
     max_episode_steps: int = NEVER
 
 
 def mark(channels: int, row: Array, column: Array, channel: Array) -> Array:
-    """The observation `[10, 10, channels]` uint8 that is 1 at K places and 0 elsewhere.
+    """Return the observation `[10, 10, channels]` uint8 that is 1 at K places and 0 elsewhere.
 
     Args:
         channels: C.
         row: `[K]` int32 from 0 to 9.
-        column: `[K]` int32; what is in no column of the board is left out.
+        column: `[K]` int32; places outside the board are dropped.
         channel: `[K]` int32 from 0 to C - 1.
     """
     column = jnp.where(column < 0, SIZE, column)  # a negative index would count from the right
@@ -74,16 +73,17 @@ def minatar_env(
     use_minimal_action_set: bool = False,
     **options: Any,
 ) -> EnvFunctions:
-    """`game` as an environment: observations `[10, 10, C]` uint8 of zeros and ones.
+    """Return `game` as an environment: observations `[10, 10, C]` uint8 of zeros and ones.
 
     Args:
         game: the rules.
         engine: auto; there is no physics engine.
-        max_episode_steps: the step at which an episode is truncated; None for the game's own.
-        sticky_action_prob: chance that a step repeats the action of the step before it, in place of the
-            one it was given. The first step of an episode may repeat a no-op.
-        use_minimal_action_set: take only the actions that do something; all six otherwise.
-        **options: `difficulty_ramping`, True or False, of a game that can become harder.
+        max_episode_steps: the step at which an episode is truncated; None for the game's own: 2,501 of
+            Freeway, and 10,000 of the others, whose originals have no time limit.
+        sticky_action_prob: chance that a step repeats the previous action instead of the given one. The
+            first step of an episode may repeat a no-op.
+        use_minimal_action_set: offer only the actions that have an effect, instead of all six.
+        **options: `difficulty_ramping`, for a game that can become harder: True (default) or False.
 
     Raises:
         ConfigError: for an unknown option or a value that is not allowed.
@@ -93,14 +93,14 @@ def minatar_env(
     names += ["difficulty_ramping"] * game.ramps
     for name, value in options.items():
         if name not in names:
-            what = f"the options of {game.name} are {', '.join(names)}"
-            raise ConfigError(name, value, what, did_you_mean(name, names))
+            allowed = f"one of the options of {game.name}: {', '.join(names)}"
+            raise ConfigError(name, value, allowed, did_you_mean(name, names))
     ramping = options.get("difficulty_ramping", True)
     for name, value in (
         ("use_minimal_action_set", use_minimal_action_set),
         ("difficulty_ramping", ramping),
     ):
-        validate_value(name, value, switch(True))
+        validate(name, value, Rule("switch"))
     actions = jnp.array(game.minimal_actions if use_minimal_action_set else range(6))
 
     def observe(state: PyTree) -> Array:
@@ -127,29 +127,29 @@ def minatar_env(
 
 
 def _make_render(game: Game) -> Callable[..., np.ndarray]:
-    """`EnvFunctions.render` of a game."""
+    """Return `EnvFunctions.render` of a game."""
     look = jax.jit(jax.vmap(game.observe))
     colours = np.concatenate([np.zeros((1, 3), np.uint8), cubehelix(len(game.channels))])
 
     def render(states: PyTree, *, width: int = 480, height: int = 480, camera: None = None) -> np.ndarray:
-        """Pictures of states with any leading axes, `[..., height, width, 3]` uint8, drawn on the host.
+        """Return pictures of states, `[..., height, width, 3]` uint8, drawn on the host.
 
-        Each cell of the board is a rectangle in the colour of the last of its planes that is set, or black.
+        Each cell of the board is a rectangle in the colour of its last plane that is set, or black.
 
         Args:
-            states: of this environment.
+            states: states of this environment, with any leading axes.
             width: in pixels, 10 to 4,096.
             height: in pixels, 10 to 4,096.
-            camera: None: a board is seen from above.
+            camera: None; a board has one view only.
 
-        Raises ConfigError for any of them that cannot be.
+        Raises ConfigError for an argument that is not allowed.
         """
-        validate_value("width", width, PICTURE_SIZES)
-        validate_value("height", height, PICTURE_SIZES)
+        validate("width", width, PICTURE_SIZES)
+        validate("height", height, PICTURE_SIZES)
         if camera is not None:
-            raise ConfigError("camera", camera, f"{game.name} is a board and takes only None")
+            raise ConfigError("camera", camera, f"None, because {game.name} has one view only")
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states)):
-            raise ConfigError("states", "a traced value", "pictures are drawn outside jit and vmap")
+            raise ConfigError("states", "a traced value", "arrays: pictures are drawn outside jit and vmap")
         leading = np.shape(states.time)
         flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *np.shape(leaf)[len(leading) :])), states)
         planes = np.asarray(look(flat)) * np.arange(1, len(colours), dtype=np.uint8)
@@ -161,14 +161,14 @@ def _make_render(game: Game) -> Callable[..., np.ndarray]:
 
 
 def _cells(pixels: int) -> np.ndarray:
-    """The row or column of the board under the middle of each pixel, `[pixels]`."""
+    """Return the row or column of the board at the centre of each pixel, `[pixels]`."""
     return (2 * np.arange(pixels) + 1) * SIZE // (2 * pixels)
 
 
 def cubehelix(number: int) -> np.ndarray:
-    """Colours `[number, 3]` uint8 that become brighter in even steps (Green 2011, arXiv:1108.5083, eq. 2).
+    """Return colours `[number, 3]` uint8 of rising brightness (Green 2011, arXiv:1108.5083, eq. 2).
 
-    They start at 0.5 and turn -1.5 times, with hue 1 and gamma 1; the ends, black and white, are left out.
+    Start 0.5, rotations -1.5, hue 1, gamma 1; the ends, black and white, are left out.
     """
     bright = np.linspace(0, 1, number + 2)[1:-1, None]
     angle = 2 * np.pi * (0.5 / 3 + 1 - 1.5 * bright)

@@ -1,20 +1,20 @@
-"""The sea of Seaquest: what is in it, and what can be seen of it.
+"""The sea of Seaquest: its state and its observation.
 
-Bullets, divers and enemies lie in a fixed number of slots. There is always one free:
+Bullets, divers and enemies are stored in a fixed number of slots, of which one is always free:
 
-- A bullet of ours flies for at most 10 moves, and the next follows after 5: 2 slots.
+- A player's bullet flies for at most 10 moves, and the next follows after 5: 2 slots.
 - A diver drifts for at most 60 moves, and the next follows after 30: 2 slots.
-- An enemy crosses in 60 moves at first and in 30 at last, as soon as the air was renewed 6 times; then one
-  comes every 14 moves at most. To one a move it takes 13 renewals more, two moves each: of the slow ones the
-  last is gone 7 moves later. Until then fewer than 20 are there, from then on at most 30: 30 slots.
-- A submarine's bullet lies in its slot, also when the submarine is gone. It is gone in 10 moves, the next is
-  fired after 11, and it is always ahead of where its submarine would be: it leaves the board first.
+- An enemy crosses in 60 moves at first, and in 30 once the air was renewed 6 times; then enemies enter at
+  least 14 moves apart. One per move takes 13 more renewals of two moves each, and the last slow enemy has
+  left 7 moves later. Before that there are fewer than 20 enemies, after it at most 30: 30 slots.
+- A submarine's bullet shares its slot, even after the submarine has gone. It leaves within 10 moves, the next
+  is fired after 11, and it is always ahead of its submarine: it leaves the board first.
 
-The original keeps lists, in order of arrival. Of enemies the order decides only which of several in a cell
-is hit: the first to come, which is the one that will swim first, since later ones never catch up with it.
-(They come 15 moves apart while their speed changes, and gain 3 at most.) For the same reason no two enemies
-swim into a cell in one move. Where a fish swims into a bullet and then equals the one before it, the original
-takes that one away, and what is left is the same.
+The original keeps lists in order of arrival. Among enemies the order only decides which of several in a cell
+is hit: the oldest, which is the one that swims first, because later ones never overtake it. (They enter 15
+moves apart while their speed changes, and gain at most 3.) For the same reason no two enemies swim into a
+cell in one move. If a fish swims into a bullet and then equals the fish before it, the original removes that
+one, and the remaining state is the same.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from purerl.types import Array, Key
 NUM_ENEMIES, NUM_BULLETS, NUM_DIVERS = 30, 2, 2
 SLOWEST_SPAWN, DIVER_INTERVAL, OXYGEN = 20, 30, 200
 GONE = -1
-"""The column of what is no longer there."""
+"""Column of an empty slot."""
 LINE = np.arange(SIZE, dtype=np.int32)
 ROW = (1 << SIZE) - 1
-"""A bit for each column."""
+"""Bits of all columns."""
 
 
 class Bullets(NamedTuple):
-    """Ours, `[2]` each, the newest first: column, row, and whether it goes to the right."""
+    """The player's bullets, `[2]` each, the newest first: column, row, and moving right."""
 
     x: Array
     y: Array
@@ -46,17 +46,17 @@ class Bullets(NamedTuple):
 
 
 class Divers(NamedTuple):
-    """`[2]` each, the newest first: column, row, and whether it goes to the right."""
+    """Divers in the sea, `[2]` each, the newest first: column, row, and moving right."""
 
     x: Array
     y: Array
     right: Array
     move_timer: Array
-    """Moves until it drifts on."""
+    """Moves until it drifts."""
 
 
 class Enemies(NamedTuple):
-    """Fish and submarines, `[30]` each: column, row, whether it goes to the right, and what it is."""
+    """Fish and submarines, `[30]` each: column, row, moving right, and being a submarine."""
 
     x: Array
     y: Array
@@ -67,32 +67,32 @@ class Enemies(NamedTuple):
     fire_timer: Array
     """Moves until it fires, if it is a submarine."""
     bullet_x: Array
-    """The column of its bullet; the row and the direction are its own."""
+    """The column of its bullet; row and direction are those of the submarine."""
 
 
 class State(NamedTuple):
-    """Our submarine and the sea; int32 and bool. Columns `x` are off the board where nothing is."""
+    """The player's submarine and the sea; int32 and bool. An empty slot has a column off the board."""
 
     x: Array
-    """Our column."""
+    """The player's column."""
     y: Array
-    """Our row; 0 is the surface."""
+    """The player's row; 0 is the surface."""
     right: Array
-    """Whether we look to the right."""
+    """The player faces right."""
     oxygen: Array
-    """Moves that the air lasts."""
+    """Moves until the air is gone."""
     crew: Array
     """Divers on board."""
     surfaced: Array
-    """Whether we have been at the surface since we were last below."""
+    """The player is at the surface and has surfaced since its last dive."""
     level: Array
-    """How often it has become harder, 0 to 19."""
+    """Difficulty, 0 to 19."""
     fire_timer: Array
-    """Moves until we may fire."""
+    """Moves until the player may fire."""
     enemy_timer: Array
-    """Moves until an enemy comes."""
+    """Moves until an enemy enters."""
     diver_timer: Array
-    """Moves until a diver comes."""
+    """Moves until a diver enters."""
     bullets: Bullets
     divers: Divers
     enemies: Enemies
@@ -100,7 +100,7 @@ class State(NamedTuple):
 
 
 def start(key: Key) -> State:
-    """At the surface of an empty sea, looking to the left; there is no chance in it."""
+    """Return the only start: at the surface of an empty sea, facing left."""
     bullet, diver, enemy = (jnp.full(n, GONE, jnp.int32) for n in (NUM_BULLETS, NUM_DIVERS, NUM_ENEMIES))
     return State(
         x=jnp.int32(5),
@@ -121,17 +121,17 @@ def start(key: Key) -> State:
 
 
 def is_there(x: Array) -> Array:
-    """Whether the column `x` is one of the board's."""
+    """Return True where the column `x` is on the board."""
     return (x >= 0) & (x < SIZE)
 
 
 def one_ahead(x: Array, right: Array) -> Array:
-    """The column before that which looks to the right, or to the left."""
+    """Return the next column to the right, or to the left."""
     return x + jnp.where(right, 1, -1)
 
 
 def push(slots: Any, newest: Any, comes: Array) -> Any:
-    """`slots`, arrays `[n]` with the newest first, with one more where it comes; the oldest is dropped."""
+    """Return `slots`, arrays `[n]` with the newest first, with `newest` added if it `comes`."""
 
     def pushed(old, new):
         return jnp.where(comes, jnp.concatenate([jnp.asarray(new, old.dtype)[None], old[:-1]]), old)
@@ -140,7 +140,7 @@ def push(slots: Any, newest: Any, comes: Array) -> Any:
 
 
 def settle(enemies: Enemies, newest: Enemies, comes: Array) -> Enemies:
-    """`enemies` with one more where it comes, in the first free slot; none where no slot is free."""
+    """Return `enemies` with `newest` in the first free slot if it `comes`; unchanged without one."""
     index = np.arange(NUM_ENEMIES, dtype=np.int32)
     taken = is_there(enemies.x) | is_there(enemies.bullet_x)
     here = comes & (index == jnp.min(jnp.where(taken, NUM_ENEMIES, index)))
@@ -148,14 +148,14 @@ def settle(enemies: Enemies, newest: Enemies, comes: Array) -> Enemies:
 
 
 def tenths(oxygen: Array) -> Array:
-    """How many tenths of the air are left, whole ones only."""
+    """Return the remaining air in tenths, rounded down."""
     return jnp.maximum(oxygen, 0) // (OXYGEN // 10)
 
 
 def observe(state: State) -> Array:
-    """`[10, 10, 10]` bool; a trail is where an enemy or a diver came from."""
+    """Return `[10, 10, 10]` bool; a trail is the cell behind an enemy or a diver."""
     enemies, divers, bullets = state.enemies, state.divers, state.bullets
-    # Three planes in an integer, and above them which way the row goes: all in it go the same way.
+    # Three planes in an integer, and above them the direction, which all enemies of a row share.
     kind = _bit(enemies.x) << jnp.where(enemies.is_sub, SIZE, 0)
     right = (is_there(enemies.x) & enemies.right).astype(jnp.int32) << 3 * SIZE
     rows = _rows(enemies.y, kind | _bit(enemies.bullet_x) << 2 * SIZE | right)
@@ -180,15 +180,15 @@ def observe(state: State) -> Array:
 
 
 def _bit(x: Array) -> Array:
-    """The bit of the column `x`, int32; 0 off the board."""
+    """Return the bit of the column `x`, int32; 0 off the board."""
     return jnp.where(is_there(x), 1 << jnp.clip(x, 0, SIZE - 1), 0)
 
 
 def _behind(columns: Array, right: Array) -> Array:
-    """The bits of the columns behind those of `columns`, for who looks to the right, or to the left."""
+    """Return the bits of the columns behind `columns`, seen by an object facing right, or left."""
     return jnp.where(right, columns >> 1, columns << 1 & ROW)
 
 
 def _rows(y: Array, bits: Array) -> Array:
-    """What of `bits` `[n]` is in each row, `[10]`."""
+    """Return the bits `[n]` combined by row `y [n]`, `[10]`."""
     return jnp.bitwise_or.reduce(jnp.where(LINE[:, None] == y, bits, 0), axis=1)

@@ -1,18 +1,18 @@
-"""Seaquest: rescue divers and shoot what swims, before the air is gone.
+"""Seaquest: rescue divers and shoot enemies before the air is gone.
 
-Our submarine is a cell and its tail. It moves a cell a move, looks where it last went, left or right, and
-fires a bullet that way, at most one every 5 moves. Below the surface fish and other submarines enter at the
-left or the right of a random row, never into a row where others go the other way. They cross the board, a
-cell every 6 moves; the submarines fire ahead every 11. A bullet of ours takes away what it hits, for a
-reward of 1. Divers enter every 30 moves and drift as fast; to touch one is to have it on board, at most 6.
-The air lasts 200 moves. At the surface it is renewed at the cost of one diver on board; with all 6 they are
-all set down, for a reward of up to 10, the share of air that is left in tenths, rounded down. With
-`difficulty_ramping` each time at the surface makes enemies come more often, from every 20 moves to every
-move, and every second time makes them faster, to a cell every 3 moves. The episode ends where an enemy or
-its bullet touches us, where the air is gone, or at the surface with nobody on board.
+The player's submarine is one cell and its tail. It moves one cell per move, faces its last direction, left or
+right, and fires a bullet that way, at most one every 5 moves. Below the surface fish and other submarines
+enter at the left or the right of a random row, never into a row where others move the other way. They cross
+the board, one cell every 6 moves; the submarines fire ahead every 11. A player's bullet removes the enemy
+that it hits, for a reward of 1. Divers enter every 30 moves and drift as fast; touching one takes it on
+board, at most 6. The air lasts 200 moves. Surfacing renews it at the cost of one diver on board; with 6, all
+are set down, for a reward of up to 10, the remaining air in tenths, rounded down. With `difficulty_ramping`
+each surfacing makes enemies enter more often, from every 20 moves to every move, and every second one makes
+them faster, up to one cell every 3 moves. The episode ends when an enemy or its bullet touches the player,
+when the air is gone, or at the surface with no diver on board.
 
-As in the original, coming up with 6 divers costs one more: -1 is then on board. At -1 and below, the surface
-is safe, without a reward; a diver picked up at -1 makes it 0, and deadly.
+As in the original, surfacing with 6 divers costs one more, so that -1 are on board. At -1 and below, the
+surface is safe, without a reward; a diver picked up at -1 makes it 0, and the surface deadly.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ FULL_BOAT = 6
 
 
 class Draws(NamedTuple):
-    """Where the next enemy and the next diver come in, where one is due."""
+    """Random numbers of one move: the next enemy and the next diver, if one is due."""
 
     right: Array
-    """Whether the enemy goes to the right, bool: one in two."""
+    """Bool: the enemy moves right, with chance 1/2."""
     is_sub: Array
-    """Whether it is a submarine, bool: one in three."""
+    """Bool: it is a submarine, with chance 1/3."""
     row: Array
-    """1 to 8, int32; all as likely."""
+    """Its row, uniform in 1 to 8, int32."""
     diver_right: Array
-    """As `right`, of the diver."""
+    """Bool: the diver moves right, with chance 1/2."""
     diver_row: Array
-    """As `row`, of the diver."""
+    """The diver's row, uniform in 1 to 8, int32."""
 
 
 def draw(key: Key) -> Draws:
-    """From 32 random bits: one of three to within 2^-25."""
+    """Draw from 32 random bits; the chance 1/3 is exact to 2^-25."""
     bits = jax.random.bits(key, (), jnp.uint32)
     row, diver_row = (1 + (bits >> shift & 7).astype(jnp.int32) for shift in (0, 3))
     is_sub = bits >> 8 < round(2**24 / 3)
@@ -74,7 +74,7 @@ def draw(key: Key) -> Draws:
 
 
 def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[State, Array, Array]:
-    """Arrivals, our move, our bullets, divers, enemies, then the air: each sees what those before it did."""
+    """Apply arrivals, the action, the player's bullets, divers, enemies, then the air, in this order."""
     state = _steer(_arrive(state, draws), action)
     state, shot = _fire(state)
     state, rammed, touched = _swim(_pick_up(state))
@@ -89,12 +89,12 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
 
 
 def _move_interval(level: Array) -> Array:
-    """Moves that an enemy waits between two of its own."""
+    """Return the moves that an enemy waits between two of its own."""
     return jnp.maximum(SLOWEST_MOVE - level // 2, FASTEST_MOVE)
 
 
 def _arrive(state: State, draws: Draws) -> State:
-    """An enemy and a diver, each where it is due; no enemy where others of its row go the other way."""
+    """Add an enemy and a diver, each if it is due; no enemy if others in its row move the other way."""
     enemies, wall = state.enemies, jnp.where(draws.right, 0, SIZE - 1)
     due = state.enemy_timer == 0
     opposed = is_there(enemies.x) & (enemies.y == draws.row) & (enemies.right != draws.right)
@@ -111,7 +111,7 @@ def _arrive(state: State, draws: Draws) -> State:
 
 
 def _steer(state: State, action: Array) -> State:
-    """The player's action."""
+    """Apply the player's action."""
     fires = (action == FIRE) & (state.fire_timer == 0)
     left, right = action == LEFT, action == RIGHT
     down = (action == DOWN).astype(jnp.int32) - (action == UP)
@@ -125,7 +125,7 @@ def _steer(state: State, action: Array) -> State:
 
 
 def _fire(state: State) -> tuple[State, Array]:
-    """Our bullets a cell on, and how many enemies they shot: of one cell a fish first, then the oldest."""
+    """Move the player's bullets, and count the enemies hit: in one cell a fish first, then the oldest."""
     bullets, enemies = state.bullets, state.enemies
     x = jnp.where(is_there(bullets.x), one_ahead(bullets.x, bullets.right), bullets.x)
     hits = _same_cell(x, bullets.y, enemies) & is_there(enemies.x)
@@ -140,12 +140,12 @@ def _fire(state: State) -> tuple[State, Array]:
 
 
 def _same_cell(x: Array, y: Array, enemies: Enemies) -> Array:
-    """Which bullet at `x`, `y` (`[2]` each) is in the cell of which enemy, `[2, 30]`."""
+    """Return `[2, 30]`: bullet i, at `x [2]` and `y [2]`, is in the cell of enemy j."""
     return (x[:, None] == enemies.x) & (y[:, None] == enemies.y)
 
 
 def _pick_up(state: State) -> State:
-    """Divers that we touch come on board while there is room, the newest first; the others drift."""
+    """Take divers that the player touches on board, at most 6, the newest first; the others drift."""
     divers, crew, columns, timers = state.divers, state.crew, [], []
     for i in range(NUM_DIVERS):
         x, timer = divers.x[i], divers.move_timer[i]
@@ -163,7 +163,7 @@ def _pick_up(state: State) -> State:
 
 
 def _swim(state: State) -> tuple[State, Array, Array]:
-    """Enemies and their bullets a cell on; how many enemies swam into ours, and whether any touched us."""
+    """Move enemies and their bullets; count enemies that swim into bullets, and detect a touched player."""
     enemies, bullets = state.enemies, state.bullets
     there, same_row = is_there(enemies.x), enemies.y == state.y
     swims = there & (enemies.move_timer == 0)
@@ -172,7 +172,7 @@ def _swim(state: State) -> tuple[State, Array, Array]:
     touched = there & (arrived | (same_row & (enemies.x == state.x)))
     hits = _same_cell(bullets.x, bullets.y, enemies._replace(x=x)) & swims & is_there(x) & ~arrived
     shot = jnp.any(hits, axis=0)
-    # One that was shot or left in this very move may still fire.
+    # A submarine that was shot or left in this very move may still fire.
     fires = there & enemies.is_sub & (enemies.fire_timer == 0)
     old_x = jnp.where(fires, x, enemies.bullet_x)
     flies = is_there(old_x)
@@ -191,7 +191,7 @@ def _swim(state: State) -> tuple[State, Array, Array]:
 
 
 def _breathe(state: State, ramping: bool) -> tuple[State, Array, Array]:
-    """Air used up or renewed; the reward for it, and whether that is the end."""
+    """Use or renew air; return the reward for it and the termination."""
     below = state.y > 0
     comes_up = ~below & ~state.surfaced
     renews = comes_up & (state.crew != 0)
@@ -232,10 +232,5 @@ GAME = Game(
 
 
 def make(engine: str = "auto", **options: Any) -> EnvFunctions:
-    """Seaquest.
-
-    `options` are `max_episode_steps`, `sticky_action_prob`, `use_minimal_action_set` and
-    `difficulty_ramping`. What they mean, and what is a ConfigError, is told by `minatar_env`. The
-    original has no time limit.
-    """
+    """Return Seaquest; see `minatar_env` for options and errors."""
     return minatar_env(GAME, engine, **options)

@@ -1,13 +1,13 @@
 """Space Invaders: shoot the aliens before they, or their bombs, reach the cannon.
 
 The cannon slides along the bottom row and fires a bullet straight up, at most one every 5 moves. 24 aliens
-march sideways as one block; where one of them stands at the wall ahead, they all come down a row in place of
-that and turn round. They march every so many moves as there are aliens, and at least every 12. Every 10 moves
-the one nearest to the cannon's column, the lowest there, drops a bomb. Bullets rise and bombs fall a row a
-move, through each other. A bullet on an alien takes both away, for a reward of 1; where the last alien goes,
-24 new ones appear, and with `difficulty_ramping` these march every 11 moves at least, the wave after them
-every 10, and so on down to 6. The episode ends where a bomb or an alien reaches the cannon, or where the
-aliens would march off the bottom.
+march sideways as one block; when one of them stands at the wall ahead, all move down by one row instead and
+reverse. The interval between two marches is the number of aliens, at most 12 moves. Every 10 moves the alien
+nearest to the cannon's column, the lowest one there, drops a bomb. Bullets rise and bombs fall one row per
+move, through each other. A bullet on an alien removes both, for a reward of 1; after the last alien 24 new
+ones appear, and with `difficulty_ramping` these march at least every 11 moves, the wave after them every 10,
+and so on down to 6. The episode ends when a bomb or an alien reaches the cannon, or when the aliens would
+march off the bottom.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BOMB_INTERVAL = 10
 SLOWEST_MARCH, FASTEST_MARCH = 12, 6
 LINE = np.arange(SIZE, dtype=np.int32)
 BITS = 1 << LINE
-"""Of the columns in a row of a board."""
+"""Bits of the columns in a row of a board."""
 BOTTOM = SIZE - 1
 WAVE = np.where(LINE < 4, BITS[2:8].sum(), 0).astype(np.int32)
 
@@ -36,15 +36,15 @@ class State(NamedTuple):
 
     aliens: Array
     bullets: Array
-    """The cannon's, on their way up."""
+    """The cannon's bullets, moving up."""
     bombs: Array
-    """The aliens', on their way down."""
+    """The aliens' bombs, moving down."""
     cannon: Array
     """The cannon's column."""
     rightwards: Array
-    """Whether the aliens march to the right, bool."""
+    """Bool: the aliens march to the right."""
     march_interval: Array
-    """The most moves between two marches of this wave."""
+    """Largest number of moves between two marches of this wave."""
     march_timer: Array
     """Moves until the aliens march."""
     bomb_timer: Array
@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 
 def start(key: Key) -> State:
-    """A full wave above the middle, on its way to the left; there is no chance in it."""
+    """Return the only start: a full wave above the middle, marching left."""
     nothing = jnp.zeros(SIZE, jnp.int32)
     return State(
         aliens=jnp.asarray(WAVE),
@@ -72,12 +72,12 @@ def start(key: Key) -> State:
 
 
 def draw(key: Key) -> tuple[()]:
-    """Nothing: there is no chance in a move."""
+    """Return nothing: moves are deterministic."""
     return ()
 
 
 def play(state: State, action: Array, draws: tuple[()], ramping: bool) -> tuple[State, Array, Array]:
-    """The cannon, bullets and bombs, the march, a new bomb, hits: each sees what those before it did."""
+    """Apply the action, bullets and bombs, the march, a new bomb, and hits, in this order."""
     state = _fly(_steer(state, action))
     cannon = jnp.left_shift(1, state.cannon)
     killed = (state.bombs | state.aliens)[BOTTOM] & cannon
@@ -101,12 +101,12 @@ def play(state: State, action: Array, draws: tuple[()], ramping: bool) -> tuple[
 
 
 def _count(board: Array) -> Array:
-    """How many there are on it."""
+    """Return the number of objects on the board."""
     return jnp.sum(jax.lax.population_count(board))
 
 
 def _steer(state: State, action: Array) -> State:
-    """The player's action."""
+    """Apply the player's action."""
     fires = (action == FIRE) & (state.fire_timer == 0)
     bullet = jnp.where(fires, jnp.left_shift(1, state.cannon), 0)
     shift = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
@@ -118,13 +118,13 @@ def _steer(state: State, action: Array) -> State:
 
 
 def _fly(state: State) -> State:
-    """Bullets a row up, and bombs a row down, over the board's edge."""
+    """Move bullets up and bombs down by one row; they leave the board at its edges."""
     bullets, bombs = jnp.roll(state.bullets, -1), jnp.roll(state.bombs, 1)
     return state._replace(bullets=jnp.where(LINE == BOTTOM, 0, bullets), bombs=jnp.where(LINE == 0, 0, bombs))
 
 
 def _march(state: State) -> tuple[State, Array]:
-    """The aliens a cell on where it is time; and whether that was off the bottom, to appear on top."""
+    """Move the aliens if it is time; also return True if they left the bottom."""
     aliens, right = state.aliens, state.rightwards
     marches = state.march_timer == 0
     turns = jnp.any((aliens & jnp.where(right, BITS[-1], BITS[0])) != 0)
@@ -140,7 +140,7 @@ def _march(state: State) -> tuple[State, Array]:
 
 
 def _drop_bomb(state: State) -> State:
-    """A bomb where it is time: in the alien itself, and of two equally near in that to the left."""
+    """Drop a bomb if it is time, from the nearest alien, or the left one of two equally near."""
     drops = state.bomb_timer == 0
     columns = jnp.bitwise_or.reduce(state.aliens)
     order = jnp.where(columns & BITS, jnp.abs(LINE - state.cannon) * SIZE + LINE, SIZE * SIZE)
@@ -153,7 +153,7 @@ def _drop_bomb(state: State) -> State:
 
 
 def observe(state: State) -> Array:
-    """`[10, 10, 6]` bool; the aliens are there a second time, in the plane of where they march."""
+    """Return `[10, 10, 6]` bool; the aliens are also in the plane of their direction."""
     aliens, right = state.aliens, state.rightwards
     cannon = jnp.where(LINE == BOTTOM, jnp.left_shift(1, state.cannon), 0)
     left_going, right_going = jnp.where(right, 0, aliens), jnp.where(right, aliens, 0)
@@ -174,10 +174,5 @@ GAME = Game(
 
 
 def make(engine: str = "auto", **options: Any) -> EnvFunctions:
-    """Space Invaders.
-
-    `options` are `max_episode_steps`, `sticky_action_prob`, `use_minimal_action_set` and
-    `difficulty_ramping`. What they mean, and what is a ConfigError, is told by `minatar_env`. The
-    original has no time limit.
-    """
+    """Return Space Invaders; see `minatar_env` for options and errors."""
     return minatar_env(GAME, engine, **options)

@@ -1,4 +1,4 @@
-"""A robot of your own: an MJCF file and two short functions make a task on every physics engine."""
+"""Tasks of a user's own robot: an MJCF file and two short functions, on every physics engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from purerl.types import Array, EnvFunctions, Key, PyTree
 
 
 class Options(NamedTuple):
-    """Numbers that shape the program."""
+    """Static options, which shape the program."""
 
     frame_skip: int = 1
     reset_noise_scale: float = 0.01
@@ -42,43 +42,43 @@ def mujoco_env(
     engine: str = "auto",
     **setup: Any,
 ) -> EnvFunctions:
-    """The task that an MJCF file and a few pure JAX functions describe, for `make_train` and `run`.
+    """Return a task described by an MJCF file and pure JAX functions, for `make_train` and `run`.
 
-    The functions see one simulation, as `purerl.envs.mujoco.engine.physics.Physics`: `physics.qpos [nq]`,
+    The functions take one simulation, as `purerl.envs.mujoco.engine.physics.Physics`: `physics.qpos [nq]`,
     `physics.qvel [nv]`, `physics.fields` and `physics.change`, float32, in MuJoCo's layout and units.
 
     Args:
-        name: of the environment.
+        name: name of the environment.
         xml_file: the MJCF file; every actuator in it needs a `ctrlrange`.
         reward: `(params, physics after the step, action [nu]) -> reward`, or `(reward, info)` with
             `info` a dict of further numbers to report.
-        terminated: `(params, physics after the step) -> bool`, where the task itself ends; None never
-            ends it. Time limits are `max_episode_steps`, and a broken simulation ends by itself.
+        terminated: `(params, physics after the step) -> bool`, the end of the task itself; None never ends
+            it. `max_episode_steps` is the time limit; a diverged simulation is terminated in any case.
         observation: `(params, physics) -> [O]`; None gives `qpos` and `qvel`.
-        start: `(params, key) -> (qpos [nq], qvel [nv])`. None starts, as is usual in Gymnasium, in the
-            model's reference pose with uniform noise on every position and velocity; the name of one
-            of its keyframes starts there instead. Quaternions stay normalised.
-        fields: float arrays of mjData that the functions read in `physics.fields`, such as
-            "sensordata", "site_xpos" or "cfrc_ext". As in Gymnasium, those that follow from
-            positions are one physics step old.
-        tracked: those whose change over the step they read in `physics.change`: divided by the step's
-            seconds it is a velocity.
+        start: `(params, key) -> (qpos [nq], qvel [nv])`; or the name of a keyframe of the model; or None
+            for its reference pose. A pose gets uniform noise on every position and velocity, as is usual
+            in Gymnasium, with quaternions normalized.
+        fields: float arrays of mjData that the functions read from `physics.fields`, such as
+            "sensordata", "site_xpos" or "cfrc_ext". As in Gymnasium, those that depend on positions
+            alone are one physics step old.
+        tracked: arrays whose change over the step the functions read from `physics.change`; divided by
+            the duration of the step (s) it is a velocity.
         frame_skip: physics steps per environment step.
-        reset_noise_scale: half the width of the noise, if `start` is no function.
+        reset_noise_scale: half the width of the noise around a pose.
         params: real numbers for the functions, in any pytree; each may be batched by `vmap`.
-        camera: where pictures are taken from: fields of `mujoco.MjvCamera`.
+        camera: default viewpoint of pictures: fields of `mujoco.MjvCamera`.
         engine: auto, mujoco or mjx.
         **setup: `max_episode_steps` (1,000) and the other fields of `purerl.envs.mujoco.options.Setup`.
 
-    Raises ConfigError, before anything is compiled, for a file that holds no usable model and for
-    functions that return something else. What a function itself raises passes through.
+    Raises ConfigError, before anything is compiled, for a file without a usable model and for functions
+    with other results. Errors raised by the functions themselves pass through.
     """
     given = dict(frame_skip=frame_skip, reset_noise_scale=reset_noise_scale, engine=engine, **setup)
     options, _, how = read_kwargs(Options(), _NoParams(), Setup(), given)
     functions = dict(reward=reward, terminated=terminated, observation=observation)
     for argument, function in functions.items():
         if not callable(function) and (function is not None or argument == "reward"):
-            raise ConfigError(argument, function, "it must be a function")
+            raise ConfigError(argument, function, "a function")
     model = _load(xml_file)
     shapes = user_task_checks.shapes_of(model)
     if not callable(start):
@@ -86,7 +86,7 @@ def mujoco_env(
     task = Task(
         name=name,
         model=model,
-        xml_file=Path(xml_file).expanduser().absolute(),  # never one of ours of the same name
+        xml_file=Path(xml_file).expanduser().absolute(),  # never an asset of the same name
         frame_skip=options.frame_skip,
         params=jax.tree_util.tree_map_with_path(user_task_checks.float32, params),
         fields=user_task_checks.names_of("fields", fields, shapes),
@@ -103,26 +103,26 @@ def mujoco_env(
 
 
 class _NoParams(NamedTuple):
-    """`read_kwargs` has nothing to check in the parameters: they are the user's own."""
+    """An empty set of parameters for `read_kwargs`: the user's parameters have their own checks."""
 
 
 def _load(xml_file: str | Path) -> Any:
     try:
         path = Path(xml_file).expanduser().absolute()
         found = path.is_file()
-    except (TypeError, RuntimeError, OSError) as error:  # no path, ~nobody, a name that is too long
-        raise ConfigError("xml_file", xml_file, f"it is no path to a file: {error}") from error
+    except (TypeError, RuntimeError, OSError) as error:  # no path, an unknown ~user, a name that is too long
+        raise ConfigError("xml_file", xml_file, f"the path of a file: {error}") from error
     if not found:
-        raise ConfigError("xml_file", str(xml_file), "there is no such file")
+        raise ConfigError("xml_file", str(xml_file), "the path of a file that exists")
     model = load_model(path)
     if not model.nu:
-        raise ConfigError("xml_file", str(xml_file), "the model has no actuators, so nothing can act on it")
+        raise ConfigError("xml_file", str(xml_file), "a model with actuators; this one has none")
     width = np.diff(model.actuator_ctrlrange)[:, 0]
     bounded = model.actuator_ctrllimited.astype(bool) & (width > 0) & np.isfinite(width)
     if not bounded.all():
         names = ", ".join(model.actuator(i).name or f"number {i}" for i in np.flatnonzero(~bounded))
-        what = f"actions have bounds, and these actuators none: {names}. Give each a ctrlrange='LOW HIGH'"
-        raise ConfigError("xml_file", str(xml_file), what)
+        allowed = f"actuators with bounds; these have none: {names}"
+        raise ConfigError("xml_file", str(xml_file), allowed, "Give each a ctrlrange='LOW HIGH'.")
     return model
 
 
@@ -131,12 +131,12 @@ def _start_near(model: Any, keyframe: str | None, scale: float) -> Callable[[Any
     if keyframe is not None:
         known = [model.key(i).name for i in range(model.nkey)]
         if keyframe not in known:
-            what = f"a function, None, or one of the model's keyframes: {', '.join(known) or 'it has none'}"
-            raise ConfigError("start", keyframe, what)
+            allowed = f"a function, None, or a keyframe of the model: {', '.join(known) or 'it has none'}"
+            raise ConfigError("start", keyframe, allowed)
         pose = model.key(keyframe).qpos, model.key(keyframe).qvel
     qpos, qvel = (np.array(part, np.float32) for part in pose)
     joints = zip(model.jnt_type, model.jnt_qposadr, strict=True)
-    # Quaternions: after the position of a free joint (type 0), and all there is of a ball joint (1).
+    # A quaternion follows the position of a free joint (type 0), and is all of a ball joint (type 1).
     places = [int(first) + 3 * (kind == 0) for kind, first in joints if kind < 2]
 
     def draw(params: Any, key: Key) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ COUNTS = {
     "solver_iterations": 10_000,
     "ls_iterations": 10_000,
 }
-"""Positive whole numbers and the largest value of each."""
+"""Arguments that are positive integers, and the largest value of each."""
 CHOICES = {
     "engine": ("auto", "mujoco", "mjx"),
     "route": ("auto", "native", "callback"),
@@ -34,25 +34,25 @@ MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Setup(NamedTuple):
-    """How a task is simulated. Every MuJoCo task takes these beside its own arguments."""
+    """Simulation settings. Every MuJoCo task takes these in addition to its own arguments."""
 
     engine: str = "auto"
     """mujoco (C) or mjx (MuJoCo in JAX); auto takes mjx on an accelerator."""
     max_episode_steps: int = 1_000
     solver_iterations: int | None = None
-    """At most so many iterations of the constraint solver; None leaves the model's own."""
+    """Maximum iterations of the constraint solver; None keeps the model's own."""
     ls_iterations: int | None = None
-    """At most so many steps of its line search; None leaves the model's own."""
+    """Maximum steps of the solver's line search; None keeps the model's own."""
     num_threads: int | None = None
-    """Of engine mujoco; None takes one per CPU. No result depends on it."""
+    """Threads of engine mujoco; None means one per CPU. No result depends on it."""
     route: str | None = None
-    """Of engine mujoco: native (compiled C++), callback (Python), or auto, the better that works."""
+    """Route of engine mujoco: native (C++), callback (Python), or auto, native if possible."""
     impl: str | None = None
-    """Of engine mjx: its implementation, jax."""
+    """Implementation of engine mjx: jax."""
 
 
 ONE_ENGINE = {"num_threads": "mujoco", "route": "mujoco", "impl": "mjx"}
-"""Arguments that only one engine has."""
+"""Arguments of a single engine."""
 
 OptionsT = TypeVar("OptionsT", bound=NamedTuple)
 ParamsT = TypeVar("ParamsT", bound=NamedTuple)
@@ -61,25 +61,25 @@ ParamsT = TypeVar("ParamsT", bound=NamedTuple)
 def read_kwargs(
     options: OptionsT, params: ParamsT, setup: Setup, kwargs: dict[str, Any]
 ) -> tuple[OptionsT, ParamsT, Setup]:
-    """`kwargs` sorted into a task's static options, its real-valued parameters, and the setup.
+    """Sort `kwargs` into a task's static options, its real-valued parameters, and the setup.
 
     Args:
-        options: the defaults of what shapes the program: files, counts and switches.
-        params: the defaults of what is a number to it: floats, and pairs of floats for ranges.
-        setup: the defaults of how it is simulated, and the engine.
-        kwargs: what the user gave.
+        options: defaults of the arguments that shape the program: files, counts and switches.
+        params: defaults of the numbers: floats, and pairs of floats for ranges.
+        setup: defaults of the simulation, with the engine.
+        kwargs: the user's arguments.
 
     Returns:
-        `(options, params, setup)`, the leaves of `params` as float32 scalars, the engine settled.
+        `(options, params, setup)`, with float32 scalars in `params` and engine auto resolved.
 
-    Raises ConfigError for an unknown name, a value of the wrong kind, or an argument of the other
+    Raises ConfigError for an unknown name, a value of the wrong type, or an argument of the other
     engine.
     """
     defaults = {**options._asdict(), **params._asdict(), **setup._asdict()}
     for name, value in kwargs.items():
         if name not in defaults:
-            what = f"the task's arguments are {', '.join(defaults)}"
-            raise ConfigError(name, value, what, did_you_mean(name, defaults))
+            allowed = f"one of the task's arguments {', '.join(defaults)}"
+            raise ConfigError(name, value, allowed, did_you_mean(name, defaults))
         if not (value is None and defaults[name] is None):
             _check(name, value, defaults[name])
     _check("engine", setup.engine, "")
@@ -88,9 +88,8 @@ def read_kwargs(
         values["engine"] = "mujoco" if jax.default_backend() == "cpu" else "mjx"
     for name, engine in ONE_ENGINE.items():
         if values[name] is not None and values["engine"] != engine:
-            raise ConfigError(
-                name, values[name], f"only engine={engine!r} has it, and this is {values['engine']!r}"
-            )
+            allowed = f"None with engine={values['engine']!r}; it belongs to engine={engine!r}"
+            raise ConfigError(name, values[name], allowed)
     pick = lambda fields: {name: values[name] for name in fields}
     leaves = {name: _float32(values[name]) for name in params._fields}
     return options._replace(**pick(options._fields)), params._replace(**leaves), Setup(**pick(Setup._fields))
@@ -101,28 +100,28 @@ def _float32(value: Any) -> Any:
 
 
 def _check(name: str, value: Any, default: Any) -> None:
-    """Raise ConfigError unless `value` is of the kind of `default`."""
+    """Raise ConfigError unless `value` has the type of `default` and is in range."""
     if isinstance(default, bool):
-        ok, what = isinstance(value, bool | np.bool_), "it must be True or False"
+        ok, allowed = isinstance(value, bool | np.bool_), "True or False"
     elif name in COUNTS:
         ok = _is_integer(value) and 0 < value <= COUNTS[name]
-        what = f"it must be a positive integer, at most {COUNTS[name]:,}"
+        allowed = f"a positive integer, at most {COUNTS[name]:,}"
     elif name in CHOICES:
-        ok, what = value in CHOICES[name], f"one of {', '.join(CHOICES[name])}"
+        ok, allowed = value in CHOICES[name], f"one of {', '.join(CHOICES[name])}"
     elif name == "main_body":
         ok = isinstance(value, str) or (_is_integer(value) and 0 <= value <= MAX_BODY)
-        what = f"it must be a body's name, or its number, at least 0, at most {MAX_BODY:,}"
+        allowed = f"a body's name, or its number, at least 0, at most {MAX_BODY:,}"
     elif isinstance(default, str):
-        ok, what = isinstance(value, str | Path), "it must be a path"
+        ok, allowed = isinstance(value, str | Path), "a path"
     elif isinstance(default, tuple):
-        ok, what = _is_range(value), "it must be a pair (low, high) of numbers with low <= high"
+        ok, allowed = _is_range(value), "a pair (low, high) of numbers with low <= high"
     elif name == "reset_noise_scale":
-        ok, what = _is_finite(value) and value >= 0, "it must be a finite number, at least 0"
+        ok, allowed = _is_finite(value) and value >= 0, "a finite number, at least 0"
     else:
-        ok, what = _is_finite(value), "it must be a finite number"
+        ok, allowed = _is_finite(value), "a finite number"
     if not ok:
         hint = did_you_mean(value, CHOICES[name]) if name in CHOICES and isinstance(value, str) else ""
-        raise ConfigError(name, value, what, hint)
+        raise ConfigError(name, value, allowed, hint)
 
 
 def _is_integer(value: Any) -> bool:
@@ -130,7 +129,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether `value` is a real number that float32 can hold, or an infinity."""
+    """Return True for a real number that float32 can represent, or an infinity."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return real and (-MAX_FLOAT32 <= value <= MAX_FLOAT32 or value in (-math.inf, math.inf))  # type: ignore
 
@@ -146,9 +145,9 @@ def _is_range(value: Any) -> bool:
 
 
 def load_model(xml_file: str | Path) -> Any:
-    """The `mujoco.MjModel` of one of our assets, or of any other file.
+    """Return the `mujoco.MjModel` of an asset of this package, or of any other file.
 
-    Raises ConfigError if there is no such file, or no model in it.
+    Raises ConfigError for a file that is missing or contains no model.
     """
     import mujoco
 
@@ -156,29 +155,30 @@ def load_model(xml_file: str | Path) -> Any:
         return mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
     except ConfigError:
         raise
-    except (ValueError, RuntimeError, OSError) as error:  # bad XML, ~nobody, a name that is too long
+    except (ValueError, RuntimeError, OSError) as error:  # bad XML, an unknown ~user, a name that is too long
         reason = " ".join(str(error).split())
-        raise ConfigError("xml_file", str(xml_file), f"it cannot be read: {shorten(reason, 300)}") from error
+        allowed = f"an MJCF file; this one cannot be read: {shorten(reason, 300)}"
+        raise ConfigError("xml_file", str(xml_file), allowed) from error
 
 
 def find_file(xml_file: str | Path) -> Path:
-    """Where `xml_file` is: one of our assets, or any other file. Raises ConfigError if nowhere."""
+    """Return the path of an asset of this package, or of any other file. Raises ConfigError if missing."""
     for path in (ASSETS / xml_file, Path(xml_file).expanduser()):
         if path.is_file():
             return path.resolve()
-    ours = sorted(asset.name for asset in ASSETS.glob("*.xml"))
-    what = f"there is no such file; it can be a path, or one of {', '.join(ours)}"
-    raise ConfigError("xml_file", str(xml_file), what, did_you_mean(str(xml_file), ours))
+    names = sorted(asset.name for asset in ASSETS.glob("*.xml"))
+    allowed = f"the path of a file that exists, or one of {', '.join(names)}"
+    raise ConfigError("xml_file", str(xml_file), allowed, did_you_mean(str(xml_file), names))
 
 
 def find_body(model: Any, body: int | str, field: str, given: Any) -> int:
-    """The number of a body, given by it or by its name.
+    """Return the number of a body, given by number or name.
 
-    Raises ConfigError about `field`, for which the user has `given` a value, if there is none.
+    If there is none, raises ConfigError about `field`, whose value is `given`.
     """
     try:
         return model.body(body).id
     except (KeyError, IndexError) as error:
         names = ", ".join(model.body(i).name for i in range(model.nbody) if model.body(i).name)
-        what = f"the model has no body {body!r}, but bodies 0 to {model.nbody - 1}, among them {names}"
-        raise ConfigError(field, str(given) if isinstance(given, Path) else given, what) from error
+        allowed = f"a model with body {body!r}; this one has 0 to {model.nbody - 1}, among them {names}"
+        raise ConfigError(field, str(given) if isinstance(given, Path) else given, allowed) from error

@@ -1,4 +1,4 @@
-"""From the description of a MuJoCo task to an environment, on any engine."""
+"""A MuJoCo task as data and pure functions, and the environment built from it on either engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.envs.masked_vmap import where_needed
-from purerl.envs.mujoco.engine.collision_pairs import lean
+from purerl.envs.mujoco.engine import c, mjx
+from purerl.envs.mujoco.engine.collision_pairs import with_listed_pairs
 from purerl.envs.mujoco.engine.physics import Engine, Physics
 from purerl.envs.mujoco.options import Setup, find_file
 from purerl.envs.mujoco.render import make_render
@@ -29,26 +30,26 @@ class Task(NamedTuple):
     model: Any
     """A `mujoco.MjModel`."""
     xml_file: str | Path
-    """The file that it was compiled from."""
+    """The file from which it was compiled."""
     frame_skip: int
     """Physics steps per environment step."""
     params: PyTree
     """Defaults of the real-valued parameters, float32 leaves."""
     fields: tuple[str, ...]
     tracked: tuple[str, ...]
-    """mjData arrays that the task reads in `Physics.fields` and in `Physics.change`."""
+    """mjData arrays that the task reads from `Physics.fields` and from `Physics.change`."""
     draw: Callable[[PyTree, Key], tuple[Array, Array]]
-    """`(params, key) -> (qpos [nq], qvel [nv])`, where an episode starts."""
+    """`(params, key) -> (qpos [nq], qvel [nv])`, the start of an episode."""
     observe: Callable[[PyTree, Physics], Array]
     """`(params, physics) -> obs [O]` float32."""
     reward_and_termination: Callable[[PyTree, Physics, Array], tuple[Array, Array, Metrics]]
     """`(params, physics after the step, action) -> (reward, terminated, info)`."""
     camera: Mapping[str, Any] = MappingProxyType({})
-    """Where pictures are taken from by default: fields of `mujoco.MjvCamera`."""
+    """Default viewpoint of pictures: fields of `mujoco.MjvCamera`."""
 
 
 class PhysicalParams(NamedTuple):
-    """Parameters of a task together with fields of its model that differ from it: see `with_model`."""
+    """Parameters of a task and replaced fields of its model: see `with_model`."""
 
     task: PyTree
     model: dict[str, Array]
@@ -63,7 +64,7 @@ class State(NamedTuple):
 
 
 def make_env(task: Task, setup: Setup) -> EnvFunctions:
-    """The environment of `task`, simulated as `setup` says."""
+    """Return the environment of `task`, simulated according to `setup`."""
     engine = _make_engine(task, setup)
 
     def place(needed: Array, key: Key, params: PhysicalParams) -> Physics:
@@ -81,7 +82,7 @@ def make_env(task: Task, setup: Setup) -> EnvFunctions:
         params = split(params)
         physics = engine.step(state.physics, action, params.model)
         reward, terminated, info = task.reward_and_termination(params.task, physics, action)
-        # An infinite action makes a reward that is no number, even where the physics clamps it.
+        # An infinite action gives a reward that is not finite, even where the physics clamps it.
         diverged = physics.diverged | ~jnp.isfinite(reward)
         info = {name: jnp.where(diverged, 0.0, value) for name, value in info.items()}
         info["diverged"] = diverged.astype(jnp.float32)
@@ -110,49 +111,45 @@ def make_env(task: Task, setup: Setup) -> EnvFunctions:
         action_space=spaces.Box(low, high, dtype=np.float32),
         max_episode_steps=setup.max_episode_steps,
         default_params=task.params,
-        render=make_render(task),
+        render=make_render(task.model, task.camera),
     )
 
 
 def with_model(params: PyTree, **fields: Array) -> PhysicalParams:
-    """Parameters for `reset` and `step` under which the physical model differs too.
+    """Return parameters for `reset` and `step` that also replace fields of the physical model.
 
     Args:
         params: the task's own parameters; None for its defaults.
         **fields: arrays of mjModel by name, in its shape: `body_mass`, `geom_friction`,
-            `opt_gravity` for `opt.gravity`. Each may be batched with `vmap`. What MuJoCo derives
-            from them when it compiles a model (such as `body_invweight0`) stays as it was.
+            `opt_gravity` for `opt.gravity`. Each may be batched with `vmap`. Numbers that MuJoCo derives
+            from them when it compiles a model (such as `body_invweight0`) keep their values.
 
-    On engine `mjx` only; `mujoco` raises ConfigError.
+    For engine `mjx` only; `reset` and `step` on `mujoco` raise ConfigError.
     """
     return PhysicalParams(params, fields)
 
 
 def _make_engine(task: Task, setup: Setup) -> Engine:
     on_c = setup.engine == "mujoco"
-    model = lean(task.model, find_file(task.xml_file)) if on_c else task.model
+    model = with_listed_pairs(task.model, find_file(task.xml_file)) if on_c else task.model
     model = copy.copy(model)
     if setup.solver_iterations is not None:
         model.opt.iterations = setup.solver_iterations
     if setup.ls_iterations is not None:
         model.opt.ls_iterations = setup.ls_iterations
-    if not on_c:
-        from purerl.envs.mujoco.engine import mjx
-
-        return mjx.make_engine(model, task.frame_skip, task.fields, task.tracked, setup.impl or "jax")
-    from purerl.envs.mujoco.engine import c
-
-    more = setup.num_threads, setup.route or "auto"
-    return c.make_engine(model, task.frame_skip, task.fields, task.tracked, *more)
+    arguments = model, task.frame_skip, task.fields, task.tracked
+    if on_c:
+        return c.make_engine(*arguments, setup.num_threads, setup.route or "auto")
+    return mjx.make_engine(*arguments, setup.impl or "jax")
 
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
-    """A `Task.draw`: positions and velocities within `params.reset_noise_scale`."""
+    """Return a `Task.draw`: positions and velocities uniform within `params.reset_noise_scale`."""
     return _near_the_start(model, partial(jax.random.uniform, minval=-1.0))
 
 
 def uniform_and_normal(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
-    """A `Task.draw`: positions within, velocities normal with, `params.reset_noise_scale`."""
+    """Return a `Task.draw`: positions uniform within, velocities normal with, `reset_noise_scale`."""
     return _near_the_start(model, jax.random.normal)
 
 

@@ -1,4 +1,4 @@
-"""What a user gives for a task of their own, checked; functions are checked where they are traced."""
+"""Checks of the arguments of `mujoco_env`; functions are checked while they are traced."""
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
 # pyright: reportAttributeAccessIssue=false
@@ -21,7 +21,7 @@ Check = Callable[[Array], Any]
 
 
 def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
-    """name -> shape of mjData's arrays of floats; the empty ones may grow, and are left out."""
+    """Return the shapes of mjData's float arrays by name, without empty ones, which may grow."""
     import mujoco
 
     data = mujoco.MjData(model)
@@ -31,27 +31,27 @@ def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
 
 
 def names_of(argument: str, names: Any, known: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """`names`, each in `known`."""
+    """Return `names` as a tuple. Raises ConfigError for one that is not in `known`."""
     if isinstance(names, str):
-        raise ConfigError(argument, names, f"it must be a tuple of names: ({names!r},)")
+        raise ConfigError(argument, names, f"a tuple of names: ({names!r},)")
     for name in names:
         if name not in known:
-            what = "mjData has no array of floats of that name, or it is empty for this model"
-            raise ConfigError(argument, name, what, did_you_mean(str(name), known))
+            allowed = "an array of floats of mjData that is not empty for this model"
+            raise ConfigError(argument, name, allowed, did_you_mean(str(name), known))
     return tuple(names)
 
 
 def float32(path: Any, leaf: Any) -> np.ndarray:
-    """One leaf of the user's parameters, at `path`."""
+    """Return one leaf of the user's parameters as float32. Raises ConfigError that names its `path`."""
     if np.asarray(leaf).dtype.kind not in "fiu":
         where = f"params{jax.tree_util.keystr(path)}"
-        raise ConfigError(where, leaf, "it must be a real number, or an array of them")
+        raise ConfigError(where, leaf, "a real number, or an array of them")
     return np.asarray(leaf, np.float32)
 
 
 def draw(start: Callable[..., Any], nq: int, nv: int) -> Callable[[PyTree, Key], tuple[Array, Array]]:
-    """A `Task.draw` out of `start(params, key)`."""
-    allowed = f"it must be (qpos, qvel), real numbers of shapes ({nq},) and ({nv},)"
+    """Return a `Task.draw` that checks `start(params, key)`."""
+    allowed = f"(qpos, qvel), real numbers of shapes ({nq},) and ({nv},)"
 
     def checked(params: PyTree, key: Key) -> tuple[Array, Array]:
         pair = start(params, key)
@@ -65,23 +65,23 @@ def draw(start: Callable[..., Any], nq: int, nv: int) -> Callable[[PyTree, Key],
 
 
 def observe(observation: Callable[..., Any]) -> Callable[[PyTree, Physics], Array]:
-    """A `Task.observe` out of `observation(params, physics)`."""
+    """Return a `Task.observe` that checks `observation(params, physics)`."""
     ok = lambda array: array.ndim == 1 and array.size > 0 and jnp.issubdtype(array.dtype, jnp.floating)
 
     def checked(params: PyTree, physics: Physics) -> Array:
         result = observation(params, _readable(physics))
-        obs = _accept("observation", result, ok, "it must be floats of shape (O,)")
-        # What a broken simulation shows is made up anyway, and a quotient of its zeros is no number.
+        obs = _accept("observation", result, ok, "floats of shape (O,)")
+        # A diverged simulation reports zeros, whose quotient is NaN.
         return jnp.where(physics.diverged & ~jnp.isfinite(obs), 0.0, obs).astype(jnp.float32)
 
     return checked
 
 
 def reward_and_termination(reward: Callable[..., Any], terminated: Callable[..., Any]) -> Callable[..., Any]:
-    """Combine `reward(params, physics, action)` and `terminated(params, physics)`."""
+    """Return a `Task.reward_and_termination` that checks both functions."""
     number = lambda array: array.ndim == 0 and (array.dtype == bool or _is_real(array))
     flag = lambda array: array.ndim == 0 and array.dtype == bool
-    allowed = "it must be one real number, or a pair of it and a dict of such numbers"
+    allowed = "one real number, or a pair of it and a dict of such numbers"
 
     def checked(params: PyTree, physics: Physics, action: Array) -> tuple[Array, Array, Metrics]:
         physics = _readable(physics)
@@ -91,16 +91,16 @@ def reward_and_termination(reward: Callable[..., Any], terminated: Callable[...,
         if not isinstance(info, dict):
             raise _refusal("reward", result, allowed)
         if "diverged" in info:
-            raise _refusal("reward", result, "'diverged' in info is the engine's own; choose another name")
+            raise _refusal("reward", result, "an info without 'diverged', a name of the engine")
         info = {name: _accept(f"reward (info {name!r})", info[name], number, allowed) for name in info}
-        end = _accept("terminated", terminated(params, physics), flag, "it must be one bool")
+        end = _accept("terminated", terminated(params, physics), flag, "one bool")
         return value.astype(jnp.float32), end, {name: info[name].astype(jnp.float32) for name in info}
 
     return checked
 
 
 def trace(task: Task, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Have the functions of `task` checked, with nothing compiled; `shapes` are those of mjData."""
+    """Trace the functions of `task`, which checks them without compiling; `shapes` are those of mjData."""
 
     def like(name: str) -> Any:
         return jax.ShapeDtypeStruct(shapes[name], jnp.float32)
@@ -114,12 +114,12 @@ def trace(task: Task, shapes: dict[str, tuple[int, ...]]) -> None:
 
 
 class _Named(dict):
-    """Fields by name, where a name that is missing is told how to be there."""
+    """A dict whose missing names raise ConfigError with the argument that requests them."""
 
     argument = "fields"
 
     def __missing__(self, name: str) -> Any:
-        raise ConfigError(self.argument, tuple(self), f"the task's functions read {name!r}: name it there")
+        raise ConfigError(self.argument, tuple(self), f"{name!r} too, which the task's functions read")
 
 
 class _Tracked(_Named):
@@ -131,7 +131,7 @@ def _readable(physics: Physics) -> Physics:
 
 
 def _accept(function: str, value: Any, ok: Check, allowed: str) -> Array:
-    """What `function` returned as an array, if that is `ok`."""
+    """Return `value`, a result of `function`, as an array. Raises ConfigError unless it is `ok`."""
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:  # None, a string, rows of different lengths
@@ -143,7 +143,7 @@ def _accept(function: str, value: Any, ok: Check, allowed: str) -> Array:
 
 def _refusal(function: str, value: Any, allowed: str) -> ConfigError:
     show = lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else leaf
-    return ConfigError(f"what {function} returns", jax.tree.map(show, value), allowed)
+    return ConfigError(f"result of {function}", jax.tree.map(show, value), allowed)
 
 
 def _is_real(array: Array) -> bool:

@@ -1,13 +1,13 @@
-"""What the Gymnasium adapters run compiled: an environment's reset and step, for one row and for many.
+"""Compiled reset and step of an environment for the Gymnasium adapters, of one row and of many.
 
-Calling a compiled program costs some microseconds for each array that goes in or comes out, more than
-the step of a small environment. So what goes in and out is packed.
+The programs of one row take and return packed trees: each array that enters or leaves a program costs some
+microseconds, and so the arrays of a small environment, one by one, would take as long as its step again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -19,75 +19,60 @@ from gymnasium.vector import AutoresetMode
 
 from purerl.types import Array, Env, Key, PyTree
 
-SMALL = 4096
-"""Bytes of an array that is packed; a larger one costs more to copy than to hand over."""
-
 
 class Leaf(NamedTuple):
-    """How one array is packed."""
+    """Layout of one array in `Packed`."""
 
-    start: int
-    """The first of its bytes; -1 if it is not packed."""
     dtype: Any
     shape: tuple[int, ...]
     key_impl: Any
-    """Of a PRNG key, which is stored as its data; None of others."""
+    """Implementation of a PRNG key, which is stored as its data; None for a number."""
+
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def restore(self, array: Any) -> Any:
         return array if self.key_impl is None else jax.random.wrap_key_data(array, impl=self.key_impl)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["small", "large"], meta_fields=["leaves", "tree"])
-@dataclass(slots=True)  # not frozen: that would double the time to make one
+@partial(jax.tree_util.register_dataclass, data_fields=["data"], meta_fields=["leaves", "tree"])
+@dataclass(slots=True)  # not frozen, which would double the time to make one
 class Packed:
-    """A tree of arrays, the small ones as one array of bytes."""
+    """A tree of arrays as one array of bytes."""
 
-    small: Any
-    large: list[Any]
+    data: Any
     leaves: tuple[Leaf, ...]
     tree: Any
 
     def unpack(self) -> PyTree:
-        """The tree again, inside a program."""
-
-        def view(leaf):
-            stop = leaf.start + math.prod(leaf.shape) * leaf.dtype.itemsize
-            return self.small[leaf.start : stop].view(leaf.dtype).reshape(leaf.shape)
-
-        return self._restore(view, self.large)
+        """Return the tree, inside a program."""
+        return self._restore(
+            lambda leaf, start: self.data[start : start + leaf.num_bytes].view(leaf.dtype).reshape(leaf.shape)
+        )
 
     def read(self) -> PyTree:
-        """The tree in NumPy arrays of its own, which may be written to."""
-        small = np.array(self.small)
-        view = lambda leaf: np.ndarray(leaf.shape, leaf.dtype, small, leaf.start)
-        return self._restore(view, map(np.array, self.large))
+        """Return the tree in NumPy arrays of its own, which may be written to."""
+        data = np.asarray(self.data)
+        return self._restore(lambda leaf, start: np.ndarray(leaf.shape, leaf.dtype, data, start).copy())
 
-    def _restore(self, view: Callable[[Leaf], Any], large: Iterable[Any]) -> PyTree:
-        large = iter(large)
-        arrays = [next(large) if leaf.start < 0 else view(leaf) for leaf in self.leaves]
-        pairs = zip(self.leaves, arrays, strict=True)
-        return self.tree.unflatten([leaf.restore(array) for leaf, array in pairs])
+    def _restore(self, view: Callable[[Leaf, int], Any]) -> PyTree:
+        arrays, start = [], 0
+        for leaf in self.leaves:
+            arrays.append(leaf.restore(view(leaf, start)))
+            start += leaf.num_bytes
+        return self.tree.unflatten(arrays)
 
 
 def pack(tree: PyTree) -> Packed:
-    """`tree` packed, inside a program."""
+    """Return `tree` packed, inside a program."""
     arrays, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, tree))
-    is_key = [jnp.issubdtype(array.dtype, jax.dtypes.prng_key) for array in arrays]
-    impls = [jax.random.key_impl(array) if key else None for array, key in zip(arrays, is_key, strict=True)]
-    arrays = [jax.random.key_data(array) if key else array for array, key in zip(arrays, is_key, strict=True)]
-    fits = lambda array: 0 < array.nbytes <= SMALL and array.dtype.kind in "biuf"
-    small = [i for i, array in enumerate(arrays) if fits(array)]
-    small.sort(key=lambda i: -arrays[i].dtype.itemsize)  # so that each lies where its dtype may
-    starts, stop = [-1] * len(arrays), 0
-    for i in small:
-        starts[i], stop = stop, stop + arrays[i].nbytes
-    leaves = [
-        Leaf(start, array.dtype, array.shape, impl)
-        for start, array, impl in zip(starts, arrays, impls, strict=True)
-    ]
-    data = [jnp.zeros(0, jnp.uint8), *(arrays[i].reshape(-1).view(jnp.uint8) for i in small)]
-    large = [array for array, start in zip(arrays, starts, strict=True) if start < 0]
-    return Packed(jnp.concatenate(data), large, tuple(leaves), structure)
+    keys = [jnp.issubdtype(array.dtype, jax.dtypes.prng_key) for array in arrays]
+    impls = [jax.random.key_impl(array) if key else None for array, key in zip(arrays, keys, strict=True)]
+    arrays = [jax.random.key_data(array) if key else array for array, key in zip(arrays, keys, strict=True)]
+    leaves = [Leaf(array.dtype, array.shape, impl) for array, impl in zip(arrays, impls, strict=True)]
+    data = [jnp.zeros(0, jnp.uint8), *(array.reshape(-1).view(jnp.uint8) for array in arrays)]
+    return Packed(jnp.concatenate(data), tuple(leaves), structure)
 
 
 class Row(NamedTuple):
@@ -100,9 +85,9 @@ class Row(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The compiled functions of one environment, shared by all adapters of it.
+    """Compiled functions of one environment, shared by all adapters of it.
 
-    `row` and `rows [N]` are a packed `Row`. What is returned is packed.
+    Of one row, all but `root`, `action` and `params` is packed; of many, nothing is.
     """
 
     start: Callable[..., Any]
@@ -114,18 +99,18 @@ class Programs(NamedTuple):
     start_all: Callable[..., Any]
     """`(roots [N], params) -> (rows, obs)`"""
     restart_all: Callable[..., Any]
-    """`(rows, obs, chosen [N], params) -> (rows, obs)`: the rest stays."""
+    """`(rows, obs, chosen [N], params) -> (rows, obs)`: a new episode in the chosen rows."""
     reseed: Callable[..., Any]
     """`(rows, roots [N], chosen [N]) -> rows`"""
     step_all: Mapping[AutoresetMode, Callable[..., Any]]
     """`(rows, actions [N], waiting [N], params) -> (rows, obs, final_obs, (reward, ..., info))`
 
-    `waiting` rows are reset in place of acting, in mode NEXT_STEP.
+    `waiting` rows are reset instead of stepped in mode NEXT_STEP.
     """
 
 
 def programs_of(env: Env) -> Programs:
-    """Those of `env`, made once, so that a second adapter compiles nothing."""
+    """Return the programs of `env`; a second adapter of the same environment compiles nothing."""
     try:
         return _programs(env.reset, env.step)
     except TypeError:  # functions without a hash
@@ -134,41 +119,40 @@ def programs_of(env: Env) -> Programs:
 
 @lru_cache(maxsize=64)
 def _programs(reset: Callable[..., Any], step: Callable[..., Any]) -> Programs:
-    def again(row, needed, params):
+    def draw(row, needed, params):
         obs, state = reset(jax.random.fold_in(row.root, row.calls), params, needed)
         return Row(row.root, row.calls + 1, state), obs
+
+    def start(root, params):
+        return draw(Row(root, jnp.uint32(0), ()), True, params)
+
+    def start_one(root, params):
+        return tuple(map(pack, start(root, params)))
+
+    def restart_one(row, params):
+        return tuple(map(pack, draw(row.unpack(), True, params)))
 
     def act(row, action, params):
         key = jax.random.fold_in(row.root, row.calls)
         obs, state, *out = step(key, row.state, action, params)
         return Row(row.root, row.calls + 1, state), obs, out
 
-    def start(root, params):
-        return again(Row(root, jnp.uint32(0), ()), True, params)
+    def step_one(row, action, params):
+        row, obs, out = act(row.unpack(), action, params)
+        return pack(row), pack((obs, *out))
 
-    def restart(row, params):
-        return again(row, True, params)
-
-    def step_alone(row, action, params):
-        row, obs, out = act(row, action, params)
-        return row, (obs, *out)
-
-    act_all = jax.vmap(act, (0, 0, None))
+    act_all, draw_all = jax.vmap(act, (0, 0, None)), jax.vmap(draw, (0, 0, None))
 
     def restart_some(rows, chosen, otherwise, params):
-        """`(rows, obs)`: a new episode in the chosen rows, and in the others what is given."""
-
-        def draw(rows, chosen, otherwise):
-            return _choose(chosen, jax.vmap(again, (0, 0, None))(rows, chosen, params), otherwise)
-
-        keep = lambda rows, chosen, otherwise: otherwise
-        return jax.lax.cond(chosen.any(), draw, keep, rows, chosen, otherwise)  # ends are rare
+        """Return `(rows, obs)`: a new episode in the chosen rows, `otherwise` in the others."""
+        fresh = lambda: _choose(chosen, draw_all(rows, chosen, params), otherwise)
+        return jax.lax.cond(chosen.any(), fresh, lambda: otherwise)  # episodes rarely end
 
     def restart_all(rows, obs, chosen, params):
         return restart_some(rows, chosen, (rows, obs), params)
 
     def reseed(rows, roots, chosen):
-        return (_choose(chosen, rows._replace(root=roots, calls=jnp.zeros_like(rows.calls)), rows),)
+        return _choose(chosen, rows._replace(root=roots, calls=jnp.zeros_like(rows.calls)), rows)
 
     def same_step(rows, action, waiting, params):
         rows, final, out = act_all(rows, action, params)
@@ -177,7 +161,7 @@ def _programs(reset: Callable[..., Any], step: Callable[..., Any]) -> Programs:
 
     def next_step(rows, action, waiting, params):
         moved, obs, (reward, terminated, truncated, info) = act_all(rows, action, params)
-        # A row's key of this call goes to step and reset alike, but only one of them is used.
+        # Step and reset share the key of a call; each row uses only one of the two results.
         rows, obs = restart_some(rows, waiting, (moved, obs), params)
         reward = jnp.where(waiting, 0.0, reward)
         return rows, obs, (), (reward, ~waiting & terminated, ~waiting & truncated, info)
@@ -187,38 +171,27 @@ def _programs(reset: Callable[..., Any], step: Callable[..., Any]) -> Programs:
         return rows, obs, (), out
 
     return Programs(
-        _packed(start),
-        _packed(restart),
-        _packed(step_alone),
-        _packed(jax.vmap(start, (0, None))),
-        _packed(restart_all),
-        _packed(reseed),
+        jax.jit(start_one),
+        jax.jit(restart_one),
+        jax.jit(step_one),
+        jax.jit(jax.vmap(start, (0, None))),
+        jax.jit(restart_all),
+        jax.jit(reseed),
         {
-            AutoresetMode.SAME_STEP: _packed(same_step),
-            AutoresetMode.NEXT_STEP: _packed(next_step),
-            AutoresetMode.DISABLED: _packed(disabled),
+            AutoresetMode.SAME_STEP: jax.jit(same_step),
+            AutoresetMode.NEXT_STEP: jax.jit(next_step),
+            AutoresetMode.DISABLED: jax.jit(disabled),
         },
     )
 
 
-def _packed(function: Callable[..., tuple]) -> Callable[..., tuple[Packed, ...]]:
-    """`function` compiled, with packed arguments, or plain ones, and packed results."""
-
-    @jax.jit
-    def call(*args):
-        args = [arg.unpack() if isinstance(arg, Packed) else arg for arg in args]
-        return tuple(pack(result) for result in function(*args))
-
-    return call
-
-
 def _choose(rows: Array, new: PyTree, old: PyTree) -> PyTree:
-    """`new` in the `rows [N]` that hold, `old` elsewhere; leaves are `[N, ...]`."""
+    """Return `new` in the `rows [N]` that are True and `old` elsewhere; leaves are `[N, ...]`."""
     return jax.vmap(lambda row, *pair: jax.tree.map(partial(jnp.where, row), *pair))(rows, new, old)
 
 
 def roots_of(seeds: list[int]) -> Key:
-    """`jax.random.key(seed)` of each, `[N]`; what a seed has beyond 32 bits is folded in, 32 at a time."""
+    """Return `jax.random.key(seed)` of each seed, `[N]`; bits beyond 32 are folded in, 32 at a time."""
     num_words = max(1, -(-max(seeds).bit_length() // 32))
     words = [[seed >> 32 * i & 0xFFFFFFFF for i in range(num_words)] for seed in seeds]
     return _roots(np.array(words, np.uint32))
@@ -228,6 +201,6 @@ def roots_of(seeds: list[int]) -> Key:
 @jax.vmap
 def _roots(words: Array) -> Key:
     root = jax.random.key(words[0])
-    for i in range(1, words.shape[0]):  # by its own length, whatever the others have
+    for i in range(1, words.shape[0]):  # words beyond a seed's own length are 0 and change nothing
         root = jnp.where(words[i:].any(), jax.random.fold_in(root, words[i]), root)
     return root

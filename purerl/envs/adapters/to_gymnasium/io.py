@@ -1,6 +1,6 @@
-"""What crosses between Gymnasium and compiled programs: actions, seeds and masks in, infos out.
+"""Conversions between Gymnasium and compiled programs: actions, seeds and masks in; arrays and infos out.
 
-What cannot be is refused here, before anything is computed: a program would clamp an index, and carry on.
+Invalid values are refused before anything is computed, because a program would clamp an index and go on.
 """
 
 from __future__ import annotations
@@ -9,22 +9,32 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
 from purerl.config import ConfigError, did_you_mean
+from purerl.types import Array
 
-READY = 64
-"""Of so many indices at most, each is kept on the device: an array of NumPy's own takes longer to go in."""
-INTEGERS = int, np.integer
-PYTHON = {"f": np.float64, "i": np.int64, "u": np.int64}
-"""Kind of a dtype -> dtype of an array of Python's own numbers."""
+PARTS = ("name", "observation_space", "action_space", "reset", "step")
+PYTHON_DTYPES = {"f": np.float64, "i": np.int64, "u": np.int64}
+"""Kind of a dtype -> dtype that NumPy gives Python numbers of that kind."""
+
+
+def check_spaces(env: Any) -> None:
+    """Raise ConfigError unless `env` is an environment of purerl with spaces that Gymnasium can have."""
+    if any(not hasattr(env, name) for name in PARTS):
+        what = f"an environment of purerl, as purerl.make_env makes them, with {', '.join(PARTS)}"
+        raise ConfigError("env", env, what)
+    if not isinstance(env.observation_space, spaces.Box):
+        raise ConfigError("env", env.name, f"observations in a Box, got {env.observation_space}")
+    if not isinstance(env.action_space, spaces.Box | spaces.Discrete):
+        raise ConfigError("env", env.name, f"actions in a Box or Discrete, got {env.action_space}")
 
 
 class Actions:
-    """Reads actions as the environment takes them, int32 or float32, and refuses all others.
+    """Reader of actions: returns them as int32 or float32 and refuses those outside the space.
 
     Args:
         space: of one action.
@@ -33,54 +43,54 @@ class Actions:
 
     def __init__(self, space: spaces.Box | spaces.Discrete, rows: tuple[int, ...]):
         self._shape = (*rows, *(space.shape or ()))
-        self._ready: dict[int, jax.Array] = {}
         if isinstance(space, spaces.Discrete):
-            low, high = int(space.start), int(space.start + space.n - 1)
             self._kinds, self._dtype = "iu", np.dtype(np.int32)
-            if rows == () and space.n <= READY:
-                self._ready = {i: jnp.int32(i) for i in range(low, high + 1)}
+            self._low, self._high = int(space.start), int(space.start + space.n - 1)
         else:
-            low, high = (np.nan_to_num(bound.astype(np.float32)) for bound in (space.low, space.high))
             self._kinds, self._dtype = "fiu", np.dtype(np.float32)
-        self._low, self._high = low, high
+            bounds = (bound.astype(np.float32) for bound in (space.low, space.high))
+            self._low, self._high = map(np.nan_to_num, bounds)
 
-    def read(self, action: Any, live: np.ndarray | None = None) -> np.ndarray | jax.Array:
-        """`action`, which must be in the space wherever a row is `live`. Raises ConfigError."""
-        if isinstance(action, INTEGERS) and not isinstance(action, bool) and int(action) in self._ready:
-            return self._ready[int(action)]
+    def read(self, action: Any, live: np.ndarray | None = None) -> np.ndarray:
+        """Return `action`; raise ConfigError if a row that is `live`, or any if None, is not in the space."""
+        index = self._shape == () and isinstance(action, int | np.integer) and not isinstance(action, bool)
+        if index and self._low <= action <= self._high:  # a shortcut: one environment steps 1/6 faster
+            return np.array(action, self._dtype)
         try:
             array = np.asarray(action)
         except (TypeError, ValueError):
             array = np.array(None)
         if array.dtype.kind not in self._kinds or array.shape != self._shape:
-            found = f"{array.dtype} of shape {array.shape}"
-            raise ConfigError("action", action, f"it is {found}, and must be {self._allowed()}")
+            raise ConfigError(
+                "action", action, f"{self._allowed()}, got {array.dtype} of shape {array.shape}"
+            )
         if self._dtype == np.float32 and array.dtype != np.float32:
-            with np.errstate(over="ignore"):  # an infinity, which does not fit
+            with np.errstate(over="ignore"):  # an infinity, which is refused below
                 array = array.astype(np.float32)
-        fits = (self._low <= array) & (array <= self._high)  # NaN does not
+        fits = (self._low <= array) & (array <= self._high)  # False for NaN
         if not fits.all():
             self._refuse(array, fits, live)
         return array.astype(self._dtype, copy=False)
 
     def _refuse(self, array: np.ndarray, fits: np.ndarray, live: np.ndarray | None) -> None:
         if live is None:
-            raise ConfigError("action", array.tolist(), f"it must be {self._allowed()}")
+            raise ConfigError("action", array.tolist(), self._allowed())
         wrong = np.flatnonzero(live & ~fits.reshape(len(live), -1).all(1))
         if len(wrong):
-            what = f"that of row {wrong[0]} is out of range, and all must be {self._allowed()}"
-            raise ConfigError("action", array[wrong[0]].tolist(), what)
+            raise ConfigError("action", array[wrong[0]].tolist(), f"in row {wrong[0]} {self._allowed()}")
 
     def _allowed(self) -> str:
         kind = "integers" if self._dtype == np.int32 else "finite numbers"
-        low, high = (
-            b.flat[0] if b.size and np.ptp(b) == 0 else b for b in map(np.array, (self._low, self._high))
-        )
+        bounds = map(np.array, (self._low, self._high))
+        low, high = (b.flat[0] if b.size and np.ptp(b) == 0 else b for b in bounds)
         return f"{kind} of shape {self._shape} from {low} to {high}"
 
 
 def row_seeds(seed: Any, num_rows: int) -> list[int | None]:
-    """The seed of each row: `seed`, `seed + 1`, ..., or what `seed` lists. Raises ConfigError."""
+    """Return the seed of each row: `seed`, `seed + 1`, ..., or those that `seed` lists.
+
+    Raises ConfigError for an invalid one.
+    """
     if seed is None:
         return [None] * num_rows
     try:
@@ -88,10 +98,10 @@ def row_seeds(seed: Any, num_rows: int) -> list[int | None]:
             return [_seed(seed) + i for i in range(num_rows)]
         seeds = [None if own is None else _seed(own) for own in seed]
     except (TypeError, ValueError):
-        what = "a whole number of at least 0, or a list with one for each row, in which None goes on"
+        what = "a whole number of at least 0, or a list with one or None for each row"
         raise ConfigError("seed", seed, what) from None
     if len(seeds) != num_rows:
-        raise ConfigError("seed", seed, f"one for each of {num_rows} rows, and these are {len(seeds)}")
+        raise ConfigError("seed", seed, f"one for each of {num_rows} rows, got {len(seeds)}")
     return seeds
 
 
@@ -102,32 +112,38 @@ def _seed(seed: Any) -> int:
     return value
 
 
-def entropy(env: Any) -> int:
-    """The seed of a Gymnasium `env` that was given none: `env.np_random_seed`, where it can be looked up."""
-    seed = env.np_random_seed
-    return seed if seed >= 0 else int(env.np_random.integers(2**32))  # -1: of a generator of the user's own
+def entropy(env: gymnasium.Env | gymnasium.vector.VectorEnv) -> int:
+    """Return the seed of a Gymnasium `env` that was given none: `env.np_random_seed` where it is known."""
+    seed: Any = env.np_random_seed
+    return seed if seed >= 0 else int(env.np_random.integers(2**32))  # -1 for a generator set by the user
 
 
 def reset_mask(options: Mapping[str, Any] | None, num_rows: int) -> np.ndarray:
-    """Which rows to reset, `[num_rows]` bool. Raises ConfigError for any other option."""
+    """Return the rows to reset, `[num_rows]` bool. Raises ConfigError for any other option."""
     for name in options or {}:
         if name != "reset_mask":
-            raise ConfigError(
-                "options", name, "the only one is reset_mask", did_you_mean(name, ["reset_mask"])
-            )
+            raise ConfigError("options", name, "only reset_mask", did_you_mean(name, ["reset_mask"]))
     mask = np.asarray((options or {}).get("reset_mask", np.ones(num_rows, bool)))
     if mask.dtype != bool or mask.shape != (num_rows,) or not mask.any():
-        raise ConfigError("reset_mask", mask, f"bool[{num_rows}], somewhere True")
+        raise ConfigError("reset_mask", mask, f"bool[{num_rows}] with at least one True")
     return mask
+
+
+def observation(obs: Array, space: spaces.Space) -> np.ndarray:
+    """Return `obs` as a writable NumPy array of the dtype of `space`."""
+    return np.array(obs, space.dtype)
+
+
+def plain(info: dict[str, Any]) -> dict[str, Any]:
+    """Return the `info` of one row with its scalars as Python numbers."""
+    return info and jax.tree.map(lambda leaf: leaf.item() if leaf.ndim == 0 else leaf, info)
 
 
 # Infos of many rows, in Gymnasium's layout: beside each entry, `_entry` says which rows have it
 
 
 def final_infos(obs: np.ndarray, info: dict[str, Any], ended: np.ndarray) -> dict[str, Any]:
-    """What the steps of the `ended [N]` rows led to; nothing if there are none."""
-    if not ended.any():
-        return {}
+    """Return what the steps of the `ended [N]` rows led to."""
     final_obs = np.full(len(ended), None, object)
     for i in np.flatnonzero(ended):
         final_obs[i] = obs[i]
@@ -140,21 +156,16 @@ def final_infos(obs: np.ndarray, info: dict[str, Any], ended: np.ndarray) -> dic
 
 
 def masked(info: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """`info`, each leaf `[N, ...]`, of the `rows [N]`, and 0 in the others; nothing if there are none."""
+    """Return the `info`, leaves `[N, ...]`, of the `rows [N]`, 0 in the others; {} if there are none."""
     infos = {}
     for name, value in info.items() if rows.any() else ():
-        own = isinstance(value, dict)
-        infos[name] = masked(value, rows) if own else jax.tree.map(lambda leaf: _masked(leaf, rows), value)
+        nested = isinstance(value, dict)
+        infos[name] = masked(value, rows) if nested else jax.tree.map(lambda leaf: _masked(leaf, rows), value)
         infos[f"_{name}"] = rows.copy()
     return infos
 
 
 def _masked(leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    if leaf.ndim == 1:  # of one row it is a Python number
-        leaf = leaf.astype(PYTHON.get(leaf.dtype.kind, leaf.dtype))
+    if leaf.ndim == 1:  # Gymnasium collects the Python numbers of single environments
+        leaf = leaf.astype(PYTHON_DTYPES.get(leaf.dtype.kind, leaf.dtype))
     return np.where(rows.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, np.zeros((), leaf.dtype))
-
-
-def plain(info: dict[str, Any]) -> dict[str, Any]:
-    """`info` of one row, its scalars Python numbers."""
-    return info and jax.tree.map(lambda leaf: leaf.item() if leaf.ndim == 0 else leaf, info)

@@ -1,8 +1,8 @@
 """The native engine's shared library: compiled at first use, cached, loaded.
 
-The only place outside `purerl.experiment` that touches the disk. The library's name in the cache is
-a hash of all that went into it, so it is never stale, and it appears there by an atomic rename, so
-two processes may build at once.
+The only module outside `purerl.experiment` that writes to disk. The library's name in the cache is a hash of
+its sources, flags and versions, so it is never stale; an atomic rename puts it there, so two processes may
+build at once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from pathlib import Path
 
 from purerl.envs.mujoco.engine.physics import EngineError
 
-SOURCE = Path(__file__).with_name("native.cc")
+FOLDER = Path(__file__).parent
+SOURCES = ("native.cc", "native_batch.h", "native_plan.h")
+"""The first one is compiled; it includes the others."""
 FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC")
 
 ADVICE = """\
 The native MuJoCo engine is compiled once, at first use, and {problem}.
-It needs a C++17 compiler; any one of these brings one:
+It needs a C++17 compiler; any of these installs one:
   Debian, Ubuntu   apt-get install g++
   macOS            xcode-select --install
   conda            conda install cxx-compiler
@@ -39,7 +41,7 @@ To use a particular compiler, name it in the environment variable CXX."""
 
 @functools.cache
 def load_library() -> ctypes.CDLL:
-    """The native engine, built if this machine has not built it yet. Raises EngineError."""
+    """Return the native engine, compiled if the cache lacks it. Raises EngineError."""
     load_mujoco()
     path = _library_path()
     if path.exists():
@@ -55,7 +57,7 @@ def load_library() -> ctypes.CDLL:
 
 
 def load_mujoco() -> ctypes.CDLL:
-    """The libmujoco of this process, whose symbols a library that is linked to nothing then finds.
+    """Return this process's libmujoco, its symbols global for libraries linked to nothing.
 
     Raises EngineError if there is none.
     """
@@ -72,7 +74,7 @@ def _library_path() -> Path:
     import mujoco
 
     ingredients = (
-        SOURCE.read_text(),
+        *((FOLDER / name).read_text() for name in SOURCES),
         mujoco.__version__,
         importlib.metadata.version("jaxlib"),
         os.environ.get("CXX", ""),
@@ -90,7 +92,7 @@ def _flags() -> tuple[str, ...]:
 
 
 def _compiler() -> list[str]:
-    """The compiler's command. Raises EngineError if there is none."""
+    """Return the compiler's command. Raises EngineError if there is none."""
     named = shlex.split(os.environ.get("CXX", ""))
     if named:
         return named
@@ -103,7 +105,7 @@ def _compiler() -> list[str]:
 
 
 def _build(path: Path) -> Path:
-    """Compile to `path`, or into a private folder if that cannot be written; returns where."""
+    """Compile to `path`, or into a private folder if that cannot be written; return the file."""
     import jax
     import mujoco
 
@@ -115,7 +117,7 @@ def _build(path: Path) -> Path:
     command = [*compiler, *_flags(), *(f"-I{include}" for include in includes)]
     logging.getLogger(__name__).warning("compiling the native MuJoCo engine (once, some seconds) ...")
     try:
-        _compile([*command, str(SOURCE), "-o", temporary])
+        _compile([*command, str(FOLDER / SOURCES[0]), "-o", temporary])
         os.replace(temporary, folder / path.name)
     finally:
         Path(temporary).unlink(missing_ok=True)

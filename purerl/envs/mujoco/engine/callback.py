@@ -1,7 +1,7 @@
 """The C engine's fall-back route: the same step in Python, which the XLA program calls back.
 
-For machines without a C++ compiler and for programs on an accelerator. Inside a callback there is
-NumPy only: a JAX call there can wait for the very thread that it runs on.
+For machines without a C++ compiler and for programs on an accelerator. A callback uses NumPy only: a JAX
+call inside it can deadlock.
 """
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
@@ -24,15 +24,15 @@ import jax
 import numpy as np
 
 from purerl.envs.mujoco.engine.build import load_mujoco
-from purerl.envs.mujoco.engine.c import Plan, Route
 from purerl.envs.mujoco.engine.physics import MAX_VALUE, EngineError
+from purerl.envs.mujoco.engine.plan import Plan, Route
 from purerl.types import Array
 
 _in_engine = threading.local()
 
 
 def make_route(plan: Plan) -> Route:
-    """Run `plan` in this process's Python."""
+    """Return the route of `plan` through Python."""
     _silence()
     simulations = _Simulations(plan)
 
@@ -49,7 +49,7 @@ def make_route(plan: Plan) -> Route:
 
 
 class _Simulations:
-    """Data and threads of one plan."""
+    """The MjData objects and threads of one plan."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -57,7 +57,7 @@ class _Simulations:
         self.process, self.threads = 0, None
 
     def step(self, row: Any, tracked: Any, ctrl: Any) -> tuple[np.ndarray, ...]:
-        """`(row [..., 2 R], tracked [..., 2 K], ctrl [..., nu])`, one environment step later."""
+        """Advance `(row [..., 2 R], tracked [..., 2 K])` by one environment step under `ctrl [..., nu]`."""
         import mujoco
 
         model, plan = self.plan.model, self.plan
@@ -79,7 +79,7 @@ class _Simulations:
         return self._run(one, leading, np.ones(len(ctrls), bool))
 
     def reset(self, needed: Any, qpos: Any, qvel: Any) -> tuple[np.ndarray, ...]:
-        """Simulations at `(qpos [..., nq], qvel [..., nv])` where `needed [...]`; zeros elsewhere."""
+        """Place simulations at `(qpos [..., nq], qvel [..., nv])` where `needed [...]`; zeros elsewhere."""
         import mujoco
 
         model = self.plan.model
@@ -123,24 +123,24 @@ class _Simulations:
         return tuple(array.reshape(*leading, array.shape[-1]) for array in bits)
 
     def _advance(self, one, data, sim, row, tracked, packed) -> None:
-        """Run `one`, and write what came of it."""
+        """Run `one` and write its result."""
         import mujoco
 
         try:
             previous = one(data, sim)
-        except mujoco.FatalError:  # what stands then are zeros
+        except mujoco.FatalError:  # the result stays zero
             packed[-1] = 1
             return
         mujoco.mj_getState(self.plan.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
         values = [np.ravel(getattr(data, name)) for name in self.plan.fields]
         now = [np.ravel(getattr(data, name)) for name in self.plan.tracked]
         tracked[:] = np.concatenate(now) if now else 0
-        # Subtracted in float64: a velocity stays exact however far from the origin the robot is.
+        # Subtracted in float64, so that velocities are exact far from the origin too.
         with np.errstate(invalid="ignore"):  # inf - inf
             change = np.zeros_like(tracked) if previous is None else tracked - previous
-        seen = np.concatenate([*values, change])
-        bad = ~(np.abs(seen) <= MAX_VALUE)
-        packed[:-1] = np.where(bad, 0, seen)
+        report = np.concatenate([*values, change])
+        bad = ~(np.abs(report) <= MAX_VALUE)
+        packed[:-1] = np.where(bad, 0, report)
         packed[-1] = bad.any() or data.warning.number[_breakdowns()].any()
 
     def _take(self) -> Any:
@@ -152,14 +152,14 @@ class _Simulations:
             return mujoco.MjData(self.plan.model)
 
     def _pool(self) -> ThreadPoolExecutor:
-        """This process's threads: after a fork those of the parent are gone."""
+        """Return the threads of this process: a fork leaves those of the parent behind."""
         if self.process != os.getpid() or self.threads is None:
             self.process, self.threads = os.getpid(), ThreadPoolExecutor(self.plan.num_threads)
         return self.threads
 
 
 def _flat(array: Any, dtype: Any, leading: tuple[int, ...], size: int) -> np.ndarray:
-    """`[N, size]` of `dtype` in the bits of `array [*leading, *]`."""
+    """Return the bits of `array [*leading, *]` as `[N, size]` of `dtype`."""
     return np.ascontiguousarray(array).view(dtype).reshape(math.prod(leading), size)
 
 
@@ -172,19 +172,19 @@ def _breakdowns() -> list[int]:
 
 @functools.cache
 def _silence() -> None:
-    """Keep MuJoCo from writing MUJOCO_LOG.TXT about breakdowns, which the program is told of.
+    """Keep MuJoCo from writing MUJOCO_LOG.TXT about divergence, which the program reports itself.
 
-    Warnings from anybody else's simulations in this process go where they always went.
+    Warnings of other simulations in this process go to the handler that was there before.
     """
     import mujoco
 
-    others = mujoco.get_mju_user_warning() or _compiled_handler()
+    previous = mujoco.get_mju_user_warning() or _compiled_handler()
 
     def on_warning(message: str) -> None:
         if getattr(_in_engine, "now", False):
             return
-        if others:
-            others(message)
+        if previous:
+            previous(message)
         else:
             mujoco.mju_writeLog("WARNING", message)
             print(f"WARNING: {message}\n")
@@ -193,7 +193,7 @@ def _silence() -> None:
 
 
 def _compiled_handler() -> Callable[[str], None] | None:
-    """What takes MuJoCo's warnings in C, such as the native route's own handler."""
+    """Return MuJoCo's warning handler in C, such as that of the native route."""
     try:
         address = ctypes.c_void_p.in_dll(load_mujoco(), "mju_user_warning").value
     except (EngineError, ValueError):

@@ -1,12 +1,11 @@
-"""The same model, laid out for C MuJoCo to step faster, to the same bits.
+"""An equivalent model with its collision pairs listed, which C MuJoCo steps faster to the same bits.
 
-- At every evaluation of the forces MuJoCo sorts all bodies along an axis to find those that may touch,
-  although most of what it finds is then filtered out: for an ant, whose legs meet nothing but the
-  floor, that takes a sixth of a step. Where few pairs of geoms can ever collide, they are listed
-  beforehand instead, as `<pair>` elements with the parameters that MuJoCo would mix. The contacts are
-  the same, in the same order; a test holds that over random models. Where none can, MuJoCo need not
-  look at all.
-- Cameras and lights, which it moves along with every evaluation, are left out.
+- At every evaluation of the forces MuJoCo sorts all bodies along an axis to find those that may touch, and
+  then filters most of them out: for an ant, whose legs collide only with the floor, this takes a sixth of a
+  step. A model in which few pairs of geoms can collide lists them as `<pair>` elements instead, with the
+  parameters that MuJoCo would mix. The contacts are the same, in the same order; a test checks this over
+  random models. A model without such pairs has contacts switched off.
+- Cameras and lights, which MuJoCo moves at every evaluation, are left out.
 """
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
@@ -22,20 +21,20 @@ from typing import Any
 import numpy as np
 
 MAX_PAIRS = 32
-"""Beyond, trying each pair takes longer than MuJoCo's search (some 130 for a humanoid)."""
+"""More pairs take longer than MuJoCo's own search (a humanoid has some 130)."""
 CHANGED = (
     *("contype", "conaffinity", "pair", "bvh", "cam", "light"),
     *("name", "sizes", "buffer", "signature", "path"),
 )
-"""Parts of names of mjModel's fields that may differ between the two models."""
+"""Substrings of the mjModel fields that may differ between the two models."""
 
 
-def lean(model: Any, xml_file: Path) -> Any:
-    """`model` laid out anew, or `model` itself where that cannot be done.
+def with_listed_pairs(model: Any, xml_file: Path) -> Any:
+    """Return an equivalent of `model` that steps faster, or `model` itself where there is none.
 
     Args:
         model: a `mujoco.MjModel`.
-        xml_file: the file that it was compiled from.
+        xml_file: the file from which it was compiled.
     """
     import mujoco
 
@@ -51,9 +50,9 @@ def lean(model: Any, xml_file: Path) -> Any:
     for number, geom in enumerate(geoms):
         geom.name = geom.name or f"purerl_{number}"
     try:
-        laid_out = spec.compile()  # numbers the geoms, too
+        listed = spec.compile()  # numbers the geoms, too
         pairs = list(_colliding(model))
-        # Under an overriding margin MuJoCo's search finds fewer contacts than its pairs do.
+        # With an overriding margin MuJoCo's search finds fewer contacts than listed pairs do.
         overridden = model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE
         plain = not (model.npair or model.nflex or overridden)
         if plain and len(pairs) <= MAX_PAIRS:
@@ -62,24 +61,24 @@ def lean(model: Any, xml_file: Path) -> Any:
                 geom.contype = geom.conaffinity = 0
             for geom1, geom2 in pairs:
                 spec.add_pair(geomname1=names[geom1], geomname2=names[geom2])
-            laid_out = spec.compile()
+            listed = spec.compile()
             for row, pair in enumerate(pairs):
-                if {laid_out.pair_geom1[row], laid_out.pair_geom2[row]} != set(pair):
+                if {listed.pair_geom1[row], listed.pair_geom2[row]} != set(pair):
                     return model
-                _mix(model, *pair, laid_out, row)
-    except ValueError:  # a sensor of a camera, say
+                _mix(model, *pair, listed, row)
+    except ValueError:  # for example a sensor of a camera
         return model
-    if _differences(model, laid_out):
+    if _differences(model, listed):
         return model
     if not pairs and not model.npair and not model.nflex:
-        laid_out.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
-    return laid_out
+        listed.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
+    return listed
 
 
 def _colliding(model: Any) -> Iterator[tuple[int, int]]:
-    """The pairs of geoms that pass MuJoCo's filters, in the order of their contacts.
+    """Yield the pairs of geoms that pass MuJoCo's filters, in the order of their contacts.
 
-    Of two, that with the lesser type is the first.
+    The first geom of a pair has the smaller type.
     """
     import mujoco
 
@@ -102,12 +101,12 @@ def _colliding(model: Any) -> Iterator[tuple[int, int]]:
                 for geom1, geom2 in itertools.product(geoms[body1], geoms[body2])
                 if contype[geom1] & conaffinity[geom2] or contype[geom2] & conaffinity[geom1]
             ]
-            # Contacts that MuJoCo finds in two bodies' trees of boxes, it sorts.
+            # MuJoCo sorts the contacts that it finds in two bodies' bounding volume hierarchies.
             yield from sorted(pairs) if searched and min(model.body_bvhadr[[body1, body2]]) >= 0 else pairs
 
 
 def _mix(model: Any, geom1: int, geom2: int, paired: Any, row: int) -> None:
-    """Give pair `row` of `paired` the parameters that MuJoCo would give the geoms' contacts."""
+    """Set the parameters of pair `row` of `paired` to those that MuJoCo would mix for the geoms."""
     import mujoco
 
     both = [geom1, geom2]
@@ -135,7 +134,7 @@ def _mix(model: Any, geom1: int, geom2: int, paired: Any, row: int) -> None:
 
 
 def _differences(model: Any, paired: Any) -> list[str]:
-    """Fields in which the models differ, beyond those that must."""
+    """Return the fields in which the models differ, without those of `CHANGED`."""
     names = [name for name in dir(model) if not name.startswith("_") and not any(c in name for c in CHANGED)]
     values = ((name, getattr(model, name), getattr(paired, name)) for name in names)
     arrays = [(name, a, b) for name, a, b in values if isinstance(a, np.ndarray | int)]

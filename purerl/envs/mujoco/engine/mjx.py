@@ -1,14 +1,14 @@
 """MuJoCo in JAX (MJX): the default engine on an accelerator; its physics vmaps, parameters included.
 
-What differs from C MuJoCo, and by how much, is tabled in docs/mujoco.md. All numbers are float32.
+docs/mujoco.md lists the differences from C MuJoCo. All numbers are float32.
 
-This file alone knows MJX's insides. It computes what `mjx.step` computes, but lays three of MJX's
-loops anew, so that a program stays small and does no idle work:
+This module alone uses MJX's private functions. It computes the same as `mjx.step` with three loops
+replaced, which keeps programs small and avoids idle work:
 
-- RK4 goes around one `forward` four times; MJX writes `forward` out four times.
-- The line search ends when the last row of a batch has ended; MJX always runs its full count.
-- Along the tree of bodies XLA may not fuse one link into the next: it would compute the first link
-  anew for every use by the second, and so on, which on a CPU took 500 times as long for pusher's arm.
+- RK4 loops over one `forward`; MJX unrolls it four times.
+- The line search ends with the last active row of a batch; MJX always runs its full count.
+- XLA may not fuse one link of the tree of bodies into the next: it would compute the first link again for
+  every use by the second, and so on, which on a CPU made pusher's arm 500 times slower.
 """
 
 # MJX's own modules have no public names for what is needed here, and pyright cannot see into mujoco's.
@@ -33,19 +33,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
-from purerl.envs.mujoco.engine.c import usable_cpus
 from purerl.envs.mujoco.engine.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
+from purerl.envs.mujoco.engine.plan import usable_cpus
 from purerl.types import Array
 
 NEWTON_ITERATIONS = 100
 """MuJoCo's default, for models that ask for the PGS solver, which MJX does not have."""
 STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
-"""What a step goes on from; all else follows from it, or is the model's own."""
+"""The fields that carry a simulation from step to step; the others are derived."""
 RESET_SHARE = 32
-"""A reset places one in so many simulations at a time, since each costs as much as any other."""
-
+"""A reset places 1/32 of the simulations at a time, because each costs the same, needed or not."""
 FEW_CPUS = 4
-"""With fewer, XLA's threads may all wait in MJX's batched factorisations, each for the others."""
+"""With fewer, XLA's threads can deadlock in MJX's batched factorisations."""
 
 Values = dict[str, Array]
 
@@ -57,14 +56,14 @@ def make_engine(
     tracked: Sequence[str] = (),
     impl: str = "jax",
 ) -> Engine:
-    """The engine for one model; nothing is built before it is first used.
+    """Return the engine for one model; nothing is built before its first use.
 
     Args:
         model: a `mujoco.MjModel`; later changes to it have no effect here.
         frame_skip: physics steps per environment step.
-        fields: names of derived mjData arrays, to be found in `Physics.fields`.
-        tracked: names of mjData arrays whose change a task needs, to be found in `Physics.change`.
-        impl: which of MJX's implementations.
+        fields: names of derived mjData arrays, reported in `Physics.fields`.
+        tracked: names of mjData arrays whose change is reported in `Physics.change`.
+        impl: MJX's implementation.
 
     Raises ValueError for an unknown field; in use, EngineError for a model that MJX cannot simulate.
     """
@@ -75,7 +74,7 @@ def make_engine(
 
     def step(physics: Physics, ctrl: Array, overrides: Values) -> Physics:
         if ctrl.shape != (model.nu,):
-            raise ValueError(f"an action has shape ({model.nu},), not {ctrl.shape}; vmap adds axes")
+            raise ValueError(f"expected an action of shape ({model.nu},), got {ctrl.shape}; vmap adds axes")
         ctrl = jnp.asarray(ctrl, jnp.float32)
         ctrl_is_bad = ~(jnp.abs(ctrl) <= MAX_VALUE).all()
         ctrl = jnp.where(ctrl_is_bad, 0.0, ctrl)  # as MuJoCo does
@@ -117,7 +116,7 @@ def make_engine(
 
 
 def _advance(mx: Any, data: Any, frame_skip: int, state: Values, shapes: dict) -> tuple[Values, Values]:
-    """`frame_skip` physics steps from `state`; returns it and what is seen afterwards."""
+    """Take `frame_skip` physics steps from `state`; return it and the reported fields."""
     substep = _runge_kutta if mx.opt.integrator == _integrator().RK4 else _single_stage
 
     def body(i, loop):
@@ -129,16 +128,16 @@ def _advance(mx: Any, data: Any, frame_skip: int, state: Values, shapes: dict) -
 
 
 def _single_stage(mx: Any, data: Any, look: Callable) -> tuple[Values, Values]:
-    """A physics step of an integrator that evaluates the forces once."""
+    """Take a physics step of an integrator that evaluates the forces once."""
     data = _forward().step(mx, data)
     return _state(data), look(data, True)
 
 
 def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
-    """A physics step by the classic fourth-order Runge-Kutta scheme.
+    """Take a physics step by the classic fourth-order Runge-Kutta scheme.
 
     With the state X and its rate of change F(X): X_i = X_0 + a_i h F(X_{i-1}) for four stages, and
-    X = X_0 + h sum_i b_i F(X_i). As in MuJoCo, what is seen afterwards is the last stage.
+    X = X_0 + h sum_i b_i F(X_i). As in MuJoCo, the reported fields are those of the last stage.
     """
     forward, h = _forward(), mx.opt.timestep
     a, b = np.array([0, 3, 3, 6], np.float32) / 6, np.array([1, 2, 2, 1], np.float32) / 6
@@ -170,7 +169,7 @@ def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
 
 
 def _look(mx: Any, data: Any, shapes: dict, now: Array | bool) -> Values:
-    """The fields named in `shapes`; contact forces, which cost something, only where `now`, else 0."""
+    """Return the fields named in `shapes`; contact forces, which are costly, only where `now`, else 0."""
     values = {name: _get(data, name).reshape(shape) for name, shape in shapes.items()}
     if "cfrc_ext" in shapes:
         from mujoco.mjx._src import smooth
@@ -182,7 +181,7 @@ def _look(mx: Any, data: Any, shapes: dict, now: Array | bool) -> Values:
 
 
 def _get(data: Any, name: str) -> Array:
-    """A field of mjData, wherever MJX keeps it."""
+    """Return a field of mjData from MJX's public or private part."""
     for place in (data, data._impl):
         if name in place.__dataclass_fields__:
             return getattr(place, name)
@@ -198,12 +197,12 @@ def _nothing(shapes: dict[str, tuple[int, ...]]) -> Values:
 
 
 def _build(model: Any, impl: str) -> tuple[Any, Any]:
-    """MJX's model and its data as after mj_resetData."""
+    """Return MJX's model and its data as after mj_resetData."""
     import mujoco
 
     mjx = _mjx()
     if jax.default_backend() == "cpu" and usable_cpus() < FEW_CPUS and "NPROC" not in os.environ:
-        text = "MJX on a CPU with few cores can wait for itself for ever; set NPROC=8 before JAX starts"
+        text = "MJX on a CPU with few cores can deadlock; set NPROC=8 before JAX starts"
         logging.getLogger(__name__).warning(text)
     if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
@@ -218,17 +217,17 @@ def _build(model: Any, impl: str) -> tuple[Any, Any]:
 
 
 def _override(mx: Any, overrides: Values) -> Any:
-    """`mx` with some of its fields replaced. Raises ConfigError for an unknown name or a wrong shape."""
+    """Return `mx` with fields replaced. Raises ConfigError for an unknown name or a wrong shape."""
     for name, value in overrides.items():
         place, field = (mx.opt, name[4:]) if name.startswith("opt_") else (mx, name)
         stands: Any = vars(place).get(field)
         if not _is_floats(stands):
             known = [name for name, leaf in vars(mx).items() if _is_floats(leaf)]
             known += [f"opt_{name}" for name, leaf in vars(mx.opt).items() if _is_floats(leaf)]
-            what = "no such array of numbers in the model of engine='mjx'"
-            raise ConfigError("model", name, what, did_you_mean(name, known))
+            allowed = "an array of numbers of MJX's model"
+            raise ConfigError("model", name, allowed, did_you_mean(name, known))
         if np.shape(value) != stands.shape:
-            raise ConfigError(f"model {name}", np.shape(value), f"its shape is {stands.shape}")
+            raise ConfigError(f"model {name}", np.shape(value), f"the shape {stands.shape}")
         mx = mx.tree_replace({name.replace("opt_", "opt.", 1) if place is mx.opt else name: value})
     return mx
 
@@ -239,7 +238,7 @@ def _is_floats(leaf: Any) -> bool:
 
 @functools.cache
 def _mjx() -> ModuleType:
-    """MJX, which prints on import and takes seconds."""
+    """Return MJX, whose import prints and takes seconds."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mujoco import mjx
@@ -263,27 +262,27 @@ _trace_lock = threading.RLock()
 
 @contextlib.contextmanager
 def _tracing() -> Iterator[None]:
-    """Trace physics: matrix products in full float32, and MJX's loops as we lay them."""
+    """Trace physics with matrix products in full float32 and two of MJX's loops replaced."""
     _mjx()
     from mujoco.mjx._src import scan, solver
 
     with _trace_lock, jax.default_matmul_precision("highest"):
-        theirs = solver._while_loop_scan, scan.body_tree
+        originals = solver._while_loop_scan, scan.body_tree
         solver._while_loop_scan = _while_loop
-        scan.body_tree = functools.partial(_body_tree, theirs[1])
+        scan.body_tree = functools.partial(_body_tree, originals[1])
         try:
             yield
         finally:
-            solver._while_loop_scan, scan.body_tree = theirs
+            solver._while_loop_scan, scan.body_tree = originals
 
 
 def _body_tree(body_tree: Callable, mx: Any, function: Callable, *args: Any, **kwargs: Any) -> Any:
-    """What MJX's `body_tree` computes, one link after the other."""
+    """Return the result of MJX's `body_tree`, computed one link after the other."""
     link = lambda *args: jax.lax.optimization_barrier(function(*args))
     return body_tree(mx, link, *args, **kwargs)
 
 
 def _while_loop(cond: Callable, body: Callable, init: Any, max_iter: int) -> Any:
-    """What MJX's `_while_loop_scan` computes, going around no more often than is needed."""
+    """Return the result of MJX's `_while_loop_scan` without idle iterations."""
     going = lambda loop: (loop[0] < max_iter) & cond(loop[1])
     return jax.lax.while_loop(going, lambda loop: (loop[0] + 1, body(loop[1])), (0, init))[1]

@@ -1,4 +1,4 @@
-"""What a task sees of the physics, whichever engine computes it."""
+"""The interface of a physics engine: the state that a task reads, and the functions of an engine."""
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
 # pyright: reportAttributeAccessIssue=false
@@ -13,14 +13,14 @@ import numpy as np
 from purerl.types import Array
 
 MAX_VALUE = 1e10
-"""A simulation with a larger number has broken down: MuJoCo's own bound, mjMAXVAL."""
+"""A simulation with a larger number has diverged: MuJoCo's own bound, mjMAXVAL."""
 
 
 class Physics(NamedTuple):
     """The state of one simulation after a step or a reset; SI units, MuJoCo's own layout.
 
-    Every float is finite: what diverged is replaced by zeros or by the model's initial state, and
-    `diverged` says so.
+    Every float is finite: a diverged simulation reports zeros or the model's initial state, and sets
+    `diverged`.
     """
 
     qpos: Array
@@ -28,50 +28,50 @@ class Physics(NamedTuple):
     qvel: Array
     """`[nv]` float32: generalized velocities (m/s, rad/s)."""
     fields: dict[str, Array]
-    """The mjData fields that the task names, float32 in mjData's shape: `cfrc_ext [nbody, 6]`.
+    """The requested mjData fields, float32 in mjData's shape: `cfrc_ext [nbody, 6]`.
 
-    As in Gymnasium, those that follow from positions alone are one substep old.
+    As in Gymnasium, fields that depend on positions alone are one substep old.
     """
     change: dict[str, Array]
-    """What each tracked field gained over the last environment step, float32 in mjData's shape.
+    """Change of each tracked field over the last environment step, float32 in mjData's shape.
 
-    Subtracted before rounding, so `change / dt` is a good velocity far from the origin too. Zero
-    after a reset.
+    On `mujoco` it is subtracted before rounding, so `change / dt` is an accurate velocity far from the origin
+    too. Zero after a reset.
     """
     row: Any
-    """What the engine itself goes on from. On `mujoco`, `[2 * size]` uint32: the bits of the float64
+    """The engine's own state. On `mujoco`, `[2 * size]` uint32: the bits of the float64
     mjSTATE_INTEGRATION. On `mjx`, a dict of float32 arrays."""
     tracked: Any
     """The tracked fields after the step. On `mujoco`, `[2 * size]` uint32: their float64 bits. On
     `mjx`, a dict of float32 arrays."""
     diverged: Array
-    """`[]` bool: the simulation broke down during this step."""
+    """`[]` bool: the simulation diverged during this step."""
 
 
 class Engine(NamedTuple):
     """Physics of one model at one number of substeps, as pure functions that vmap.
 
-    Static options of the model (solver, gravity, masses) are the engine's; no task sees them.
+    Static options of the model (solver, gravity, masses) belong to the engine; no task reads them.
     """
 
     step: Callable[[Physics, Array, dict[str, Array]], Physics]
     """`(physics, ctrl [nu] float32, overrides) -> Physics`, one environment step later.
 
-    `overrides` are fields of the model that differ from it, by name; `{}` if the model stands.
+    `overrides` replaces fields of the model, by name; `{}` leaves it as it is.
     """
     reset: Callable[[Array, Array, Array, dict[str, Array]], Physics]
-    """`(needed [] bool, qpos [nq], qvel [nv], overrides) -> Physics` there, at time 0.
+    """`(needed [] bool, qpos [nq], qvel [nv], overrides) -> Physics` at that state and time 0.
 
-    Unspecified where `needed` is False, and there nothing is computed if the engine can help it.
+    Unspecified where `needed` is False; the C engine computes nothing there.
     """
     shape: Physics
-    """What both return, as `jax.ShapeDtypeStruct`s."""
+    """Shapes of both results, as `jax.ShapeDtypeStruct`s."""
     rows_at_once: Callable[[int], int]
-    """How many of N simulations a reset should place at a time, where only some of N need it."""
+    """`N -> number of simulations` to reset at a time, where only some of N need it."""
 
 
 def field_shapes(model: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """name -> mjData's shape. Raises ValueError if it has no array of numbers of that name."""
+    """Return mjData's shape of each name. Raises ValueError for a name without an array of numbers."""
     import mujoco
 
     shapes, data = {}, mujoco.MjData(model)
@@ -84,4 +84,4 @@ def field_shapes(model: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]
 
 
 class EngineError(RuntimeError):
-    """The physics engine cannot be used on this machine; the message says what to do."""
+    """The physics engine cannot be used on this machine; the message contains the remedy."""

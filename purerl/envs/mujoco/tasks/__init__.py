@@ -1,1 +1,1 @@
-"""A MuJoCo task: observation, reward, termination and reset noise, after Gymnasium v5."""
+"""The MuJoCo tasks: observation, reward, termination and reset noise, after Gymnasium v5."""

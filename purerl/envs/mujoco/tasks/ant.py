@@ -1,14 +1,14 @@
-"""Ant: a torso on four legs of two joints each, paid for its speed and for staying upright.
+"""Ant: a torso on four legs of two joints each, rewarded for its speed and for staying upright.
 
 Gymnasium's Ant-v5, after Schulman et al., "High-Dimensional Continuous Control Using Generalized
 Advantage Estimation" (2015, arXiv:1506.02438).
 
-    obs     = (qpos[2:], qvel, contact forces of all bodies but the world)   [105]
+    obs     = (qpos[2:], qvel, contact forces of all bodies except the static one)  [105]
     reward  = forward_reward_weight * x_velocity + healthy_reward * healthy
               - ctrl_cost_weight * |action|^2 - contact_cost_weight * |contact forces|^2
     healthy : torso height within healthy_z_range
     start   : qpos uniform within, qvel normal with, reset_noise_scale
-    end     : not healthy; or the clock after 1,000 steps of 0.05 s
+    end     : not healthy; time limit 1,000 steps of 0.05 s
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "ant.xml"
     frame_skip: int = 5
     """Physics steps of 0.01 s per environment step."""
     main_body: int | str = 1
-    """The body whose velocity counts."""
+    """The body whose velocity is rewarded."""
     terminate_when_unhealthy: bool = True
     exclude_current_positions_from_observation: bool = True
-    """Leave the x- and y-coordinates out of the observation."""
+    """Omit the x- and y-coordinates from the observation."""
     include_cfrc_ext_in_observation: bool = True
 
 
@@ -47,12 +47,12 @@ class Params(NamedTuple):
     healthy_z_range: tuple[float, float] = (0.2, 1.0)
     """Torso height (m), both ends included."""
     contact_force_range: tuple[float, float] = (-1.0, 1.0)
-    """Contact forces are clipped to it."""
+    """Range to which contact forces are clipped."""
     reset_noise_scale: float = 0.1
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Ant on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Ant on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     body = find_body(model, options.main_body, "main_body", options.main_body)
@@ -116,6 +116,6 @@ def _make_reward_and_termination(options: Options, body: int, dt: float):
 
 
 def _contact_forces(params: Params, physics: Physics) -> Array:
-    """Clipped contact torques and forces on each body, `[nbody, 6]` (N m, N); the world's are 0."""
+    """Return clipped contact torques and forces on each body, `[nbody, 6]` (N m, N); zero for body 0."""
     low, high = params.contact_force_range
     return jnp.clip(physics.fields["cfrc_ext"], low, high)

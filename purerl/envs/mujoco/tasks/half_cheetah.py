@@ -1,4 +1,4 @@
-"""HalfCheetah: a planar runner of 14 kg and six joints, paid for its speed.
+"""HalfCheetah: a planar runner of 14 kg and six joints, rewarded for its speed.
 
 Gymnasium's HalfCheetah-v5, after P. Wawrzyński, "A Cat-Like Robot Real-Time Learning to Run"
 (2009).
@@ -6,7 +6,7 @@ Gymnasium's HalfCheetah-v5, after P. Wawrzyński, "A Cat-Like Robot Real-Time Le
     obs     = (qpos[1:], qvel)                                        [17]
     reward  = forward_reward_weight * x_velocity - ctrl_cost_weight * |action|^2
     start   : qpos uniform within, qvel normal with, reset_noise_scale
-    end     : never, but for the clock after 1,000 steps of 0.05 s
+    end     : never; time limit 1,000 steps of 0.05 s
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "half_cheetah.xml"
     frame_skip: int = 5
     """Physics steps of 0.01 s per environment step."""
     exclude_current_positions_from_observation: bool = True
-    """Leave the x-coordinate out of the observation."""
+    """Omit the x-coordinate from the observation."""
 
 
 class Params(NamedTuple):
@@ -40,7 +40,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """HalfCheetah on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return HalfCheetah on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     dt = model.opt.timestep * options.frame_skip

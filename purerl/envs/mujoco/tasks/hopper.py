@@ -1,4 +1,4 @@
-"""Hopper: a planar robot of one leg and three joints, paid for its speed and for staying upright.
+"""Hopper: a planar robot of one leg and three joints, rewarded for its speed and for staying upright.
 
 Gymnasium's Hopper-v5, after Erez, Tassa and Todorov, "Infinite-Horizon Model Predictive Control for
 Periodic Tasks with Contacts" (RSS 2011).
@@ -8,7 +8,7 @@ Periodic Tasks with Contacts" (RSS 2011).
               - ctrl_cost_weight * |action|^2
     healthy : torso height, torso angle and every other coordinate and velocity within their ranges
     start   : qpos and qvel uniform within reset_noise_scale
-    end     : not healthy; or the clock after 1,000 steps of 0.008 s
+    end     : not healthy; time limit 1,000 steps of 0.008 s
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "hopper.xml"
     frame_skip: int = 4
     """Physics steps of 0.002 s per environment step."""
     terminate_when_unhealthy: bool = True
     exclude_current_positions_from_observation: bool = True
-    """Leave the x-coordinate out of the observation."""
+    """Omit the x-coordinate from the observation."""
 
 
 class Params(NamedTuple):
@@ -41,16 +41,16 @@ class Params(NamedTuple):
     ctrl_cost_weight: float = 1e-3
     healthy_reward: float = 1.0
     healthy_state_range: tuple[float, float] = (-100.0, 100.0)
-    """Of every position but the torso's x and z, and of every velocity (m, rad, s)."""
+    """Range of every position except the torso's x and z, and of every velocity (m, rad, s)."""
     healthy_z_range: tuple[float, float] = (0.7, float("inf"))
     """Torso height (m)."""
     healthy_angle_range: tuple[float, float] = (-0.2, 0.2)
-    """How far the torso leans (rad)."""
+    """Angle of the torso (rad)."""
     reset_noise_scale: float = 5e-3
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Hopper on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Hopper on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     dt, init_z = model.opt.timestep * options.frame_skip, float(model.qpos0[1])

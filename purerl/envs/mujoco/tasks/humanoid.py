@@ -1,4 +1,4 @@
-"""Humanoid: a body of 17 actuated joints, paid for its speed and for staying upright.
+"""Humanoid: a body of 17 actuated joints, rewarded for its speed and for staying upright.
 
 Gymnasium's Humanoid-v5, after Tassa, Erez and Todorov, "Synthesis and Stabilization of Complex
 Behaviors through Online Trajectory Optimization" (IROS 2012).
@@ -8,8 +8,8 @@ Behaviors through Online Trajectory Optimization" (IROS 2012).
               - ctrl_cost_weight * |action|^2
               - contact_cost_weight * |contact forces|^2 within contact_cost_range
     healthy : torso height within healthy_z_range
-    start   : qpos and qvel uniform within reset_noise_scale; the quaternion is not made a unit again
-    end     : not healthy; or the clock after 1,000 steps of 0.015 s
+    start   : qpos and qvel uniform within reset_noise_scale; the quaternion is not normalized again
+    end     : not healthy; time limit 1,000 steps of 0.015 s
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "humanoid.xml"
     frame_skip: int = 5
     """Physics steps of 0.003 s per environment step."""
     terminate_when_unhealthy: bool = True
     exclude_current_positions_from_observation: bool = True
-    """Leave the x- and y-coordinates out of the observation."""
+    """Omit the x- and y-coordinates from the observation."""
     include_cinert_in_observation: bool = True
     include_cvel_in_observation: bool = True
     include_qfrc_actuator_in_observation: bool = True
@@ -48,7 +48,7 @@ class Params(NamedTuple):
     ctrl_cost_weight: float = 0.1
     contact_cost_weight: float = 5e-7
     contact_cost_range: tuple[float, float] = (-float("inf"), 10.0)
-    """The cost of contact, weighted, is clipped to it."""
+    """Range to which the weighted cost of contact is clipped."""
     healthy_reward: float = 5.0
     healthy_z_range: tuple[float, float] = (1.0, 2.0)
     """Torso height (m), without the ends."""
@@ -56,7 +56,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Humanoid on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Humanoid on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     task = Task(
@@ -82,7 +82,7 @@ def _make_reward_and_termination(options: Options, model: Any):
     def reward_and_termination(
         params: Params, physics: Physics, action: Array
     ) -> tuple[Array, Array, Metrics]:
-        # Of the centre of mass of the whole body.
+        # Velocity of the centre of mass of the whole body.
         x_velocity, y_velocity = jnp.sum(share * physics.change["xipos"], axis=0)[:2] / dt
         low, high = params.healthy_z_range
         healthy = (low < physics.qpos[2]) & (physics.qpos[2] < high)

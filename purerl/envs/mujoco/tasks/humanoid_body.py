@@ -1,4 +1,4 @@
-"""What humanoid and humanoid_standup share: one body, its long observation, the cost of its contacts."""
+"""The common part of humanoid and humanoid_standup: observation and cost of contacts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from purerl.types import Array, Metrics
 FIELDS = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "ten_length", "ten_velocity")
 """Inertias and velocities about the centre of mass, forces of actuators and contacts, tendons."""
 ROOT = 6
-"""Degrees of freedom of the torso in space, which no actuator moves."""
+"""Degrees of freedom of the torso in space, which have no actuator."""
 
 
 def observe_body(options: Any, physics: Physics) -> Array:
-    """What the switches of `options` leave in the observation, `[348]` by default.
+    """Return the observation with the parts switched on in `options`, `[348]` by default.
 
-    Bodies are counted from the torso on: the world neither moves nor feels anything.
+    Body 0, which neither moves nor collides, is left out.
     """
     parts = [physics.qpos[2 if options.exclude_current_positions_from_observation else 0 :], physics.qvel]
     if options.include_cinert_in_observation:
@@ -33,13 +33,13 @@ def observe_body(options: Any, physics: Physics) -> Array:
 
 
 def contact_cost(weight: float, cost_range: tuple[float, float], physics: Physics) -> Array:
-    """`weight` times the squared contact torques and forces on all bodies, within `cost_range`."""
+    """Return `weight` times the squared contact torques and forces, clipped to `cost_range`."""
     low, high = cost_range
     return jnp.clip(weight * jnp.sum(jnp.square(physics.fields["cfrc_ext"])), low, high)
 
 
 def body_info(physics: Physics) -> Metrics:
-    """Where the torso is, and the two tendons between hips and knees, `[2]` each (rad, rad/s)."""
+    """Return the torso's position and the two tendons from hips to knees, `[2]` each (rad, rad/s)."""
     return {
         "x_position": physics.qpos[0],
         "y_position": physics.qpos[1],

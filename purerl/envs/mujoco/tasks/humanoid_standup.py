@@ -1,4 +1,4 @@
-"""HumanoidStandup: the humanoid, flat on its back, paid for the height to which it lifts its torso.
+"""HumanoidStandup: the humanoid, flat on its back, rewarded for the height of its torso.
 
 Gymnasium's HumanoidStandup-v5, after Tassa, Erez and Todorov, "Synthesis and Stabilization of Complex
 Behaviors through Online Trajectory Optimization" (IROS 2012).
@@ -6,8 +6,8 @@ Behaviors through Online Trajectory Optimization" (IROS 2012).
     obs     = (qpos[2:], qvel, inertias, velocities, actuator and contact forces of the bodies) [348]
     reward  = 1 + torso height / physics step - ctrl_cost_weight * |action|^2
               - impact_cost_weight * |contact forces|^2 within impact_cost_range
-    start   : qpos and qvel uniform within reset_noise_scale; the quaternion is not made a unit again
-    end     : never, but for the clock after 1,000 steps of 0.015 s
+    start   : qpos and qvel uniform within reset_noise_scale; the quaternion is not normalized again
+    end     : never; time limit 1,000 steps of 0.015 s
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "humanoidstandup.xml"
     frame_skip: int = 5
     """Physics steps of 0.003 s per environment step."""
     exclude_current_positions_from_observation: bool = True
-    """Leave the x- and y-coordinates out of the observation."""
+    """Omit the x- and y-coordinates from the observation."""
     include_cinert_in_observation: bool = True
     include_cvel_in_observation: bool = True
     include_qfrc_actuator_in_observation: bool = True
@@ -41,16 +41,16 @@ class Params(NamedTuple):
     """Real-valued parameters; each may be batched."""
 
     uph_cost_weight: float = 1.0
-    """Without effect, as in Gymnasium, which takes it and never reads it."""
+    """Accepted without effect, as in Gymnasium."""
     ctrl_cost_weight: float = 0.1
     impact_cost_weight: float = 0.5e-6
     impact_cost_range: tuple[float, float] = (-float("inf"), 10.0)
-    """The cost of contact, weighted, is clipped to it."""
+    """Range to which the weighted cost of contact is clipped."""
     reset_noise_scale: float = 1e-2
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """HumanoidStandup on `engine`; keyword arguments are fields of `Options`, `Params` and `Setup`."""
+    """Return HumanoidStandup on `engine`; keyword arguments are fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     init_z = float(model.qpos0[2])
@@ -59,7 +59,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
         params: Params, physics: Physics, action: Array
     ) -> tuple[Array, Array, Metrics]:
         terms = {
-            # By the physics step, not by the environment's: what Gymnasium has always paid.
+            # Divided by the physics step, not by the environment's, as in Gymnasium.
             "reward_linup": physics.qpos[2] / model.opt.timestep,
             "reward_quadctrl": -params.ctrl_cost_weight * jnp.sum(jnp.square(action)),
             "reward_impact": -contact_cost(params.impact_cost_weight, params.impact_cost_range, physics),

@@ -1,4 +1,4 @@
-"""InvertedDoublePendulum: two poles, one upon the other, on a cart; paid while the tip is high.
+"""InvertedDoublePendulum: two poles, one upon the other, on a cart, rewarded while the tip is high.
 
 Gymnasium's InvertedDoublePendulum-v5, after Barto, Sutton and Anderson, "Neuronlike Adaptive Elements
 That Can Solve Difficult Learning Control Problems" (1983).
@@ -8,7 +8,7 @@ That Can Solve Difficult Learning Control Problems" (1983).
     reward  = healthy_reward * (tip above 1 m) - 0.01 * tip_x^2 - (tip_z - 2)^2
               - 1e-3 * angular_velocity_1^2 - 5e-3 * angular_velocity_2^2
     start   : qpos uniform within, qvel normal with, reset_noise_scale
-    end     : tip at 1 m or below; or the clock after 1,000 steps of 0.05 s
+    end     : tip at 1 m or below; time limit 1,000 steps of 0.05 s
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from purerl.envs.mujoco.task import Task, make_env, uniform_and_normal
 from purerl.types import Array, EnvFunctions, Metrics
 
 MIN_HEIGHT = 1.0
-"""Of the tip (m), not included."""
+"""Height of the tip (m), exclusive."""
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "inverted_double_pendulum.xml"
     frame_skip: int = 5
@@ -42,7 +42,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """InvertedDoublePendulum on `engine`; keyword arguments: `Options`, `Params` and `Setup`."""
+    """Return InvertedDoublePendulum on `engine`; keyword arguments: `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     task = Task(

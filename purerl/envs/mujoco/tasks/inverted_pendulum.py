@@ -1,4 +1,4 @@
-"""InvertedPendulum: a pole hinged on a cart that is pushed along a rail, paid while it stands.
+"""InvertedPendulum: a pole hinged on a cart that is pushed along a rail, rewarded while it stands.
 
 Gymnasium's InvertedPendulum-v5, after Barto, Sutton and Anderson, "Neuronlike Adaptive Elements That
 Can Solve Difficult Learning Control Problems" (1983).
@@ -6,7 +6,7 @@ Can Solve Difficult Learning Control Problems" (1983).
     obs     = (qpos, qvel)                                            [4]
     reward  = 1 while |angle| <= 0.2 rad, else 0
     start   : qpos and qvel uniform within reset_noise_scale
-    end     : |angle| > 0.2 rad; or the clock after 1,000 steps of 0.04 s
+    end     : |angle| > 0.2 rad; time limit 1,000 steps of 0.04 s
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from purerl.envs.mujoco.task import Task, make_env, uniform
 from purerl.types import Array, EnvFunctions, Metrics
 
 MAX_ANGLE = 0.2
-"""Of the pole from upright (rad), included."""
+"""Angle of the pole from upright (rad), inclusive."""
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "inverted_pendulum.xml"
     frame_skip: int = 2
@@ -39,7 +39,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """InvertedPendulum on `engine`; keyword arguments are fields of `Options`, `Params` and `Setup`."""
+    """Return InvertedPendulum on `engine`; keyword arguments: `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
 

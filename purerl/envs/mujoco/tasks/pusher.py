@@ -1,4 +1,4 @@
-"""Pusher: an arm of seven joints over a table, paid for pushing a cylinder to its goal.
+"""Pusher: an arm of seven joints over a table, rewarded for pushing a cylinder to its goal.
 
 Gymnasium's Pusher-v5. The cylinder and the goal are part of the state: their places are qpos[7:].
 
@@ -7,7 +7,7 @@ Gymnasium's Pusher-v5. The cylinder and the goal are part of the state: their pl
               - reward_control_weight * |action|^2
     start   : the arm at its place, its velocities uniform within 0.005 rad/s; the cylinder on a
               rectangle beside the goal, more than 0.17 m from it; both at rest
-    end     : never, but for the clock after 100 steps of 0.05 s
+    end     : never; time limit 100 steps of 0.05 s
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from purerl.envs.mujoco.task import Task, make_env
 from purerl.types import Array, EnvFunctions, Key, Metrics
 
 LOW, HIGH, APART = np.array([-0.3, -0.2]), np.array([0.0, 0.2]), 0.17
-"""Where the cylinder may lie, and how far from the goal at least (m)."""
+"""Corners of the cylinder's rectangle, and its least distance from the goal (m)."""
 CANDIDATES = 32
-"""Drawn at once. 38 % of the rectangle is too near, so none is good once in 3e13 resets."""
+"""Places drawn at once. 38 % are too near, so all 32 are once in 3e13 resets."""
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "pusher_v5.xml"
     frame_skip: int = 5
@@ -46,7 +46,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Pusher on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Pusher on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     setup = Setup(engine, max_episode_steps=100)
     options, params, setup = read_kwargs(Options(), Params(), setup, task_kwargs)
     model = load_model(options.xml_file)
@@ -90,7 +90,7 @@ def _make_draw(model: Any):
     def draw(params: Params, key: Key) -> tuple[Array, Array]:
         key_place, key_qvel = jax.random.split(key)
         places = jax.random.uniform(key_place, (CANDIDATES, 2), minval=LOW, maxval=HIGH)
-        place = places[jnp.argmax(jnp.linalg.norm(places, axis=1) > APART)]  # the first that is good
+        place = places[jnp.argmax(jnp.linalg.norm(places, axis=1) > APART)]  # first far enough
         qpos = jnp.asarray(init_qpos).at[-4:-2].set(place).at[-2:].set(0.0)
         qvel = jax.random.uniform(key_qvel, (model.nv,), minval=-0.005, maxval=0.005)
         return qpos, qvel.at[-4:].set(0.0)

@@ -1,4 +1,4 @@
-"""Reacher: an arm of two joints in the plane, paid for bringing its fingertip near a target.
+"""Reacher: an arm of two joints in the plane, rewarded for bringing its fingertip near a target.
 
 Gymnasium's Reacher-v5. The target is part of the state: its place is qpos[2:].
 
@@ -7,7 +7,7 @@ Gymnasium's Reacher-v5. The target is part of the state: its place is qpos[2:].
     reward  = -reward_dist_weight * |fingertip - target| - reward_control_weight * |action|^2
     start   : angles uniform within 0.1 rad, angular velocities within 0.005 rad/s; the target anywhere
               on a disc of radius 0.2 m, at rest
-    end     : never, but for the clock after 50 steps of 0.02 s
+    end     : never; time limit 50 steps of 0.02 s
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from purerl.envs.mujoco.task import Task, make_env
 from purerl.types import Array, EnvFunctions, Key, Metrics
 
 REACH = 0.2
-"""Radius (m) of the disc on which the target lies."""
+"""Radius (m) of the disc of targets."""
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "reacher.xml"
     frame_skip: int = 2
@@ -43,7 +43,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Reacher on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Reacher on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     setup = Setup(engine, max_episode_steps=50)
     options, params, setup = read_kwargs(Options(), Params(), setup, task_kwargs)
     model = load_model(options.xml_file)
@@ -89,8 +89,8 @@ def _make_draw(model: Any):
         key_qpos, key_qvel, key_radius, key_angle = jax.random.split(key, 4)
         noise = jax.random.uniform(key_qpos, (model.nq,), minval=-0.1, maxval=0.1)
         qvel = jax.random.uniform(key_qvel, (model.nv,), minval=-0.005, maxval=0.005)
-        # Gymnasium draws from the square until a point lies on the disc. A disc's area grows as the
-        # radius squared, so a uniform number's root is such a point's radius.
+        # Gymnasium draws from the square until a point lies on the disc. The area of a disc grows with the
+        # squared radius, so the root of a uniform number has the same distribution.
         radius = REACH * jnp.sqrt(jax.random.uniform(key_radius))
         angle = 2 * jnp.pi * jax.random.uniform(key_angle)
         goal = radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])

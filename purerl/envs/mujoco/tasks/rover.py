@@ -1,20 +1,20 @@
-"""Rover: a robot on two driven wheels finds its way to a goal among pillars, by range readings.
+"""Rover: a robot on two driven wheels drives to a goal among pillars, by range readings.
 
-Our own task, and the example of `purerl.mujoco_env`: everything below is what a user would write.
+This task of purerl is the example of `purerl.mujoco_env`: a user would write the same.
 
     obs     = (16 ranges / 3 m, goal distance / 5 m, cos and sin of the goal's bearing,
                forward speed in m/s, turning rate / 5 rad/s, two wheel speeds / 10 rad/s)   [23]
     action  = two wheel speeds, within 10 rad/s (1 m/s forward)                             [2]
     reward  = progress_weight * (metres nearer to the goal) + arrival_bonus * arrived
               - collision_cost * collided - ctrl_cost_weight * mean((action / 10)^2)
-    start   : the 5 m x 5 m arena has 4 x 4 cells; rover, goal and eight pillars get one each, and
-              stand up to 0.2 m from its centre in x and in y; the rover faces any way
+    start   : the 5 m x 5 m arena has 4 x 4 cells; rover, goal and eight pillars get one each, up to
+              0.2 m from its centre in x and in y; the rover has a random heading
     end     : arrived, centre within 0.2 m of the goal; collided, 0.18 m or less from a pillar or a
-              wall; or the clock after 200 steps of 0.1 s
+              wall; time limit 200 steps of 0.1 s
 
-Pillars touch nothing, so a collision is a matter of geometry, and the physics has three contacts.
-Between any two pillars the rover, 0.36 m wide, finds 0.45 m or more: every goal can be reached. As in
-a real robot, what the sensors say is one physics step (0.02 s) old.
+Pillars have no contacts, so a collision is computed from the geometry, and the physics has three contacts.
+The gap between two pillars is at least 0.45 m and the rover 0.36 m wide, so every goal can be reached. As on
+a real robot, sensor readings are one physics step (0.02 s) old.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from purerl.envs.mujoco.options import ASSETS, Setup, read_kwargs
 from purerl.types import Array, EnvFunctions, Key, Metrics
 
 NUM_PILLARS, GRID, CELL, SPREAD = 8, 4, 1.25, 0.2
-"""How many pillars; cells along a side, their width (m), and how far from a centre things stand (m)."""
+"""Number of pillars; cells along a side; width of a cell (m); largest offset from its centre (m)."""
 ROVER_RADIUS, PILLAR_RADIUS, GOAL_RADIUS, AXLE_HEIGHT = 0.18, 0.2, 0.2, 0.1
 MAX_RANGE, MAX_WHEEL_SPEED = 3.0, 10.0
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     frame_skip: int = 5
     """Physics steps of 0.02 s per environment step."""
@@ -52,7 +52,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Rover on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Rover on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     defaults = Options(), Params(), Setup(engine, max_episode_steps=200)
     options, params, setup = read_kwargs(*defaults, task_kwargs)
     return mujoco_env(
@@ -71,7 +71,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
 
 
 def start(params: Params, key: Key) -> tuple[Array, Array]:
-    """Rover, goal and pillars, each in a cell of its own."""
+    """Draw rover, goal and pillars, each in a different cell."""
     key_cell, key_place, key_heading = jax.random.split(key, 3)
     num_things = 2 + NUM_PILLARS
     cells = jax.random.permutation(key_cell, GRID * GRID)[:num_things]
@@ -84,9 +84,9 @@ def start(params: Params, key: Key) -> tuple[Array, Array]:
 
 
 def observation(params: Params, physics: Physics) -> Array:
-    """What the sensors say, in the order of the MJCF file, scaled to about 1."""
+    """Return the sensor readings, in the order of the MJCF file, scaled to about 1."""
     goal, velocity, turn, wheels, ranges = jnp.split(physics.fields["sensordata"], (3, 6, 9, 11))
-    ranges = jnp.where(ranges < 0, MAX_RANGE, ranges)  # -1: the beam has met nothing
+    ranges = jnp.where(ranges < 0, MAX_RANGE, ranges)  # -1: the beam hits nothing
     distance = jnp.linalg.norm(goal[:2])
     bearing = goal[:2] / jnp.maximum(distance, 1e-6)
     parts = ranges / MAX_RANGE, distance[None] / 5.0, bearing, velocity[:1], turn[2:] / 5.0
@@ -94,7 +94,7 @@ def observation(params: Params, physics: Physics) -> Array:
 
 
 def reward(params: Params, physics: Physics, action: Array) -> tuple[Array, Metrics]:
-    """Progress and arrival, less what collisions and fast wheels cost."""
+    """Return the reward for progress and arrival minus the costs of collisions and fast wheels."""
     position, goal = physics.qpos[:2], physics.qpos[9:11]
     distance = jnp.linalg.norm(goal - position)
     progress = jnp.linalg.norm(goal - (position - physics.change["qpos"][:2])) - distance
@@ -111,17 +111,17 @@ def reward(params: Params, physics: Physics, action: Array) -> tuple[Array, Metr
 
 
 def terminated(params: Params, physics: Physics) -> Array:
-    """The rover has arrived, or has hit something."""
+    """Return True if the rover has arrived or collided."""
     return arrived(physics) | collided(physics)
 
 
 def arrived(physics: Physics) -> Array:
-    """Whether the rover's centre is over the goal."""
+    """Return True if the rover's centre is over the goal."""
     return jnp.linalg.norm(physics.qpos[9:11] - physics.qpos[:2]) <= GOAL_RADIUS
 
 
 def collided(physics: Physics) -> Array:
-    """Whether the rover, seen from above, overlaps a pillar or a wall."""
+    """Return True if the rover, seen from above, overlaps a pillar or a wall."""
     position, pillars = physics.qpos[:2], physics.qpos[11:].reshape(NUM_PILLARS, 2)
     to_pillars = jnp.linalg.norm(pillars - position, axis=1) - PILLAR_RADIUS
     to_walls = GRID * CELL / 2 - jnp.abs(position)

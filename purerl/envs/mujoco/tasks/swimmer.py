@@ -1,4 +1,4 @@
-"""Swimmer: a snake of three links and two joints in a viscous fluid, paid for its speed.
+"""Swimmer: a snake of three links and two joints in a viscous fluid, rewarded for its speed.
 
 Gymnasium's Swimmer-v5, after R. Coulom, "Reinforcement Learning Using Neural Networks, with
 Applications to Motor Control" (PhD thesis, 2002).
@@ -6,7 +6,7 @@ Applications to Motor Control" (PhD thesis, 2002).
     obs     = (qpos[2:], qvel)                                        [8]
     reward  = forward_reward_weight * x_velocity - ctrl_cost_weight * |action|^2
     start   : qpos and qvel uniform within reset_noise_scale
-    end     : never, but for the clock after 1,000 steps of 0.04 s
+    end     : never; time limit 1,000 steps of 0.04 s
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "swimmer.xml"
     frame_skip: int = 4
     """Physics steps of 0.01 s per environment step."""
     exclude_current_positions_from_observation: bool = True
-    """Leave the x- and y-coordinates out of the observation."""
+    """Omit the x- and y-coordinates from the observation."""
 
 
 class Params(NamedTuple):
@@ -40,7 +40,7 @@ class Params(NamedTuple):
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Swimmer on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Swimmer on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     dt = model.opt.timestep * options.frame_skip

@@ -1,4 +1,4 @@
-"""Walker2d: a planar robot of two legs and six joints, paid for its speed and for staying upright.
+"""Walker2d: a planar robot of two legs and six joints, rewarded for its speed and for staying upright.
 
 Gymnasium's Walker2d-v5: the hopper with a second leg, after Erez, Tassa and Todorov,
 "Infinite-Horizon Model Predictive Control for Periodic Tasks with Contacts" (RSS 2011).
@@ -8,7 +8,7 @@ Gymnasium's Walker2d-v5: the hopper with a second leg, after Erez, Tassa and Tod
               - ctrl_cost_weight * |action|^2
     healthy : torso height and torso angle within their ranges
     start   : qpos and qvel uniform within reset_noise_scale
-    end     : not healthy; or the clock after 1,000 steps of 0.008 s
+    end     : not healthy; time limit 1,000 steps of 0.008 s
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from purerl.types import Array, EnvFunctions, Metrics
 
 
 class Options(NamedTuple):
-    """What shapes the program."""
+    """Static options, which shape the program."""
 
     xml_file: str = "walker2d_v5.xml"
     frame_skip: int = 4
     """Physics steps of 0.002 s per environment step."""
     terminate_when_unhealthy: bool = True
     exclude_current_positions_from_observation: bool = True
-    """Leave the x-coordinate out of the observation."""
+    """Omit the x-coordinate from the observation."""
 
 
 class Params(NamedTuple):
@@ -43,12 +43,12 @@ class Params(NamedTuple):
     healthy_z_range: tuple[float, float] = (0.8, 2.0)
     """Torso height (m)."""
     healthy_angle_range: tuple[float, float] = (-1.0, 1.0)
-    """How far the torso leans (rad)."""
+    """Angle of the torso (rad)."""
     reset_noise_scale: float = 5e-3
 
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
-    """Walker2d on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
+    """Return Walker2d on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
     options, params, setup = read_kwargs(Options(), Params(), Setup(engine), task_kwargs)
     model = load_model(options.xml_file)
     dt, init_z = model.opt.timestep * options.frame_skip, float(model.qpos0[1])

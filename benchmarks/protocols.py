@@ -1,0 +1,220 @@
+"""Protocols of the learning runs, fixed before the runs: settings, seeds, and the bar to reach.
+
+The on-policy runs on MuJoCo share one form: 10 seeds, 1,000,000 steps, and a bar for the mean over seeds of
+the mean of the last 10 evaluations. Their settings are presets, tuned on other seeds (root 9000) for five
+tasks, and taken over untuned for the six of the queue.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import purerl
+
+
+class Protocol(NamedTuple):
+    """One learning run and the bar that it must reach."""
+
+    algo: str
+    env: str
+    seeds: int
+    fields: dict[str, Any]
+    """Fields of the config, over those of the preset."""
+    bar: float | None
+    """Each seed's mean evaluation return must reach this at some evaluation. None: there is no bar."""
+    success: float | None = None
+    """And its last policy must have success in this share of 500 fresh episodes."""
+    last: int = 0
+    """Instead, the mean over seeds of the mean of this many last evaluations must reach the bar."""
+    preset: str | None = None
+    """Name of the preset that gives the other settings; the algorithm's defaults if None."""
+    read_at: tuple[int, ...] = ()
+    """Steps at which the mean of the `last` evaluations up to there is recorded."""
+    bar_at: int | None = None
+    """The one of these steps that the bar is for; the end of the run if None."""
+    published: tuple[tuple[int, float, str], ...] = ()
+    """Best published returns: step, value, source."""
+
+
+CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
+SWING = {"total_timesteps": 300_000, "gamma": 0.9, "eval_interval": 20_000, "eval_episodes": 20}
+MASKED = {"env_kwargs": {"mask_velocity": True}}
+WITHOUT_RNN = {
+    "num_envs": 16,
+    "num_steps": 64,
+    "num_minibatches": 4,
+    "learning_rate": 1e-3,
+    "normalize_reward": True,
+}
+"""Fields that give PPO the settings of recurrent PPO's defaults."""
+PROTOCOLS = {
+    # Classic settings: 1 environment, 1 update a step, the defaults of SACConfig.
+    "sac-half_cheetah-100k": Protocol("sac", "half_cheetah", 2, {"total_timesteps": 100_000}, 3_000),
+    # One of those two seeds stayed at 1,200; a third, from another root, before anything is changed.
+    "sac-half_cheetah-100k-another": Protocol(
+        "sac", "half_cheetah", 1, {"total_timesteps": 100_000, "seed": 1}, 3_000
+    ),
+    "sac-pendulum-20k": Protocol(
+        "sac", "pendulum", 3, {"total_timesteps": 20_000, "eval_interval": 2_000, "eval_episodes": 20}, -200
+    ),
+    "ppo-cartpole-150k": Protocol(
+        "ppo", "cartpole", 5, {"total_timesteps": 150_000, "eval_interval": 10_000, "eval_episodes": 20}, 475
+    ),
+    # The defaults of each algorithm.
+    "ppo-cartpole-200k": Protocol("ppo", "cartpole", 5, CARTPOLE, 475),
+    "a2c-cartpole-200k": Protocol("a2c", "cartpole", 5, CARTPOLE, 475),
+    "trpo-cartpole-200k": Protocol("trpo", "cartpole", 5, CARTPOLE, 475),
+    "vpg-cartpole-500k": Protocol("vpg", "cartpole", 5, CARTPOLE | {"total_timesteps": 500_000}, 475),
+    # A task that needs an RNN state, with one and, from the same settings, without.
+    "recurrent_ppo-masked-cartpole-200k": Protocol("recurrent_ppo", "cartpole", 5, CARTPOLE | MASKED, 475),
+    "ppo-masked-cartpole-200k": Protocol(
+        "ppo",
+        "cartpole",
+        5,
+        CARTPOLE | MASKED | WITHOUT_RNN | {"num_epochs": 4},
+        475,
+    ),
+    # The settings of its preset, and the same without an RNN.
+    "recurrent_ppo-masked-pendulum-300k": Protocol(
+        "recurrent_ppo", "pendulum", 5, SWING | MASKED | {"num_epochs": 10}, -300
+    ),
+    "ppo-masked-pendulum-300k": Protocol(
+        "ppo",
+        "pendulum",
+        5,
+        SWING | MASKED | WITHOUT_RNN | {"num_epochs": 10},
+        -300,
+    ),
+    # Settings common elsewhere, not tuned here; Gymnasium calls 200 solved.
+    "ppo-gym-lunar_lander-1m": Protocol(
+        "ppo",
+        "gym:LunarLander-v3",
+        3,
+        {"total_timesteps": 1_000_000, "num_envs": 16, "num_steps": 1_024, "num_minibatches": 256}
+        | {"num_epochs": 4, "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01}
+        | {"log_interval": 16_384, "eval_interval": 50_000, "eval_episodes": 20},
+        200,
+    ),
+    # Settled on other roots (100 to 102), in one or two runs of one seed each.
+    "ppo-rover-1m": Protocol(
+        "ppo",
+        "rover",
+        3,
+        {"total_timesteps": 1_000_000, "num_envs": 32, "num_steps": 128}
+        | {"eval_interval": 200_000, "eval_episodes": 100},
+        13,
+        0.9,
+    ),
+    "sac-rover-120k": Protocol(
+        "sac",
+        "rover",
+        3,
+        {"total_timesteps": 120_000, "num_envs": 4, "updates_per_step": 2, "learning_starts": 2_000}
+        | {"learning_rate": 1e-3, "hidden_sizes": (128, 128), "eval_interval": 20_000, "eval_episodes": 100},
+        13,
+        0.9,
+    ),
+}
+
+FINAL_BARS = {
+    "vpg": (496.8, 420.2, 360.9, 429.8, 63.6),
+    "a2c": (1882.0, 1212.6, 1145.2, 9123.6, 37.1),
+    "trpo": (4402.6, 2020.4, 3699.2, 6731.6, 95.0),
+    "ppo": (5708.2, 3022.0, 3673.6, 8763.6, 111.2),
+}
+"""The best published final returns after 1,000,000 steps: Tianshou's but for Hopper (VPG: Spinning Up, PPO:
+Stable-Baselines3 in the MR.Q paper), Walker2d with PPO (ikostrikov), InvertedDoublePendulum with TRPO and
+Swimmer (VPG: Spinning Up; TRPO, PPO: OpenAI baselines)."""
+FINAL_TASKS = ("half_cheetah", "hopper", "walker2d", "inverted_double_pendulum", "swimmer")
+PROTOCOLS |= {
+    f"{algo}-{env}-1m": Protocol(
+        algo,
+        env,
+        10,
+        {"total_timesteps": 1_000_000, "eval_interval": 20_000, "eval_episodes": 3, "seed": 0},
+        bar,
+        last=10,
+        preset=f"{algo}-{env}",
+    )
+    for algo, bars in FINAL_BARS.items()
+    for env, bar in zip(FINAL_TASKS, bars, strict=True)
+}
+
+TIANSHOU = "Tianshou's benchmark of 10 seeds (v2 and v3 tasks), whose on-policy evaluations are stochastic"
+TIANSHOU_2 = "Tianshou 2.x, docs/_static/js/mujoco/benchmark/Ant-v4/results.json"
+BASELINES = "OpenAI baselines trpo_mpi, benchmarks_mujoco1M.htm, v2, training return"
+CLEANRL = "CleanRL, docs/benchmark/ppo_continuous_action.md, v4, training return"
+RLPACK = "rlpack, v2, evaluation and seeds not stated"
+HALF, WHOLE = 500_000, 1_000_000
+PUBLISHED: dict[str, dict[str, dict[int, tuple[float, str]]]] = {
+    "inverted_pendulum": {
+        "trpo": {HALF: (764.0, TIANSHOU), WHOLE: (905.1, BASELINES)},
+        "ppo": {HALF: (902.0, TIANSHOU), WHOLE: (963.1, CLEANRL)},
+        "a2c": {HALF: (954.0, TIANSHOU), WHOLE: (998.5, TIANSHOU)},
+        "vpg": {HALF: (686.0, TIANSHOU), WHOLE: (924.7, TIANSHOU)},
+    },
+    "reacher": {
+        "trpo": {HALF: (-6.15, TIANSHOU), WHOLE: (-4.82, BASELINES)},
+        "ppo": {HALF: (-5.0, TIANSHOU), WHOLE: (-4.36, TIANSHOU)},
+        "a2c": {HALF: (-9.13, TIANSHOU), WHOLE: (-7.24, TIANSHOU)},
+        "vpg": {HALF: (-26.8, TIANSHOU), WHOLE: (-21.6, TIANSHOU)},
+    },
+    "pusher": {"trpo": {}, "ppo": {WHOLE: (-40.4, CLEANRL)}, "a2c": {}, "vpg": {}},
+    "ant": {
+        "trpo": {HALF: (1473.0, TIANSHOU), WHOLE: (2866.7, TIANSHOU)},
+        "ppo": {HALF: (1712.0, TIANSHOU), WHOLE: (3207.4, TIANSHOU)},
+        "a2c": {HALF: (2097.0, TIANSHOU), WHOLE: (3508.8, TIANSHOU)},
+        "vpg": {HALF: (90.7, TIANSHOU), WHOLE: (217.9, TIANSHOU_2)},
+    },
+    "humanoid": {
+        "trpo": {HALF: (573.0, TIANSHOU), WHOLE: (810.1, TIANSHOU)},
+        "ppo": {HALF: (566.0, TIANSHOU), WHOLE: (763.1, TIANSHOU)},
+        "a2c": {HALF: (557.0, TIANSHOU), WHOLE: (1549.0, TIANSHOU)},
+        "vpg": {HALF: (372.0, TIANSHOU), WHOLE: (378.6, TIANSHOU)},
+    },
+    "humanoid_standup": {
+        "trpo": {HALF: (58_716.0, RLPACK)},
+        "ppo": {HALF: (81_282.0, RLPACK)},
+        "a2c": {},
+        "vpg": {},
+    },
+}
+"""Best published final returns by task, algorithm and step; the cheap tasks come first, as in the queue.
+
+The bar is the one of the latest step. OmniSafe's higher numbers are of Safety-Gymnasium's variants and set no
+bar; single tuned runs and figures without a legend do not either.
+"""
+LIKE = {"inverted_pendulum": "inverted_double_pendulum"} | dict.fromkeys(
+    ("reacher", "pusher", "ant", "humanoid", "humanoid_standup"), "half_cheetah"
+)
+"""The task whose presets a task takes over, untuned: Tianshou has one setting for all tasks as well.
+
+Those of PPO, TRPO and A2C follow Tianshou and rl-baselines3-zoo, VPG's a sweep on half_cheetah. Those of the
+double pendulum keep some noise besides, without which a policy forgets how to catch a bad start.
+"""
+QUEUED = {
+    f"{algo}-{env}-1m": Protocol(
+        algo,
+        env,
+        10,
+        {"total_timesteps": WHOLE, "eval_interval": 20_000, "eval_episodes": 3, "seed": 0}
+        | {"eval_stochastic": True, "checkpoint_interval": 50_000},
+        published[max(published)][0] if published else None,
+        last=10,
+        preset=f"{algo}-{LIKE[env]}",
+        read_at=(HALF, WHOLE),
+        bar_at=max(published, default=None),
+        published=tuple((step, *of) for step, of in published.items()),
+    )
+    for env, by_algo in PUBLISHED.items()
+    for algo, published in by_algo.items()
+}
+"""First in the queue, in this order."""
+PROTOCOLS = QUEUED | PROTOCOLS
+
+
+def config_of(protocol: Protocol) -> purerl.Config:
+    """Return the configuration of a protocol's run."""
+    if protocol.preset is not None:
+        return purerl.from_preset(protocol.preset, env=protocol.env, **protocol.fields)
+    return purerl.make_config(protocol.algo, env=protocol.env, **protocol.fields)

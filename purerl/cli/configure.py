@@ -1,0 +1,134 @@
+"""The configuration that a command line asks for, from all its sources, and errors about unknown names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from purerl import registry
+from purerl.cast import cast
+from purerl.cli.options import DASHED_VALUE, help_text, read_options
+from purerl.config import Config, ConfigError, count, did_you_mean, from_dict, real, switch, text
+from purerl.experiment.config_file import read_config
+from purerl.experiment.presets import preset_fields
+from purerl.experiment.record import read_record
+from purerl.experiment.untrusted import refuse_files
+from purerl.field_aliases import ALIASES
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Options of the run; those of the algorithm follow."""
+
+    algo: str | None = text(None, optional=True)
+    """Algorithm id, one of purerl/registry.py, such as sac; ppo unless a preset or file has another."""
+    preset: str | None = text(None, optional=True)
+    """Tuned settings, by a name of purerl/presets.yaml such as ppo-half_cheetah; all else overrides them."""
+    config: str | None = text(None, optional=True)
+    """JSON, YAML or TOML file of fields; overrides the preset, and the command line overrides it."""
+    seeds: int = count(1, high=2**16)
+    """Seeds trained side by side in one program."""
+    logdir: str | None = text(None, optional=True)
+    """Directory of the run, with one directory per seed in it; by default runs/ALGO-ENV-DATE-TIME."""
+    resume: str | None = text(None, optional=True)
+    """Directory of a run to continue from its newest checkpoint; other options must agree with that run."""
+    allow_changes: bool = switch(False)
+    """Let a resumed run continue with other values, where its checkpoint fits them."""
+    stop_at_return: float | None = real(None, optional=True)
+    """End early once every seed's latest return, of evaluations if they are on, is at least this."""
+    compilation_cache: str = text("auto")
+    """Directory of compiled programs; auto for one in the user's cache directory, none for no cache."""
+    quiet: bool = switch(False)
+    """Show no progress."""
+
+
+def parse(argv: Sequence[str]) -> tuple[RunOptions, Config]:
+    """Return the options and the configuration of `argv`.
+
+    The command line overrides `--config FILE`, that `--preset NAME`, and that the defaults.
+
+    Raises:
+        ConfigError: for an unknown option, a bad value or a bad file.
+        SystemExit: with 0, once `--help` is shown.
+    """
+    given, _ = read_options(argv, RunOptions)
+    options = from_dict(RunOptions, cast(RunOptions, given))
+    if options.resume:
+        fields, seeds = _recorded(options, options.resume)
+    else:
+        fields, seeds = _from_files(options), options.seeds
+    algo = fields.pop("algo", "ppo")
+    cls = registry.config_class(options.algo or algo)
+    options = dataclasses.replace(options, algo=cls.algo, seeds=options.seeds if "seeds" in given else seeds)
+    for name, value in fields.items():
+        if name not in names(cls):
+            raise unknown(name, value, cls, names(cls))
+    base = from_dict(cls, cast(cls, fields))
+    if "--help" in argv or "-h" in argv:
+        print(help_text(options, base), end="")
+        raise SystemExit(0)
+    given, rest = read_options(argv, RunOptions, cls)
+    if rest:
+        raise leftover(rest, cls)
+    own = {name: value for name, value in given.items() if name in names(cls)}
+    if options.resume and "env_kwargs" not in own:
+        refuse_files(base.env, base.env_kwargs, "If the file is yours, give --env-kwargs again.")
+    return options, from_dict(cls, cast(cls, fields | own))
+
+
+def _from_files(options: RunOptions) -> dict[str, Any]:
+    """Return the fields, `algo` included, of the preset and the file."""
+    fields = preset_fields(options.preset) if options.preset else {}
+    made_for = fields.get("algo")
+    fields |= read_config(Path(options.config)) if options.config else {}
+    algo = options.algo or fields.get("algo")
+    if made_for not in (None, algo):
+        raise ConfigError("preset", options.preset, f"a preset of {algo}", f"This one is of {made_for}.")
+    return fields
+
+
+def _recorded(options: RunOptions, path: str) -> tuple[dict[str, Any], int]:
+    """Return the fields, `algo` included, and the number of seeds of the run in `path`."""
+    for name in ("config", "logdir", "preset"):
+        if (value := getattr(options, name)) is not None:
+            raise ConfigError(name, value, f"no value, since the run in {path} has its own")
+    record = read_record(Path(path))
+    algo = record["config"].get("algo")
+    if options.algo not in (None, algo):
+        raise ConfigError("algo", options.algo, f"{algo!r}, as the run in {path} has it", "It cannot change.")
+    return dict(record["config"]), record["seeds"]
+
+
+def names(*classes: type) -> list[str]:
+    """Return the names of the fields of dataclasses."""
+    return [field.name for cls in classes for field in dataclasses.fields(cls)]
+
+
+def leftover(words: Sequence[str], cls: type[Config]) -> ConfigError:
+    """Return the error about the first of the words that `read_options` left over."""
+    known = names(RunOptions, cls)
+    word, after = (*words, "")[:2]
+    name, equals, value = word.partition("=")
+    if word.startswith("-") and not DASHED_VALUE.match(word):
+        return unknown(name, value if equals or after.startswith("--") else after, cls, known)
+    tables = {"algo": registry.ALGORITHMS, "env": registry.ENVIRONMENTS}
+    meant = [f"{field} {word}" for field, table in tables.items() if word in table]
+    meant += [word] if equals and name in known else []
+    hint = f"Did you mean --{meant[0]}?" if meant else ""
+    return ConfigError("argument", word, "the name of an option before each value, as in --env ant", hint)
+
+
+def unknown(name: str, value: Any, cls: type[Config], known: Sequence[str]) -> ConfigError:
+    """Return the error about an option, or a field of a file, that is none of `known`."""
+    plain = name.lstrip("-").replace("-", "_").lower()
+    field = ALIASES.get(plain, plain)
+    hint = did_you_mean(plain, known) or "See --help."
+    if field not in known:
+        owners = [algo for algo in registry.ALGORITHMS if field in names(registry.config_class(algo))]
+        if owners:
+            hint = f"{field} belongs to {', '.join(owners)}."
+        elif field in names(RunOptions):
+            hint = f"{field} is an option of the command line only."
+    return ConfigError(name, value, f"an option of {cls.algo}", hint)

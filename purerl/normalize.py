@@ -1,0 +1,67 @@
+"""Running statistics of observations and discounted returns, for algorithms of every family."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+
+from purerl.ops import returns, statistics
+from purerl.types import Array, EnvSpec, Transition
+
+
+class Settings(Protocol):
+    """Fields of a configuration that normalisation reads."""
+
+    @property
+    def num_envs(self) -> int: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def normalize_obs(self) -> bool: ...
+    @property
+    def normalize_reward(self) -> bool: ...
+
+
+class Normalizer(NamedTuple):
+    """Running statistics of observations and discounted returns."""
+
+    obs: statistics.RunningMoments
+    """Moments of the observations of all updates."""
+    returns: statistics.RunningMoments
+    """Moments of the discounted return so far in its episode, over all steps."""
+    so_far: Array
+    """`[N]` discounted return so far of each unfinished episode."""
+
+
+def init(cfg: Settings, spec: EnvSpec) -> Normalizer:
+    """Return empty statistics."""
+    obs = statistics.init(spec.observation_space.shape)
+    return Normalizer(obs, statistics.init(()), jnp.zeros(cfg.num_envs))
+
+
+def observe(cfg: Settings, normalizer: Normalizer, transition: Transition) -> Normalizer:
+    """Return `normalizer` with a rollout `[T, N]` added."""
+    ended = transition.terminated | transition.truncated
+    sums, so_far = returns.discounted_so_far(transition.reward, ended, cfg.gamma, normalizer.so_far)
+    return Normalizer(
+        statistics.update(normalizer.obs, transition.obs),
+        statistics.update(normalizer.returns, sums),
+        so_far,
+    )
+
+
+def normalize_obs(cfg: Settings, normalizer: Normalizer, obs: Array) -> Array:
+    """Return `obs [..., O]` standardised, or as it is without `cfg.normalize_obs`."""
+    return statistics.normalize(normalizer.obs, obs) if cfg.normalize_obs else obs
+
+
+def normalize_reward(cfg: Settings, normalizer: Normalizer, reward: Array) -> Array:
+    """Return `reward [...]` over the deviation of the return, or as it is without `cfg.normalize_reward`.
+
+    Engstrom et al. 2020, arXiv:2005.12729, section 3. Rewards are never centred: that would change which
+    policy is best.
+    """
+    if not cfg.normalize_reward:
+        return reward
+    return jnp.clip(reward / jnp.sqrt(normalizer.returns.variance + 1e-8), -10.0, 10.0)

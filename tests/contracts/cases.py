@@ -1,0 +1,40 @@
+"""The tiny runs of the battery: each algorithm of the registry, with its optional parts switched on."""
+
+import dataclasses
+
+from tiny import environments_of, tiny
+
+from purerl import registry
+from purerl.config import Config
+
+LAMBDA = {"value_lambda": 0.8}
+SWITCHED_ON = {
+    "sac": {"target_entropy": -1.0},
+    "a2c": LAMBDA | {"shared_torso": True},
+    "ppo": LAMBDA
+    | {"normalize_reward": True, "recompute_advantages": True, "early_stop_kl": 0.05, "value_clip_eps": 0.1},
+    "recurrent_ppo": LAMBDA,
+    "trpo": LAMBDA | {"layer_norm": True, "target_kl": 0.2},  # so far that the search turns back
+}
+"""Switches and optional real fields that are off by default."""
+VARIANTS = {
+    "sac-fixed_temperature": ("sac-pendulum", {"ent_coef": 0.2, "target_entropy": None}),
+    "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),
+}
+"""Runs with leaves that the others cannot have, as (case, other fields)."""
+
+
+def _runs() -> dict[str, Config]:
+    """Return every algorithm on every environment that suits it, and the variants."""
+    runs = {}
+    for algo, cls in zip(registry.ALGORITHMS, map(registry.config_class, registry.ALGORITHMS), strict=True):
+        for env in environments_of(cls):
+            runs[f"{algo}-{env}"] = tiny(cls, env, **SWITCHED_ON.get(algo, {}))
+    return runs | {
+        name: dataclasses.replace(runs[case], **fields) for name, (case, fields) in VARIANTS.items()
+    }
+
+
+RUNS = _runs()
+FIRST = [f"{algo}-{environments_of(registry.config_class(algo))[0]}" for algo in registry.ALGORITHMS]
+"""One run of each algorithm: the quick tests have these."""

@@ -1,1 +1,0 @@
-"""Algorithms written only to try the contract: memory, noise with memory, and a delayed update."""

@@ -1,0 +1,228 @@
+"""Training on environments that step in Python: the same as on those inside the program."""
+
+from typing import ClassVar, NamedTuple
+
+import forged
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium import spaces
+from lab import once, stop
+from tiny import tiny
+
+import purerl
+from purerl.config import ConfigError
+from purerl.envs.adapters.from_gymnasium import from_gymnasium
+from purerl.envs.functional import functional_env
+from purerl.experiment.python_envs import Vector
+from purerl.experiment.signals import Interrupted
+from purerl.types import HostEnv
+
+LIMIT, LIFE = 9, 7
+BOX = spaces.Box(-np.ones(3, np.float32), 100 * np.ones(3, np.float32))
+ACTIONS = spaces.Box(np.float32([-2]), np.float32([4]))
+ON_POLICY = {"total_timesteps": 96, "num_steps": 8, "log_interval": 32, "eval_interval": 48}
+SAC = {"total_timesteps": 76, "learning_starts": 16, "log_interval": 20, "eval_interval": 20}
+SAC |= {"batch_size": 8, "buffer_size": 76}
+
+
+class Steps(NamedTuple):
+    level: jax.Array
+    time: jax.Array
+
+
+def after(level, time, action):
+    """Return `(level, reward, terminated)`: from LIFE on, a high level ends the episode."""
+    level = level + action
+    return level, 0.5 * action + 0.1 * time, (time >= LIFE) & (level > LIFE)
+
+
+class Ladder(gymnasium.Env):
+    """The same as `ladder`, in Python."""
+
+    observation_space, action_space = BOX, ACTIONS
+    spec = gymnasium.envs.registration.EnvSpec("Ladder-v0", max_episode_steps=LIMIT)
+    made: ClassVar[list] = []
+    steps = 0
+
+    def __init__(self):
+        Ladder.made.append(self)
+
+    def _obs(self):
+        return np.float32([self.level, self.time, self.time * 0.5])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.level, self.time = np.float32(0), 0
+        return self._obs(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        assert not self.over()
+        self.time, self.steps = self.time + 1, self.steps + 1
+        self.level, reward, self.dead = after(self.level, np.float32(self.time), action[0])
+        return self._obs(), reward, bool(self.dead), self.time >= LIMIT, {}
+
+    def over(self):
+        return self.time > 0 and (self.dead or self.time >= LIMIT)
+
+
+def ladder():
+    """An environment without chance, so that both routes go through the same."""
+
+    def observe(state):
+        return jnp.stack([state.level, state.time, state.time * 0.5]).astype(jnp.float32)
+
+    def reset(key, params):
+        state = Steps(jnp.float32(0), jnp.int32(0))
+        return observe(state), state
+
+    def step(key, state, action, params):
+        time = state.time + 1
+        level, reward, terminated = after(state.level, time.astype(jnp.float32), action[0])
+        state = Steps(level, time)
+        return observe(state), state, reward, terminated, {}
+
+    return functional_env(
+        "ladder",
+        reset=reset,
+        step=step,
+        observation_space=BOX,
+        action_space=ACTIONS,
+        max_episode_steps=LIMIT,
+    )
+
+
+def run(algo, fields, seeds=2, **kwargs):
+    cfg = tiny(algo, **{"env": "ladder", "env_kwargs": {}, "learning_rate": 3e-4} | fields)
+    return purerl.run(cfg, seeds, progress=False, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("algo", "fields"),
+    [
+        pytest.param("ppo", ON_POLICY, id="ppo"),
+        pytest.param("recurrent_ppo", ON_POLICY, marks=pytest.mark.slow, id="recurrent_ppo"),
+        pytest.param("sac", SAC | {"eval_stochastic": True}, marks=pytest.mark.slow, id="sac"),
+        pytest.param("sac", SAC | {"sweep": {"gamma": [0.9, 0.99]}}, marks=pytest.mark.slow, id="sweep"),
+    ],
+)
+def test_it_is_the_training_inside_the_program(algo, fields):
+    """The same keys, actions, carries, updates, evaluations and best policies as of the functional twin."""
+    sweep = fields.pop("sweep", None)
+    here, there = (
+        run(algo, fields, sweep=sweep, env=env) for env in (ladder(), from_gymnasium(Ladder, name="ladder"))
+    )
+    assert (here.steps == there.steps).all()
+    assert (
+        np.isfinite(here.metrics["episode/return"]).any() and np.isfinite(here.metrics["eval/return"]).any()
+    )
+    for name, values in here.metrics.items():
+        np.testing.assert_allclose(there.metrics[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
+    ours, theirs = (jax.tree.leaves((r.state.algo, r.state.carry, r.state.env[1:])) for r in (here, there))
+    for a, b in zip(ours, theirs, strict=True):
+        if jnp.issubdtype(a.dtype, jnp.floating):
+            np.testing.assert_allclose(b, a, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_every_stored_transition_happened():
+    """As many as the environments stepped, each from where the one before it led, and no filler between."""
+    Ladder.made.clear()
+    got = run("sac", SAC | {"eval_interval": 0}, env=from_gymnasium(Ladder))
+    copies = [env for env in Ladder.made if env.steps]
+    assert len(copies) == 4 and all(env.steps == 38 for env in copies)
+    replay = jax.tree.map(np.asarray, got.state.algo.replay)
+    assert (replay.size == 76).all()
+    for seed in range(2):
+        rows = jax.tree.map(lambda leaf, seed=seed: leaf[seed].reshape(38, 2, -1), replay.rows)
+        for env in range(2):
+            obs, next_obs, reward, terminated = (
+                getattr(rows, name)[:, env] for name in ("obs", "next_obs", "reward", "terminated")
+            )
+            action = 1 + 3 * rows.action[:, env, 0]  # from [-1, 1] to the range of the task
+            level, time = obs[:, 0], obs[:, 1]
+            expected = after(level, time + 1, np.clip(action, -2, 4))
+            np.testing.assert_allclose(next_obs[:, 0], expected[0], atol=1e-5)
+            np.testing.assert_allclose(reward[:, 0], expected[1], atol=1e-5)
+            np.testing.assert_array_equal(terminated[:, 0], expected[2])
+            np.testing.assert_array_equal(next_obs[:, 1], time + 1)
+            ended = expected[2] | (time + 1 >= LIMIT)
+            np.testing.assert_array_equal(obs[1:], np.where(ended[:-1, None], 0, next_obs[:-1]))
+            assert ended.sum() >= 3
+
+
+class Broken(Ladder):
+    """Ladder whose third step gives NaN."""
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return (obs, np.nan, *rest) if self.time == 3 else (obs, reward, *rest)
+
+
+def test_nan_ends_its_episode_and_reaches_no_update():
+    """The observation before stands in for the one with NaN, and the reward is 0."""
+    vector = Vector(from_gymnasium(Broken), 1, 2, evaluation=False)
+    obs = vector.reset(jax.random.split(jax.random.key(0), 1))
+    for time in (1, 2, 3):
+        before = obs
+        obs, reward, terminated, truncated, broken = vector.step(obs, jnp.ones((1, 2, 1)))
+        assert (broken == (time == 3)).all() and (terminated == (time == 3)).all() and not truncated.any()
+    assert (reward == 0).all() and np.isfinite(obs).all() and obs.shape == before.shape == (1, 2, 3)
+    assert (vector.restart(terminated) == 0).all()
+    vector.close()
+
+
+def test_each_member_and_each_copy_has_its_own_random_numbers():
+    env = purerl.make_env("gym:Pendulum-v1")
+    keys = jax.random.split(jax.random.key(0), 2)
+    vector, alone = (Vector(env, members, 3, evaluation=False) for members in (2, 1))
+    first, again = vector.reset(keys), vector.reset(keys)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(alone.reset(keys[1:]), first[1:])
+    assert len(np.unique(first.reshape(6, 3), axis=0)) == 6
+    vector.close()
+    alone.close()
+
+
+def test_a_resumed_run_begins_new_episodes(tmp_path, capsys):
+    """The rest goes on; episodes cannot be saved, and a message says so."""
+    fields = SAC | {"env": "gym:Pendulum-v1", "eval_interval": 0, "checkpoint_interval": 20}
+    cfg = tiny("sac", **{"env_kwargs": {}, "learning_rate": 3e-4} | fields)
+    with pytest.MonkeyPatch.context() as patch:
+        once(patch, "training", 40, stop)
+        with pytest.raises(Interrupted):
+            purerl.run(cfg, 1, tmp_path / "run", progress=False)
+    rest = purerl.run(cfg, 1, tmp_path / "run", resume=True)
+    said = capsys.readouterr().err
+    assert "gym:Pendulum-v1 cannot be saved: its episodes begin again" in " ".join(said.split())
+    assert rest.steps.tolist() == [16, 36, 56, 76] and np.isfinite(rest.metrics["q/loss"][:, 1:]).all()
+    cfg, state = purerl.load(tmp_path / "run")
+    policy = purerl.make_policy(cfg, state, member=0)
+    action, _ = policy.act(policy.init(2), jnp.zeros((2, 3)), jax.random.key(0))
+    assert action.shape == (2, 1)
+
+
+def test_no_program_can_contain_it():
+    cfg = purerl.make_config("ppo", env="gym:CartPole-v1")
+    for refused in (purerl.make_train, purerl.make_driver):
+        with pytest.raises(ConfigError, match=r"env = 'gym:CartPole-v1': .*purerl.run"):
+            refused(cfg)
+    assert isinstance(purerl.make_env("gym:CartPole-v1"), HostEnv)
+    assert purerl.make_algorithm(cfg).num_envs == 8
+
+
+def test_texts_of_a_record_reach_no_library(tmp_path):
+    """Another library may open what a text names: a record gives it numbers and switches only."""
+    cfg = tiny("ppo", env="gym:FrozenLake-v1", env_kwargs={"is_slippery": False})
+    path = forged.sound(cfg).write(tmp_path / "run", [(16, 1)])
+    purerl.load(path)
+    kwargs = {"env_kwargs": {"map_name": "4x4"}}
+    change = lambda record: record | {"config": record["config"] | kwargs}
+    forged.reseal(path / "run.json", change)
+    forged.reseal(forged.newest(path) / "manifest.json", lambda m: m | {"record": change(m["record"])})
+    with pytest.raises(ConfigError, match=r"map_name = '4x4': .* pass it as env"):
+        purerl.load(path)
+    purerl.load(path, env=purerl.make_env("gym:FrozenLake-v1", map_name="4x4"))

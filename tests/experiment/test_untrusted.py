@@ -1,0 +1,299 @@
+"""Runs from anywhere: damage is passed over, misfits are errors, and nothing in them is executed."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import forged
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from forged import newest, reseal
+from lab import fail
+from tiny import same_bits, tiny
+
+import purerl
+from purerl import ConfigError
+from purerl.experiment import store
+from purerl.experiment.checkpoint import newest_first
+from purerl.experiment.record import read_record
+from purerl.experiment.store import Store, load_newest
+from purerl.experiment.untrusted import (
+    CheckpointError,
+    DamagedFile,
+    SchemaError,
+    open_regular,
+    read_manifest,
+    read_sealed,
+    write_sealed,
+)
+
+MUTANTS = {
+    "any checksum of arrays": (
+        "experiment/checkpoint.py",
+        'if digest.hexdigest() != entry["sha256"]:',
+        "if not digest.hexdigest():",
+        "test_a_damaged_checkpoint_is_passed_over",
+    ),
+    "links are followed": (
+        "experiment/untrusted.py",
+        "os.O_RDONLY | os.O_NOFOLLOW",
+        "os.O_RDONLY",
+        "test_a_damaged_checkpoint_is_passed_over",
+    ),
+    "any place": (
+        "experiment/untrusted.py",
+        "if not fits or not complete - 1 <= rows <= complete:",
+        "if not fits and not complete - 1 <= rows <= complete:",
+        "test_a_misfit_is_an_error",
+    ),
+    "healthy members unchecked": (
+        "experiment/store.py",
+        "            check_sound(manifest, arrays)\n",
+        "",
+        "test_a_damaged_checkpoint_is_passed_over",
+    ),
+}
+CFG = tiny("ppo", "cartpole", total_timesteps=64, checkpoint_interval=16, hidden_sizes=())
+PLACES = [(16, 1), (32, 2)]
+"""Step and rows of the two checkpoints of a sound run."""
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return forged.sound(CFG)
+
+
+@pytest.fixture(scope="module")
+def original(parts, tmp_path_factory):
+    return parts.write(tmp_path_factory.mktemp("sound") / "run", PLACES)
+
+
+@pytest.fixture
+def run(original, tmp_path):
+    return Path(shutil.copytree(original, tmp_path / "run"))
+
+
+@pytest.fixture
+def opened(parts):
+    """Read the newest sound checkpoint as a resumed run does; return its step, its arrays compared."""
+    known = {step: parts.snapshot(step, rows).arrays for step, rows in PLACES}
+
+    def read(run):
+        manifest, arrays = load_newest(
+            run, parts.record, parts.population.schedule, parts.population.shapes.arrays
+        )
+        step = manifest.record["step"]
+        assert same_bits(arrays, known[step])
+        return step
+
+    return read
+
+
+@pytest.mark.parametrize("name", forged.DAMAGED)
+def test_a_damaged_checkpoint_is_passed_over(name, run, opened, caplog):
+    """It is named with the reason, in one printable line, and the checkpoint before it is taken."""
+    spoil, reason = forged.DAMAGED[name]
+    path = newest(run)
+    assert opened(run) == 32 and not caplog.messages
+    spoil(run)
+    assert opened(run) == 16
+    (warning,) = caplog.messages
+    assert str(path) in warning and reason in warning
+    assert warning.isprintable() and len(warning) <= 1000
+
+
+@pytest.mark.parametrize("name", forged.MISFITS)
+def test_a_misfit_is_an_error(name, run, opened):
+    """A sound checkpoint of something else is no damage."""
+    spoil, reason = forged.MISFITS[name]
+    spoil(run)
+    with pytest.raises(SchemaError) as caught:
+        opened(run)
+    message = str(caught.value)
+    assert reason in message and message.isprintable() and len(message) <= 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arrays.bin", "manifest.json"])
+def test_no_changed_byte_is_another_value(name, run, opened, caplog):
+    """200 bytes and 50 lengths: the checkpoint before is taken, or all values are as they were."""
+    path, numbers = newest(run) / name, np.random.default_rng(0)
+    content = path.read_bytes()
+    for offset in (0, len(content) - 1, *numbers.integers(0, len(content), 198)):
+        changed = content[offset] ^ int(numbers.integers(1, 256))
+        path.write_bytes(content[:offset] + bytes([changed]) + content[offset + 1 :])
+        assert opened(run) == 16 or (
+            name == "manifest.json" and json.loads(path.read_text()) == json.loads(content)
+        )
+    for length in np.linspace(0, len(content) - 2, 50, dtype=int):  # the last byte of JSON is a line end
+        path.write_bytes(content[:length])
+        assert opened(run) == 16
+    path.write_bytes(content)
+    assert opened(run) == 32
+
+
+def test_without_a_sound_checkpoint_all_are_named(run, opened):
+    for path in newest_first(run / "checkpoints"):
+        (path / "manifest.json").write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=r"step-000000000032-0002 .*step-000000000016-0001 "):
+        opened(run)
+
+
+def test_of_many_forged_checkpoints_few_are_opened(run, opened, monkeypatch):
+    for step in range(100, 120):
+        (run / "checkpoints" / f"step-{step:012d}-0009").mkdir()
+    tried, read = [], read_manifest
+    monkeypatch.setattr(store, "read_manifest", lambda path: tried.append(path) or read(path))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        opened(run)
+    assert len(tried) == 4
+
+
+@pytest.mark.parametrize(("part", "mark", "value"), [("state", "diverged_at", 16), ("best", "step", -1)])
+def test_a_diverged_member_may_hold_nan(part, mark, value, run, parts):
+    """And so may a best policy of no evaluation."""
+    snapshot = parts.snapshot(48, 3)
+    tree = getattr(snapshot, part)
+    ill = lambda leaf: leaf.at[1].set(jnp.nan) if leaf.dtype == jnp.float32 else leaf
+    tree = tree._replace(**{"algo": jax.tree.map(ill, tree.algo), mark: jnp.array([-1, value])})
+    record = parts.record | {"step": 48, "rows": 3, "elapsed": 1.0}
+    store.checkpoint.save(run / "checkpoints", snapshot.arrays | {part: tree}, record)
+    like = parts.population.shapes.arrays
+    manifest, _ = load_newest(run, parts.record, parts.population.schedule, like)
+    assert manifest.record["step"] == 48
+
+
+# The record
+
+
+RECORDS = {
+    "unknown algorithm": (dict(algo="os:system"), "algo"),
+    "algorithm of no text": (dict(algo=[1]), "algo"),
+    "unknown field": (dict(__class__="os.system"), "__class__"),
+    "unknown environment": (dict(env="../../x"), "env"),
+    "a module as environment": (dict(env="os:system"), "env"),
+    "a layer of 10**19": (dict(hidden_sizes=[10**19]), "hidden_sizes"),
+    "100,000 layers": (dict(hidden_sizes=[1] * 99_000), "hidden_sizes"),
+    "escapes": (dict(env="\x1b[31m\n"), "env"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_forged_configuration_is_an_error(name, run, monkeypatch):
+    """Before anything is traced."""
+    values, field = RECORDS[name]
+    monkeypatch.setattr(jax, "eval_shape", fail)
+    change = lambda old: old | {"config": old["config"] | values}
+    reseal(run / "run.json", change)
+    with pytest.raises(ConfigError) as caught:
+        purerl.load(run)
+    assert caught.value.field == field and str(caught.value).isprintable() and len(str(caught.value)) < 2000
+
+
+SETTINGS = [[{"../../x": 1.0}], [{"gamma": 2.0}], [{"num_envs": 2.0}], [{"gamma": "0.9"}], [], [{}] * 2**16]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: str(settings)[:20])
+def test_forged_settings_are_an_error(settings, run):
+    """They name directories, and their values go into programs."""
+    reseal(run / "run.json", lambda old: old | {"settings": settings})
+    for path in newest_first(run / "checkpoints"):
+        reseal(path / "manifest.json", lambda old: old | {"record": old["record"] | {"settings": settings}})
+    for read in (purerl.load, lambda path: purerl.run(CFG, 2, path, resume=True, progress=False)):
+        with pytest.raises(ConfigError) as caught:
+            read(run)
+        assert str(caught.value).isprintable()
+    assert {path.name for path in run.iterdir() if path.is_dir()} == {"seed0", "seed1", "checkpoints"}
+
+
+def test_a_damaged_record_is_taken_from_a_checkpoint(run, parts, caplog):
+    for content in (b"", b"[1]", b"{}", forged.DEEP):
+        caplog.clear()
+        (run / "run.json").write_bytes(content)
+        assert read_record(run) == parts.record
+        assert str(run / "run.json") in caplog.text and str(newest(run)) in caplog.text
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ConfigError, match=r"resume = .*expected the directory of a run"):
+        read_record(run)
+
+
+PATHS = {"nothing": "", "no such": "no/such", "a file": "file", "NUL": "a\0b", "long": "a" * 5000}
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_what_is_no_directory_of_a_run_is_an_error(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises((ConfigError, CheckpointError)) as caught:
+        purerl.load(path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 2000
+    if path:
+        with pytest.raises(ConfigError, match="resume = "):
+            purerl.run(CFG, logdir=path, resume=True)
+
+
+def test_a_model_that_a_record_names_is_not_opened(run, parts):
+    """One that is given as an environment is used; and it must fit the checkpoint."""
+    named = parts.record["config"] | {"env": "ant", "env_kwargs": {"xml_file": "/dev/zero"}}
+    reseal(run / "run.json", lambda old: old | {"config": named})
+    with pytest.raises(ConfigError, match=r"xml_file = '/dev/zero': .*pass it as env"):
+        purerl.load(run)
+    with pytest.raises(SchemaError, match="another run"):
+        purerl.load(run, env=purerl.make_env("cartpole"))
+
+
+# Files
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    """A pipe would wait for its writer, and a device may have no end."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "link", "folder"):
+        with pytest.raises(DamagedFile, match=r"not a regular file|cannot be opened"):
+            open_regular(tmp_path / name)
+    with pytest.raises(DamagedFile, match="not a regular file"):
+        open_regular(Path("/dev/zero"))
+
+
+def test_a_seal_covers_the_values_alone(tmp_path):
+    """The checksum does not depend on spaces between them."""
+    path, values = tmp_path / "x.json", {"b": 1, "a": [1.5, "π"]}
+    write_sealed(path, values)
+    sealed = json.loads(path.read_text())
+    for text in (path.read_text(), json.dumps(sealed)):
+        path.write_text(text)
+        assert read_sealed(path) == values
+    path.write_text(json.dumps(sealed | {"b": 2}))
+    with pytest.raises(DamagedFile, match="checksum"):
+        read_sealed(path)
+    with pytest.raises(OSError, match="more than 2,097,152 bytes"):
+        write_sealed(path, {"a": "x" * 2**21})
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m\n", "\x9b", "a\0b", "\ud800", "‮", "x" * 10**6])
+def test_errors_are_one_line_for_a_terminal(text):
+    message = str(SchemaError(f"{text} is wrong"))
+    assert message.isprintable() and message.encode() and len(message) <= 1000
+
+
+def test_a_store_writes_through_no_link(run, tmp_path):
+    """A lock, a member or the checkpoints may lead out of the directory."""
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    for name in ("lock", "seed0", "checkpoints"):
+        shutil.move(run / name, run / "moved")
+        (run / name).symlink_to(victim)
+        for _ in range(2):  # the first failure does not keep the lock
+            with pytest.raises(OSError, match="link"):
+                Store(run)
+        (run / name).unlink()
+        shutil.move(run / "moved", run / name)
+    for name in ("run.json", "seed0/config.json", "seed0/metrics.jsonl"):
+        (run / name).with_name(f".{Path(name).name}.tmp-{os.getpid()}").symlink_to(victim)
+    Store(run).close()
+    assert victim.read_text() == "untouched" and not list(run.rglob(".*"))
