@@ -103,12 +103,16 @@ def make_members(
     return Members(seeds, tuple(settings))
 
 
-def _values(cfg: Config, name: str, values: Any) -> list[float]:
+def _values(cfg: Config, name: str, given: Any) -> list[float]:
     """Return the values of one swept field as floats. Raises ConfigError for what cannot be one."""
-    if isinstance(values, str | Mapping) or not hasattr(values, "__len__") or np.ndim(values) != 1:
-        raise ConfigError(f"sweep[{name}]", values, "a list of numbers")
-    if not len(values):
-        raise ConfigError(f"sweep[{name}]", values, "at least one value")
+    try:
+        values = None if isinstance(given, str | Mapping) else list(given)
+    except TypeError:  # a single number
+        values = None
+    if values is None or any(isinstance(value, list | tuple) for value in values):
+        raise ConfigError(f"sweep[{name}]", given, "a list of numbers")
+    if not values:
+        raise ConfigError(f"sweep[{name}]", given, "at least one value")
     for value in values:
         replace(cfg, {name: value})
     return [float(value) for value in values]

@@ -138,7 +138,8 @@ def main() -> int:
     with ThreadPoolExecutor(args.jobs) as pool:
         for mutant, result in zip(chosen, pool.map(outcome, chosen), strict=True):
             survivors += result != "killed"
-            print(f"{time.monotonic() - begun:5.0f} s  {result:8}  {mutant.test_file}: {mutant.name}", flush=True)
+            seconds = time.monotonic() - begun
+            print(f"{seconds:5.0f} s  {result:8}  {mutant.test_file}: {mutant.name}", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} killed")
     return int(survivors > 0)
 

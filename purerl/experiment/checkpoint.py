@@ -43,7 +43,7 @@ BLOCK = 16 * 2**20
 """Bytes that are hashed and written at a time."""
 KEEP = 2
 """Checkpoints that a run keeps, so that one can be damaged."""
-NAME = re.compile(r"step-\d{12}-\d{4,}")
+NAME = re.compile("step-[0-9]{12}-[0-9]{4,}")
 KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
 """Types of keys, and the names of their implementations."""
 

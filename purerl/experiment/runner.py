@@ -117,7 +117,9 @@ def run(
     with ExitStack() as stack:
         store = _open_store(stack, logdir, resume)
         changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
-        record = with_changes(old, record, changed) if old else record
+        if old:
+            record, members = with_changes(old, record, changed), members_of(old)
+            _check_rows(changed, _driver(config_of(old), env, networks, members), driver)
         population = _population(driver, env, members, Pieces(*record["pieces"]))
         stack.callback(population.close)
         saved = _load(store, record, population, changed) if store and old else None
@@ -207,6 +209,8 @@ def load(
     if found is None:
         raise CheckpointError(f"{path} has no checkpoint yet")
     arrays = found[1]
+    if best and (np.asarray(arrays["best"].step) < 0).all():
+        raise CheckpointError(f"{path} has no best policy yet: its run has not evaluated")
     return cfg, arrays["state"]._replace(algo=arrays["best"].algo) if best else arrays["state"]
 
 
@@ -239,6 +243,13 @@ def _open_store(stack: ExitStack, logdir: Any, resume: bool) -> Store | None:
         what = "a directory without a run, since nothing is overwritten"
         raise ConfigError("logdir", str(path), what, "Resume that run, or choose another directory.")
     return store
+
+
+def _check_rows(changed: dict[str, Any], old: Driver, new: Driver) -> None:
+    """Raise ConfigError if `changed` fields move the steps at which the warm-up and the rows end."""
+    if old.schedule._replace(rows=0) != new.schedule._replace(rows=0):
+        what = "values that keep the steps at which the warm-up and each row of metrics end"
+        raise ConfigError(", ".join(changed), [*changed.values()], what)
 
 
 def _load(store: Store, record: dict[str, Any], population: Population, changed: dict) -> Snapshot | None:

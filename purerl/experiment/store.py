@@ -123,16 +123,13 @@ class Store:
             raise CheckpointError(f"the newest checkpoint knows {rows} rows of logs: {error}") from error
         except OSError as error:
             raise CheckpointError(f"the logs in {self.path} cannot be opened: {error}") from error
-        per_row = zip(*(log.kept for log in self._logs), strict=True)
-        number = lambda value: np.nan if value is None else value
-        kept = [
-            {name: np.array([number(one.get(name)) for one in row]) for name in row[0]} for row in per_row
-        ]
-        for row in kept:
-            numbers = {name for name, values in row.items() if values.dtype.kind in "if"}
-            if not {"epoch", "step", "time", *population.metrics} <= numbers:
-                raise CheckpointError(f"a metrics.jsonl in {self.path} holds a row that no run has written")
-        return kept
+        names = ["epoch", "step", "time", *population.metrics]
+        try:
+            number = lambda value: np.nan if value is None else value
+            per_row = zip(*(log.kept for log in self._logs), strict=True)
+            return [{name: np.array([number(one[name]) for one in row]) for name in names} for row in per_row]
+        except KeyError as error:
+            raise CheckpointError(f"a metrics.jsonl in {self.path} has a row without {error}") from error
 
     def log(self, row: dict[str, np.ndarray]) -> None:
         """Append a row, each metric `[S]`, to the logs of all members."""

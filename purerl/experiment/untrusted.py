@@ -137,7 +137,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if len(content) > JSON_LIMIT:
         raise DamagedFile(f"{path} has more than {JSON_LIMIT:,} bytes")
     try:
-        values = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        values = json.loads(content.decode("utf-8"), parse_constant=_constant)
         if not isinstance(values, dict):
             raise ValueError("expected an object")
         sound = values.pop("sha256", None) == _seal(values)
@@ -149,11 +149,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def _seal(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not allowed")
+def _constant(text: str) -> float:
+    if text == "NaN":
+        raise ValueError("NaN is not allowed")
+    return float(text)
 
 
 def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:

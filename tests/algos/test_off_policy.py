@@ -105,11 +105,10 @@ MUTANTS = {
         "algos/off_policy.py",
         "(learner, priority), metrics = jax.lax.scan"
         "(step, (learner, replay.priority), jnp.arange(num_updates))",
-        "((learner, priority), _), metrics = jax.lax.scan(\n"
-        "        lambda loop, count: (lambda out: ((out[0], loop[1]), out[1]))(step(loop[0], count)),\n"
-        "        ((learner, replay.priority), replay.rows),\n"
-        "        jnp.arange(num_updates),\n"
-        "    )",
+        "keep = lambda out, rows: ((out[0], jax.lax.optimization_barrier(rows)), out[1])\n"
+        "    carry = ((learner, replay.priority), replay.rows)\n"
+        "    step_all = lambda loop, count: keep(step(loop[0], count), loop[1])\n"
+        "    ((learner, priority), _), metrics = jax.lax.scan(step_all, carry, jnp.arange(num_updates))",
         "test_rows_are_never_carried",
     ),
 }

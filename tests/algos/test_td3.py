@@ -136,7 +136,7 @@ def climb(learner, rows):
 
 @pytest.mark.parametrize("policy_delay", [1, 3])
 def test_an_update_is_the_plain_one(policy_delay):
-    case = Case("td3", policy_delay=policy_delay, target_noise=0.6, noise_clip=0.4)
+    case = Case("td3", policy_delay=policy_delay, target_noise=2.0, noise_clip=1.2)
     learner, metrics, _ = plain_update(case)
     assert ["pi/loss" in step for step in metrics] == [policy_delay == 1, True]
     case.check(learner, metrics)

@@ -124,7 +124,6 @@ def test_a_bad_sweep_names_its_field_before_compilation(name, monkeypatch, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(raises=ValueError, reason="NumPy's own error")
 def test_a_ragged_sweep_is_a_config_error():
     with pytest.raises(ConfigError, match="expected a list of numbers"):
         make_members(PPO, 1, {"gamma": [[0.5], [0.5, 0.6]]})

@@ -159,6 +159,7 @@ purerl.run(purerl.make_config("sac", **fields), progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_large_replay_buffer_needs_no_mujoco(cache):
     """Neither its library nor a build of the native engine."""
     command, environment = [sys.executable, "-c", WITHOUT_MUJOCO], lab.child_environment(cache)

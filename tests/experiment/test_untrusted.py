@@ -92,12 +92,15 @@ def opened(parts):
     return read
 
 
+def test_a_sound_run_is_read_from_its_newest_checkpoint(run, opened, caplog):
+    assert opened(run) == 32 and not caplog.messages
+
+
 @pytest.mark.parametrize("name", forged.DAMAGED)
 def test_a_damaged_checkpoint_is_passed_over(name, run, opened, caplog):
     """It is named with the reason, in one printable line, and the checkpoint before it is taken."""
     spoil, reason = forged.DAMAGED[name]
     path = newest(run)
-    assert opened(run) == 32 and not caplog.messages
     spoil(run)
     assert opened(run) == 16
     (warning,) = caplog.messages
