@@ -20,7 +20,7 @@ import purerl
 from purerl import ConfigError
 from purerl.experiment.untrusted import CheckpointError
 
-KILLS = int(os.environ.get("PURERL_KILLS", "15"))
+KILLS = int(os.environ.get("PURERL_KILLS", "6"))
 """Kills of each case in the slow tests. With 100, and programs as users compile them:
 
 XLA_FLAGS= PURERL_KILLS=100 pytest -s -m slow tests/experiment/test_kills.py
