@@ -1,7 +1,8 @@
 """Environments whose every number is known in advance."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,4 +52,76 @@ def clock(shortest=2, longest=9, action_space=BOUNDS, max_episode_steps=LIMIT):
         action_space=action_space,
         max_episode_steps=max_episode_steps,
         default_params=(),
+    )
+
+
+RUNGS, LIFE = 9, 7
+HEIGHTS = spaces.Box(-np.ones(3, np.float32), 100 * np.ones(3, np.float32))
+LIFTS = spaces.Box(np.float32([-2]), np.float32([4]))
+
+
+class Climb(NamedTuple):
+    level: jax.Array
+    time: jax.Array
+
+
+def after(level, time, action):
+    """Return `(level, reward, terminated)`: from LIFE on, a high level ends the episode."""
+    level = level + action
+    return level, 0.5 * action + 0.1 * time, (time >= LIFE) & (level > LIFE)
+
+
+class Ladder(gymnasium.Env):
+    """The same as `ladder`, in Python."""
+
+    observation_space, action_space = HEIGHTS, LIFTS
+    spec = gymnasium.envs.registration.EnvSpec("Ladder-v0", max_episode_steps=RUNGS)
+    made: ClassVar[list] = []
+    steps = 0
+
+    def __init__(self):
+        Ladder.made.append(self)
+
+    def _obs(self):
+        return np.float32([self.level, self.time, self.time * 0.5])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.level, self.time = np.float32(0), 0
+        return self._obs(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        assert not self.over()
+        self.time, self.steps = self.time + 1, self.steps + 1
+        self.level, reward, self.dead = after(self.level, np.float32(self.time), action[0])
+        return self._obs(), reward, bool(self.dead), self.time >= RUNGS, {}
+
+    def over(self):
+        return self.time > 0 and (self.dead or self.time >= RUNGS)
+
+
+def ladder():
+    """An environment without chance, so that both routes go through the same."""
+
+    def observe(state):
+        return jnp.stack([state.level, state.time, state.time * 0.5]).astype(jnp.float32)
+
+    def reset(key, params):
+        state = Climb(jnp.float32(0), jnp.int32(0))
+        return observe(state), state
+
+    def step(key, state, action, params):
+        time = state.time + 1
+        level, reward, terminated = after(state.level, time.astype(jnp.float32), action[0])
+        state = Climb(level, time)
+        return observe(state), state, reward, terminated, {}
+
+    return functional_env(
+        "ladder",
+        reset=reset,
+        step=step,
+        observation_space=HEIGHTS,
+        action_space=LIFTS,
+        max_episode_steps=RUNGS,
     )

@@ -15,6 +15,7 @@ from flax.core import FrozenDict
 
 import purerl
 from purerl import registry
+from purerl.cast import cast
 from purerl.config import (
     ALIASES,
     ConfigError,
@@ -433,3 +434,8 @@ MUTANTS = {
         "test_hyper_takes_only_leaves",
     ),
 }
+
+
+def test_cast_leaves_other_values_alone():
+    values = {"gamma": 0.5, "hidden_sizes": [8], "env": "3", "seed": True, "unknown": "1"}
+    assert cast(registry.config_class("ppo"), values) == values

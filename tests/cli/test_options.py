@@ -7,7 +7,6 @@ import pytest
 from flax.core import FrozenDict
 
 from purerl import registry
-from purerl.cast import cast
 from purerl.cli.configure import RunOptions, names, parse
 from purerl.cli.options import field_docs
 from purerl.config import to_dict
@@ -16,12 +15,8 @@ from purerl.field_aliases import ALIASES
 CLASSES = [RunOptions, *map(registry.config_class, registry.ALGORITHMS)]
 MUTANTS = {
     "-1 is an option": ("cli/options.py", "SHIELD + word", "word", "test_values_in_any_notation"),
-    "--no- is unknown": ("cli/options.py", "in switches and", "in () and", "test_values_in_any_notation"),
-    "no bare switches": ("cli/options.py", '"switch": "?", ', "", "test_values_in_any_notation"),
-    "no underscores": ("cli/options.py", 'flag.replace("_", "-")', "flag", "test_values_in_any_notation"),
     "1e6 is real": ("cast.py", "isinstance(number, float)", "value is number", "test_values_in_any_notation"),
 }
-"""name -> (file of purerl, old, new, test)."""
 
 
 @pytest.mark.parametrize(
@@ -93,17 +88,9 @@ def test_help_lists_every_option_with_its_default(tmp_path, capsys):
 def test_every_field_has_a_docstring(cls):
     docs = field_docs(cls)
     assert all(docs[name].endswith(".") for name in names(cls))
-
-
-def test_docs_of_overridden_fields():
-    docs = field_docs(registry.config_class("a2c"))
-    assert docs["gae_lambda"] == "Lambda of the advantages; 1 for n-step returns."
+    if cls is registry.config_class("a2c"):
+        assert docs["gae_lambda"] == "Lambda of the advantages; 1 for n-step returns."
 
 
 def test_every_alias_leads_to_an_option():
     assert set(ALIASES.values()) <= set(names(*CLASSES)) and not set(ALIASES) & set(names(*CLASSES))
-
-
-def test_cast_leaves_other_values_alone():
-    values = {"gamma": 0.5, "hidden_sizes": [8], "env": "3", "seed": True, "unknown": "1"}
-    assert cast(registry.config_class("ppo"), values) == values

@@ -15,12 +15,9 @@ from purerl.make import env_of, spec_of, validate
 
 MUTANTS = {
     "the file wins": ("cli/configure.py", "fields | own)", "own | fields)", "test_order_of_the_sources"),
-    "the file's algo": ("cli/configure.py", "options.algo or algo", "algo", "test_order_of_the_sources"),
     "presets win": ("experiment/presets.py", "own) | fields)", "fields | own))", "test_order_of_the_sources"),
     "like wins": ("experiment/presets.py", "= presets[name] |", "|= presets[name] or", "test_like_inherits"),
-    "3e-4 is text": ("experiment/config_file.py", "[eE][-+]?", "[E][-+]?", "test_files_in_any_notation"),
 }
-"""name -> (file of purerl, old, new, test)."""
 
 
 @pytest.mark.parametrize(

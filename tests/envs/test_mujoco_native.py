@@ -392,3 +392,68 @@ def test_a_forked_child_can_step():
     """XLA's threads do not exist there, so the helpers of a batch never start."""
     done = run_python(FORK)
     assert done.stdout.strip() == "both step", done.stderr
+
+
+ROWS = """
+import jax, jax.numpy as jnp, numpy as np, purerl
+from purerl import rollout
+env, numbers = purerl.make_env("half_cheetah"), np.random.default_rng(0)
+start = rollout.start(env, jax.random.key(0), 8).state
+step = jax.jit(jax.vmap(env.step))
+keys, action = jax.random.split(jax.random.key(1), 8), jnp.ones((8, 6))
+sound = np.asarray(start.physics.row).view(np.float64)
+for attempt in range(100):
+    row = sound.copy()
+    where = numbers.random(row.shape) < 0.2
+    row[where] = (numbers.normal(size=row.shape) * 10 ** numbers.uniform(-9, 99, row.shape))[where]
+    row[numbers.random(row.shape) < 0.02 * (attempt % 3)] = (np.nan, np.inf, -np.inf)[attempt % 3]
+    bits = lambda like: numbers.integers(0, 2**32, like.shape, np.uint32)
+    row = row.view(np.uint32) if attempt % 2 else bits(start.physics.row)
+    tracked = bits(start.physics.tracked)
+    row[4:], tracked[4:] = start.physics.row[4:], start.physics.tracked[4:]
+    state = start._replace(physics=start.physics._replace(row=jnp.array(row), tracked=jnp.array(tracked)))
+    seen = []
+    for _ in range(3):
+        obs, state, reward, *_ = step(keys, state, action)
+        assert np.isfinite(obs).all() and np.isfinite(reward).all()
+        seen.append(np.asarray(obs[4:]))
+    if attempt:
+        assert (np.array(seen) == known).all()
+    known = np.array(seen)
+print("survived")
+"""
+
+
+@slow
+def test_no_row_of_bits_ends_the_process():
+    """C MuJoCo gets back a checkpoint's opaque rows: no bits crash it, hang it or reach a neighbour."""
+    done = run_python(ROWS, JAX_PLATFORMS="cpu", PYTHONWARNINGS="ignore")
+    assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr[-2000:]
+
+
+WITHOUT_MUJOCO = """
+import sys
+import jax
+import purerl
+from purerl.experiment.population import Population
+def started(self, poll):
+    raise SystemExit(0)
+Population.compile = started
+start = Population.start
+def start_and_look(self):
+    snapshot = jax.block_until_ready(start(self))
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.state.algo.replay)) > 1e8
+    print([name for name in sys.modules if name.split(".")[0] in ("mujoco", "mujoco_mjx")])
+    print(sum("mujoco" in line for line in open("/proc/self/maps")))
+    return snapshot
+Population.start = start_and_look
+fields = dict(env="pendulum", buffer_size=4_000_000, total_timesteps=4_000_000, hidden_sizes=(4,))
+purerl.run(purerl.make_config("sac", **fields), progress=False)
+"""
+
+
+@slow
+def test_a_large_replay_buffer_needs_no_mujoco():
+    """Neither its library nor a build of the native engine."""
+    done = run_python(WITHOUT_MUJOCO)
+    assert (done.returncode, done.stdout.split("\n")) == (0, ["[]", "0", ""]), done.stderr[-2000:]

@@ -77,9 +77,9 @@ KNOWN: dict[Any, Any] = {}
 """Drivers and compiled populations of this process, by configuration, members and pieces."""
 
 
-def populations(case: str, **changes: Any) -> list[Population]:
+def populations(case: str, seeds: int | None = None, **changes: Any) -> list[Population]:
     """Return those of this process that have the configuration of a case."""
-    cfg, seeds = CASES[case].config(**changes), CASES[case].seeds
+    cfg, seeds = CASES[case].config(**changes), seeds or CASES[case].seeds
     known = [value for value in KNOWN.values() if isinstance(value, Population)]
     return [one for one in known if one.cfg == cfg and one.members.seeds == seeds]
 
@@ -208,14 +208,17 @@ def step_of(path: Path) -> int:
 def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the rows in every member's logs, without the time."""
     read = {}
-    for log in sorted(Path(path).glob("*seed*/*")):
-        if log.name == "metrics.jsonl":
-            read[log] = [json.loads(line) for line in log.read_text().splitlines()]
-        elif log.name == "progress.txt":
-            header, *lines = (line.split("\t") for line in log.read_text().split("\n")[:-1])
-            read[log] = [dict(zip(header, line, strict=True)) for line in lines]
-    untimed = lambda row: {name: value for name, value in row.items() if name.lower() != "time"}
-    return {str(log.relative_to(path)): [untimed(row) for row in rows] for log, rows in read.items()}
+    for log in sorted(Path(path).glob("*seed*/[mp]*")):
+        lines = log.read_text().split("\n")[:-1]
+        if log.suffix == ".jsonl":
+            rows = map(json.loads, lines)
+        else:
+            header, *cells = (line.split("\t") for line in lines)
+            rows = (dict(zip(header, line, strict=True)) for line in cells)
+        read[str(log.relative_to(path))] = [
+            {name: value for name, value in row.items() if name.lower() != "time"} for row in rows
+        ]
+    return read
 
 
 def assert_same(run: Run, whole: Run) -> None:

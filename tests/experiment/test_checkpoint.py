@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -28,12 +27,6 @@ MUTANTS = {
         "            file.flush()\n            os.fsync(file.fileno())\n",
         "",
         "test_what_has_a_name_is_on_the_disk",
-    ),
-    "oldest kept": (
-        "experiment/checkpoint.py",
-        "newest_first(directory)[KEEP:]",
-        "newest_first(directory)[:-KEEP]",
-        "test_the_newest_two_are_kept",
     ),
 }
 TREE = {"a": jnp.arange(6.0).reshape(2, 3), "b": (jnp.int32(7), jnp.array([True, False]))}
@@ -97,14 +90,9 @@ def test_what_cannot_be_read_again_is_not_written(tree, record, message, tmp_pat
 
 def test_a_record_may_hold_infinite_bounds(tmp_path):
     """Such as hopper's `healthy_z_range`."""
-    save(tmp_path, {}, place(0) | {"range": [-math.inf, 0.1 + 0.2, math.inf], "word": "π\n"})
-    record = read_manifest(newest_first(tmp_path)[0]).record
-    assert record["range"] == [-math.inf, 0.1 + 0.2, math.inf] and record["word"] == "π\n"
-
-
-def test_other_digits_are_no_checkpoint(tmp_path):
-    (tmp_path / "step-00000000000٩-0001").mkdir()
-    assert newest_first(tmp_path) == []
+    values = {"range": [-math.inf, 0.1 + 0.2, math.inf], "word": "π\n"}
+    save(tmp_path, {}, place(0) | values)
+    assert read_manifest(newest_first(tmp_path)[0]).record == place(0) | values
 
 
 def full(*args, **kwargs):
@@ -143,20 +131,13 @@ def test_an_error_at_any_moment_leaves_what_was_there(owner, name, number, tmp_p
 
 def test_what_has_a_name_is_on_the_disk(tmp_path, monkeypatch):
     """A power cut keeps what was synced: first the contents, then the names in it, then its own name."""
-    events = []
+    events, rename, replace = [], os.rename, os.replace
     short = lambda path: Path(path).name.replace(f"-{os.getpid()}", "")
-
-    def renaming(function):
-        def wrapped(old, new):
-            events.append(f"{short(old)} -> {short(new)}")
-            function(old, new)
-
-        return wrapped
-
+    note = lambda old, new: events.append(f"{short(old)} -> {short(new)}")
     sync = lambda number: events.append(f"sync {short(os.readlink(f'/proc/self/fd/{number}'))}")
     monkeypatch.setattr(os, "fsync", sync)
-    for name in ("replace", "rename"):
-        monkeypatch.setattr(os, name, renaming(getattr(os, name)))
+    monkeypatch.setattr(os, "rename", lambda *names: (note(*names), rename(*names)))
+    monkeypatch.setattr(os, "replace", lambda *names: (note(*names), replace(*names)))
     save(tmp_path / "checkpoints", TREE, place(3))
     assert events == [
         f"sync {tmp_path.name}",
@@ -169,22 +150,10 @@ def test_what_has_a_name_is_on_the_disk(tmp_path, monkeypatch):
     ]
 
 
-def test_a_limit_on_files_is_an_error(tmp_path):
-    """The system's own, met in the middle of the arrays."""
-    save(tmp_path, TREE, place(1))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
-    try:
-        with pytest.raises(CheckpointError, match="File too large"):
-            save(tmp_path, {"a": jnp.zeros(2**16)}, place(2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert lab.names_in(tmp_path) == ["step-000000000001-0000"]
-
-
 def test_the_newest_two_are_kept(tmp_path):
     """Of checkpoints only: what else is there is not counted, used or removed."""
     others = ["step-1", "step-000000000009-0001.bak", "best", "damaged-step-000000000009-0001-0"]
+    others += ["step-00000000000٩-0001"]
     for name in others:
         (tmp_path / name).mkdir(parents=True)
     for step, rows in ((3, 1), (7, 1), (7, 2)):  # the one with the row finished is newer
@@ -240,42 +209,3 @@ def test_memory_is_not_doubled(tmp_path):
     saved, loaded = json.loads(done.stdout)
     assert saved < 60
     assert loaded < 400e6 / 2**20 * 1.25 + 60
-
-
-ROWS = """
-import jax, jax.numpy as jnp, numpy as np, purerl
-from purerl import rollout
-env, numbers = purerl.make_env("half_cheetah"), np.random.default_rng(0)
-start = rollout.start(env, jax.random.key(0), 8).state
-step = jax.jit(jax.vmap(env.step))
-keys, action = jax.random.split(jax.random.key(1), 8), jnp.ones((8, 6))
-sound = np.asarray(start.physics.row).view(np.float64)
-for attempt in range(100):
-    row = sound.copy()
-    where = numbers.random(row.shape) < 0.2
-    row[where] = (numbers.normal(size=row.shape) * 10 ** numbers.uniform(-9, 99, row.shape))[where]
-    row[numbers.random(row.shape) < 0.02 * (attempt % 3)] = (np.nan, np.inf, -np.inf)[attempt % 3]
-    bits = lambda like: numbers.integers(0, 2**32, like.shape, np.uint32)
-    row = row.view(np.uint32) if attempt % 2 else bits(start.physics.row)
-    tracked = bits(start.physics.tracked)
-    row[4:], tracked[4:] = start.physics.row[4:], start.physics.tracked[4:]
-    state = start._replace(physics=start.physics._replace(row=jnp.array(row), tracked=jnp.array(tracked)))
-    seen = []
-    for _ in range(3):
-        obs, state, reward, *_ = step(keys, state, action)
-        assert np.isfinite(obs).all() and np.isfinite(reward).all()
-        seen.append(np.asarray(obs[4:]))
-    if attempt:
-        assert (np.array(seen) == known).all()
-    known = np.array(seen)
-print("survived")
-"""
-
-
-@pytest.mark.slow
-def test_no_row_of_bits_ends_the_process_of_the_physics_engine():
-    """C MuJoCo gets back a checkpoint's opaque rows: no bits crash it, hang it or reach a neighbour."""
-    command = [sys.executable, "-c", ROWS]
-    environment = lab.child_environment() | {"JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr[-2000:]

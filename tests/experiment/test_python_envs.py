@@ -1,98 +1,24 @@
 """Training on environments that step in Python: the same as on those inside the program."""
 
-from typing import ClassVar, NamedTuple
-
 import forged
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium import spaces
+from environments import RUNGS, Ladder, after, ladder
 from lab import once, stop
 from tiny import tiny
 
 import purerl
 from purerl.config import ConfigError
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
-from purerl.envs.functional import functional_env
 from purerl.experiment.python_envs import Vector
 from purerl.experiment.signals import Interrupted
 from purerl.types import HostEnv
 
-LIMIT, LIFE = 9, 7
-BOX = spaces.Box(-np.ones(3, np.float32), 100 * np.ones(3, np.float32))
-ACTIONS = spaces.Box(np.float32([-2]), np.float32([4]))
 ON_POLICY = {"total_timesteps": 96, "num_steps": 8, "log_interval": 32, "eval_interval": 48}
 SAC = {"total_timesteps": 76, "learning_starts": 16, "log_interval": 20, "eval_interval": 20}
 SAC |= {"batch_size": 8, "buffer_size": 76}
-
-
-class Steps(NamedTuple):
-    level: jax.Array
-    time: jax.Array
-
-
-def after(level, time, action):
-    """Return `(level, reward, terminated)`: from LIFE on, a high level ends the episode."""
-    level = level + action
-    return level, 0.5 * action + 0.1 * time, (time >= LIFE) & (level > LIFE)
-
-
-class Ladder(gymnasium.Env):
-    """The same as `ladder`, in Python."""
-
-    observation_space, action_space = BOX, ACTIONS
-    spec = gymnasium.envs.registration.EnvSpec("Ladder-v0", max_episode_steps=LIMIT)
-    made: ClassVar[list] = []
-    steps = 0
-
-    def __init__(self):
-        Ladder.made.append(self)
-
-    def _obs(self):
-        return np.float32([self.level, self.time, self.time * 0.5])
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.level, self.time = np.float32(0), 0
-        return self._obs(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action), action
-        assert not self.over()
-        self.time, self.steps = self.time + 1, self.steps + 1
-        self.level, reward, self.dead = after(self.level, np.float32(self.time), action[0])
-        return self._obs(), reward, bool(self.dead), self.time >= LIMIT, {}
-
-    def over(self):
-        return self.time > 0 and (self.dead or self.time >= LIMIT)
-
-
-def ladder():
-    """An environment without chance, so that both routes go through the same."""
-
-    def observe(state):
-        return jnp.stack([state.level, state.time, state.time * 0.5]).astype(jnp.float32)
-
-    def reset(key, params):
-        state = Steps(jnp.float32(0), jnp.int32(0))
-        return observe(state), state
-
-    def step(key, state, action, params):
-        time = state.time + 1
-        level, reward, terminated = after(state.level, time.astype(jnp.float32), action[0])
-        state = Steps(level, time)
-        return observe(state), state, reward, terminated, {}
-
-    return functional_env(
-        "ladder",
-        reset=reset,
-        step=step,
-        observation_space=BOX,
-        action_space=ACTIONS,
-        max_episode_steps=LIMIT,
-    )
 
 
 def run(algo, fields, seeds=2, **kwargs):
@@ -116,9 +42,7 @@ def test_it_is_the_training_inside_the_program(algo, fields):
         run(algo, fields, sweep=sweep, env=env) for env in (ladder(), from_gymnasium(Ladder, name="ladder"))
     )
     assert (here.steps == there.steps).all()
-    assert (
-        np.isfinite(here.metrics["episode/return"]).any() and np.isfinite(here.metrics["eval/return"]).any()
-    )
+    assert all(np.isfinite(here.metrics[name]).any() for name in ("episode/return", "eval/return"))
     for name, values in here.metrics.items():
         np.testing.assert_allclose(there.metrics[name], values, rtol=2e-3, atol=2e-4, err_msg=name)
     ours, theirs = (jax.tree.leaves((r.state.algo, r.state.carry, r.state.env[1:])) for r in (here, there))
@@ -149,7 +73,7 @@ def test_every_stored_transition_happened():
             np.testing.assert_allclose(reward[:, 0], expected[1], atol=1e-5)
             np.testing.assert_array_equal(terminated[:, 0], expected[2])
             np.testing.assert_array_equal(next_obs[:, 1], time + 1)
-            ended = expected[2] | (time + 1 >= LIMIT)
+            ended = expected[2] | (time + 1 >= RUNGS)
             np.testing.assert_array_equal(obs[1:], np.where(ended[:-1, None], 0, next_obs[:-1]))
             assert ended.sum() >= 3
 

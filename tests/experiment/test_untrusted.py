@@ -26,8 +26,6 @@ from purerl.experiment.untrusted import (
     SchemaError,
     open_regular,
     read_manifest,
-    read_sealed,
-    write_sealed,
 )
 
 MUTANTS = {
@@ -48,12 +46,6 @@ MUTANTS = {
         "if not fits or not complete - 1 <= rows <= complete:",
         "if not fits and not complete - 1 <= rows <= complete:",
         "test_a_misfit_is_an_error",
-    ),
-    "healthy members unchecked": (
-        "experiment/store.py",
-        "            check_sound(manifest, arrays)\n",
-        "",
-        "test_a_damaged_checkpoint_is_passed_over",
     ),
 }
 CFG = tiny("ppo", "cartpole", total_timesteps=64, checkpoint_interval=16, hidden_sizes=())
@@ -223,7 +215,14 @@ def test_a_damaged_record_is_taken_from_a_checkpoint(run, parts, caplog):
         read_record(run)
 
 
-PATHS = {"nothing": "", "no such": "no/such", "a file": "file", "NUL": "a\0b", "long": "a" * 5000}
+PATHS = {
+    "nothing": "",
+    "empty": ".",
+    "no such": "no/such",
+    "a file": "file",
+    "NUL": "a\0b",
+    "long": "a" * 5000,
+}
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
@@ -233,9 +232,9 @@ def test_what_is_no_directory_of_a_run_is_an_error(path, tmp_path, monkeypatch):
     with pytest.raises((ConfigError, CheckpointError)) as caught:
         purerl.load(path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 2000
-    if path:
-        with pytest.raises(ConfigError, match="resume = "):
-            purerl.run(CFG, logdir=path, resume=True)
+    with pytest.raises(ConfigError, match="directory"):
+        purerl.run(CFG, logdir=path or None, resume=True)
+    assert [entry.name for entry in Path().iterdir()] == ["file"]
 
 
 def test_a_model_that_a_record_names_is_not_opened(run, parts):
@@ -251,31 +250,10 @@ def test_a_model_that_a_record_names_is_not_opened(run, parts):
 # Files
 
 
-def test_only_regular_files_are_opened(tmp_path):
-    """A pipe would wait for its writer, and a device may have no end."""
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("/dev/zero")
-    (tmp_path / "folder").mkdir()
-    for name in ("pipe", "link", "folder"):
-        with pytest.raises(DamagedFile, match=r"not a regular file|cannot be opened"):
-            open_regular(tmp_path / name)
+def test_a_device_is_not_opened():
+    """It may have no end."""
     with pytest.raises(DamagedFile, match="not a regular file"):
         open_regular(Path("/dev/zero"))
-
-
-def test_a_seal_covers_the_values_alone(tmp_path):
-    """The checksum does not depend on spaces between them."""
-    path, values = tmp_path / "x.json", {"b": 1, "a": [1.5, "π"]}
-    write_sealed(path, values)
-    sealed = json.loads(path.read_text())
-    for text in (path.read_text(), json.dumps(sealed)):
-        path.write_text(text)
-        assert read_sealed(path) == values
-    path.write_text(json.dumps(sealed | {"b": 2}))
-    with pytest.raises(DamagedFile, match="checksum"):
-        read_sealed(path)
-    with pytest.raises(OSError, match="more than 2,097,152 bytes"):
-        write_sealed(path, {"a": "x" * 2**21})
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m\n", "\x9b", "a\0b", "\ud800", "‮", "x" * 10**6])
