@@ -109,7 +109,7 @@ def _values(cfg: Config, name: str, given: Any) -> list[float]:
         values = None if isinstance(given, str | Mapping) else list(given)
     except TypeError:  # a single number
         values = None
-    if values is None or any(isinstance(value, list | tuple) for value in values):
+    if values is None or any(isinstance(v, list | tuple) or getattr(v, "ndim", 0) for v in values):
         raise ConfigError(f"sweep[{name}]", given, "a list of numbers")
     if not values:
         raise ConfigError(f"sweep[{name}]", given, "at least one value")

@@ -100,7 +100,7 @@ BAD = {
     "None": ({"gamma": [None]}, {}, "gamma", "number"),
     "one number": ({"gamma": 0.9}, {}, "sweep[gamma]", "list of numbers"),
     "a word": ({"gamma": "0.9"}, {}, "sweep[gamma]", "list of numbers"),
-    "two axes": ({"gamma": np.ones((2, 2)) / 2}, {}, "gamma", "number"),
+    "two axes": ({"gamma": np.ones((2, 2)) / 2}, {}, "sweep[gamma]", "list of numbers"),
     "empty": ({"gamma": []}, {}, "sweep[gamma]", "at least one value"),
     "a list": ([("gamma", [0.9])], {}, "sweep", "mapping"),
     "twice": ({"gamma": [0.9, 0.9]}, {}, "sweep", "differ"),
