@@ -63,6 +63,11 @@ class Members(NamedTuple):
             hyper[name] = jnp.asarray(values[0] if agree else np.repeat(values, self.seeds))
         return hyper
 
+    def axes(self, cfg: Config) -> dict[str, int | None]:
+        """Return the `vmap` axis of every field of `hyper`: 0, or None for a scalar."""
+        shapes = jax.eval_shape(lambda: self.hyper(cfg))
+        return {name: 0 if value.ndim else None for name, value in shapes.items()}
+
     def configs(self, cfg: Config) -> list[Config]:
         """Return the configuration of every setting."""
         return [replace(cfg, setting) for setting in self.settings]

@@ -23,6 +23,8 @@ ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gel
 LOG_STD_RANGE = (-20.0, 2.0)
 """Bounds of a state-dependent log standard deviation, which keep its exponential finite."""
 Initializer = Callable[..., Array]
+LECUN: Initializer = lecun_normal()
+"""Initialisation of flax's own layers."""
 
 
 class MLP(nn.Module):
@@ -34,8 +36,8 @@ class MLP(nn.Module):
     hidden_sizes: tuple[int, ...]
     out: int | None
     activation: str
-    hidden_init: Initializer = lecun_normal()
-    out_init: Initializer = lecun_normal()
+    hidden_init: Initializer = LECUN
+    out_init: Initializer = LECUN
     layer_norm: bool = False
     """Normalise each hidden layer before its nonlinearity (Ba et al. 2016, arXiv:1607.06450)."""
 
@@ -109,13 +111,13 @@ class TorsoConfig(Protocol):
     def hidden_sizes(self) -> tuple[int, ...]: ...
     @property
     def activation(self) -> str: ...
-    @property
-    def layer_norm(self) -> bool: ...
 
 
 class PolicyConfig(TorsoConfig, Protocol):
     """Fields of a configuration that `heads` reads."""
 
+    @property
+    def layer_norm(self) -> bool: ...
     @property
     def pi_init_scale(self) -> float: ...
     @property
@@ -124,16 +126,27 @@ class PolicyConfig(TorsoConfig, Protocol):
     def init_log_std(self) -> float: ...
 
 
-def torso(cfg: TorsoConfig, spec: EnvSpec, out: int | None = None, out_scale: float = 1.0) -> MLP:
+def torso(
+    cfg: TorsoConfig,
+    spec: EnvSpec,
+    out: int | None = None,
+    *,
+    hidden_init: Initializer = LECUN,
+    out_init: Initializer = LECUN,
+    layer_norm: bool = False,
+) -> MLP:
     """Return the network for observations of `spec`: `obs [B, *O] -> [B, out]`, or `[B, H]` without `out`.
 
-    The one place that chooses by the observation space: an MLP for every Box, which flattens images.
+    The one place that chooses by the observation space: an MLP for every Box, which flattens images. A critic
+    gives it actions as further inputs.
 
     Args:
-        cfg: sizes, nonlinearity and normalisation of the hidden layers.
+        cfg: sizes and nonlinearity of the hidden layers.
         spec: the environment's spaces.
         out: size of a last linear layer; None for none.
-        out_scale: gain of that layer's orthogonal initialisation.
+        hidden_init: initialisation of the hidden layers.
+        out_init: initialisation of the last layer.
+        layer_norm: see `MLP`.
 
     Raises:
         ConfigError: for an observation space other than a Box.
@@ -141,8 +154,13 @@ def torso(cfg: TorsoConfig, spec: EnvSpec, out: int | None = None, out_scale: fl
     space = spec.observation_space
     if not isinstance(space, spaces.Box):
         raise ConfigError("env", spec.name, f"an environment with a Box observation space, got {space}")
-    hidden_init = orthogonal(np.sqrt(2))
-    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, orthogonal(out_scale), cfg.layer_norm)
+    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, layer_norm)
+
+
+def orthogonal_torso(cfg: PolicyConfig, spec: EnvSpec, out: int | None = None, out_scale: float = 1.0) -> MLP:
+    """Return `torso` as on-policy methods initialise it: orthogonal, the last layer with gain `out_scale`."""
+    init, out_init = orthogonal(np.sqrt(2)), orthogonal(out_scale)
+    return torso(cfg, spec, out, hidden_init=init, out_init=out_init, layer_norm=cfg.layer_norm)
 
 
 def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dict[str, Network]:
@@ -156,7 +174,7 @@ def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dic
     def layers(out: int, scale: float) -> MLP:
         if on_features:
             return MLP((), out, cfg.activation, out_init=orthogonal(scale))
-        return torso(cfg, spec, out, scale)
+        return orthogonal_torso(cfg, spec, out, scale)
 
     space = spec.action_space
     if isinstance(space, spaces.Discrete):

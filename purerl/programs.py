@@ -114,14 +114,9 @@ class Programs(NamedTuple):
     """Release it."""
 
 
-def hyper_axes(hyper: dict[str, Array]) -> dict[str, int | None]:
-    """Return the axis of members of every real-valued field: 0, or None for a scalar."""
-    return {name: 0 if value.ndim else None for name, value in hyper.items()}
-
-
 def make_programs(driver: Driver, members: Members, pieces: Pieces) -> Programs:
     """Return the functions of a population on environments inside the program."""
-    axes = hyper_axes(jax.eval_shape(lambda: members.hyper(driver.cfg)))
+    axes = members.axes(driver.cfg)
 
     def mapped(function: Callable[..., Any], *in_axes: Any) -> Callable[..., Any]:
         # Inlined where it is used; traced once, however often its shapes are asked for.

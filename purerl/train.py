@@ -98,26 +98,10 @@ class Driver(NamedTuple):
     """The policy on whole episodes; depends on nothing but its arguments."""
 
 
-def make_driver(
-    cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
-) -> Driver:
-    """Return the functions of a training run. Raises ConfigError before anything is traced."""
-    env = in_the_program(env_of(cfg) if env is None else env)
-    spec = spec_of(env)
-    validate(cfg, spec)
-    make = registry.algorithm_module(cfg).make
-
-    def make_algorithm(hyper: Hyper) -> Algorithm:
-        return make(replace(cfg, hyper), spec, networks)
-
-    facts = make_algorithm({})
-    schedule = make_schedule(cfg, facts)
-    num_envs, num_steps = facts.num_envs, facts.num_steps
-
-    def init(key: Key, hyper: Hyper) -> TrainState:
-        keys, algo = streams(key), make_algorithm(hyper)
-        vector = rollout.start(env, keys.env, num_envs)
-        return TrainState(algo.init(keys.init), vector, algo.init_carry(num_envs), key, jnp.int32(-1))
+def make_phases(
+    env: Env, schedule: Schedule, num_envs: int, make_algorithm: Callable[[Hyper], Algorithm]
+) -> tuple[Phase, Phase]:
+    """Return the parts of an iteration during warm-up, and during training."""
 
     def plan_warmup(root: Key, step: Array) -> tuple[Key, Key]:
         key = jax.random.fold_in(streams(root).warmup, step // schedule.iteration_steps)
@@ -138,6 +122,31 @@ def make_driver(
 
     def learn(algo: PyTree, transition: Transition, key: Key, step: Array, hyper: Hyper):
         return make_algorithm(hyper).update(algo, transition, key, step)
+
+    return Phase(plan_warmup, act_uniformly, only_observe), Phase(plan, act, learn)
+
+
+def make_driver(
+    cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
+) -> Driver:
+    """Return the functions of a training run. Raises ConfigError before anything is traced."""
+    env = in_the_program(env_of(cfg) if env is None else env)
+    spec = spec_of(env)
+    validate(cfg, spec)
+    make = registry.algorithm_module(cfg).make
+
+    def make_algorithm(hyper: Hyper) -> Algorithm:
+        return make(replace(cfg, hyper), spec, networks)
+
+    facts = make_algorithm({})
+    schedule = make_schedule(cfg, facts)
+    num_envs, num_steps = facts.num_envs, facts.num_steps
+    warming, training = make_phases(env, schedule, num_envs, make_algorithm)
+
+    def init(key: Key, hyper: Hyper) -> TrainState:
+        keys, algo = streams(key), make_algorithm(hyper)
+        vector = rollout.start(env, keys.env, num_envs)
+        return TrainState(algo.init(keys.init), vector, algo.init_carry(num_envs), key, jnp.int32(-1))
 
     def iterate(phase: Phase, state: TrainState, step: Array, hyper: Hyper, iterations: int):
         def iteration(state: TrainState, i: Array):
@@ -163,7 +172,6 @@ def make_driver(
             )
         return metrics.only_where(state.diverged_at < 0, tallies)
 
-    warming, training = Phase(plan_warmup, act_uniformly, only_observe), Phase(plan, act, learn)
     return Driver(
         cfg=cfg,
         schedule=schedule,

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import re
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from flax.core import FrozenDict
 import purerl
 from purerl import registry
 from purerl.cast import cast
+from purerl.cli.train import train
 from purerl.config import (
     ALIASES,
     ConfigError,
@@ -29,6 +31,7 @@ from purerl.config import (
 )
 from purerl.make import make_algorithm, make_config, make_env
 from purerl.train import make_driver
+from purerl.types import HostEnv
 
 CLASSES = [registry.config_class(algo) for algo in registry.ALGORITHMS]
 nan, inf = float("nan"), float("inf")
@@ -297,6 +300,35 @@ def test_what_python_itself_would_refuse(build):
     """Unhashable names, ragged lists and doubled arguments get our message, not Python's."""
     with pytest.raises(ConfigError):
         build()
+
+
+@pytest.mark.parametrize(
+    ("typed", "call"),
+    [
+        ("--gamma 1.5", lambda: make_config("ppo", gamma=1.5)),
+        ("--env antt", lambda: make_env("antt")),
+        ("--env-kwargs '{\"gravty\": 1}'", lambda: make_env("cartpole", gravty=1)),
+        ("--num-minibatches 7", lambda: purerl.make_train(make_config("ppo", num_minibatches=7))),
+        ("--algo sac", lambda: make_algorithm(make_config("sac"))),
+        ("--seeds 65537", lambda: purerl.run(make_config("ppo"), seeds=65_537)),
+        ("--preset ppo-hoper", lambda: purerl.from_preset("ppo-hoper")),
+    ],
+)
+def test_the_command_line_gives_the_same_error(typed, call, capsys):
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert train([*shlex.split(typed), "--compilation-cache", "none"]) == 2
+    assert capsys.readouterr().err == f"error: {caught.value}\n"
+
+
+def test_no_program_can_contain_a_python_environment():
+    """The error names the function that trains on it."""
+    cfg = make_config("ppo", env="gym:CartPole-v1")
+    for build in (purerl.make_train, make_driver):
+        with refused("env", "gym:CartPole-v1", "purerl.run"):
+            build(cfg)
+    assert isinstance(make_env("gym:CartPole-v1"), HostEnv)
+    assert make_algorithm(cfg).num_envs == 8
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from environments import LIMIT, clock
+from tiny import seed_keys, tiny
 
+import purerl
+from purerl import ConfigError
 from purerl.evaluate import Policy, evaluate, policy_of
+from purerl.members import Members
 from purerl.types import Algorithm
 
 STILL = Policy(lambda num_envs: (), lambda carry, obs, key: (jnp.zeros((len(obs), 2)), carry))
@@ -81,6 +85,32 @@ def test_the_greedy_policy_acts_in_the_range_of_the_task():
     action, carry = policy.act(policy.init(3), jnp.zeros((3, 3)), jax.random.key(0))
     np.testing.assert_array_equal(action, np.tile([4.0, 1.0], (3, 1)))
     np.testing.assert_array_equal(carry, np.ones(3))
+
+
+def states_of(cfg, members):
+    """Return the initial states of these many members, stacked."""
+    init = jax.jit(jax.vmap(purerl.make_driver(cfg).init, in_axes=(0, None)))
+    return init(seed_keys(*range(members)), Members(members).hyper(cfg))
+
+
+def test_policies_of_members():
+    """`make_policy` picks one of many members, acts in the environment's units, and refuses a bad member."""
+    cfg = tiny("ppo", "cartpole")
+    state, obs = states_of(cfg, 3), jax.random.normal(jax.random.key(1), (64, 4))
+    policies = [purerl.make_policy(cfg, state, member=member) for member in range(3)]
+    actions = [policy.act(policy.init(64), obs, jax.random.key(0))[0] for policy in policies]
+    assert actions[0].shape == (64,) and any((actions[0] != other).any() for other in actions[1:])
+    for member in (None, 3, -1):
+        with pytest.raises(ConfigError, match=r"member = .*expected 0 to 2"):
+            purerl.make_policy(cfg, state, member=member)
+    single = jax.tree.map(lambda leaf: leaf[1], state)
+    assert (purerl.make_policy(cfg, single).act((), obs, None)[0] == actions[1]).all()
+    with pytest.raises(ConfigError, match="a single member"):
+        purerl.make_policy(cfg, single, member=0)
+    cfg = tiny("sac", "pendulum")
+    obs = 9 * jax.random.normal(jax.random.key(1), (64, 3))
+    command = purerl.make_policy(cfg, states_of(cfg, 1), member=0).act((), obs, None)[0]
+    assert command.shape == (64, 1) and 1e-3 < float(abs(command).max()) <= 2.0
 
 
 MUTANTS = {

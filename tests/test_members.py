@@ -107,6 +107,9 @@ BAD = {
     "twice in float32": ({"gamma": [0.9, 0.9 + 1e-12]}, {}, "sweep", "differ"),
     "unequal zip": ({"gamma": [0.9], "ent_coef": [0.0, 0.1]}, {"combine": "zip"}, "sweep", "ent_coef has 2"),
     "unknown combine": ({"gamma": [0.9]}, {"combine": "grid"}, "combine", "product, zip"),
+    "no seeds": ({}, {"seeds": 0}, "seeds", "at least 1"),
+    "half a seed": ({}, {"seeds": 1.5}, "seeds", "a whole number"),
+    "a seed of True": ({}, {"seeds": True}, "seeds", "a whole number"),
     "too many": ({"gamma": [0.9, 0.99]}, {"seeds": MAX_MEMBERS}, "seeds", "65,536"),
 }
 

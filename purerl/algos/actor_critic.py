@@ -45,7 +45,10 @@ def default_networks(cfg: OnPolicyConfig, spec: EnvSpec) -> dict[str, Network]:
     """Return `pi` and `v`; with `cfg.shared_torso` on the features of a common `torso: obs -> [B, H]`."""
     if not getattr(cfg, "shared_torso", False):
         return nets.heads(cfg, spec)
-    return {"torso": nets.network(nets.torso(cfg, spec)), **nets.heads(cfg, spec, on_features=True)}
+    return {
+        "torso": nets.network(nets.orthogonal_torso(cfg, spec)),
+        **nets.heads(cfg, spec, on_features=True),
+    }
 
 
 def make_actor_critic(

@@ -48,7 +48,7 @@ def validate(cfg: DDPGConfig, spec: EnvSpec) -> None:
 
 def default_networks(cfg: DDPGConfig, spec: EnvSpec) -> dict[str, Network]:
     """Return `pi: obs [B, O] -> [B, A]`, before its tanh, and `q: obs, action -> [B]`."""
-    pi, q = off_policy.mlp(cfg, spec.action_space.shape[0]), nets.Scalar(off_policy.mlp(cfg, 1))
+    pi, q = nets.torso(cfg, spec, spec.action_space.shape[0]), nets.Scalar(nets.torso(cfg, spec, 1))
     return {"pi": nets.network(pi), "q": nets.network(q)}
 
 

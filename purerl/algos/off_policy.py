@@ -12,7 +12,7 @@ import optax
 from gymnasium import spaces
 
 from purerl.config import Config, ConfigError, choice, count, real, sizes
-from purerl.networks import ACTIVATIONS, MLP
+from purerl.networks import ACTIVATIONS
 from purerl.replay import uniform
 from purerl.replay.uniform import Batch
 from purerl.rollout import is_bounded
@@ -62,7 +62,7 @@ class State(NamedTuple):
 GradientStep = Callable[[Learner, Batch, Key, Array], tuple[Learner, Array, Metrics]]
 """`(learner, batch [B, ...], key, index) -> (learner, td_error [B], metrics)`.
 
-`index` numbers the gradient steps from 0. It is never batched, so `lax.cond` on it stays a branch.
+`index` numbers the gradient steps. It is never batched, so `lax.cond` on it stays a branch.
 """
 
 
@@ -97,11 +97,6 @@ def validate_replay(cfg: OffPolicyConfig) -> None:
     if cfg.batch_size > cfg.buffer_size:
         what = f"a whole number, at most buffer_size = {cfg.buffer_size:,}"
         raise ConfigError("batch_size", cfg.batch_size, what)
-
-
-def mlp(cfg: OffPolicyConfig, out: int) -> MLP:
-    """Return the module of a network with `out` outputs."""
-    return MLP(cfg.hidden_sizes, out, cfg.activation)
 
 
 def example(spec: EnvSpec) -> tuple[Array, Array]:

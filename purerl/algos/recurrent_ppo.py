@@ -97,7 +97,7 @@ def validate(cfg: RecurrentPPOConfig, spec: EnvSpec) -> None:
 
 def default_networks(cfg: RecurrentPPOConfig, spec: EnvSpec) -> dict[str, Network]:
     """Return `core: carry [B, H], obs [B, O] -> (carry, features [B, H])`, and `pi` and `v` of features."""
-    rnn = nets.RecurrentTorso(cfg.rnn_size, nets.torso(cfg, spec))
+    rnn = nets.RecurrentTorso(cfg.rnn_size, nets.orthogonal_torso(cfg, spec))
     return {"core": nets.network(rnn), **nets.heads(cfg, spec, on_features=True)}
 
 

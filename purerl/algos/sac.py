@@ -47,11 +47,8 @@ def validate(cfg: SACConfig, spec: EnvSpec) -> None:
 
 def default_networks(cfg: SACConfig, spec: EnvSpec) -> dict[str, Network]:
     """Return `pi: obs [B, O] -> (mean, log_std), [B, A]` and one critic `q: obs, action -> [B]`."""
-    pi = off_policy.mlp(cfg, 2 * spec.action_space.shape[0])
-    return {
-        "pi": nets.network(nets.Gaussian(pi, nets.LOG_STD_RANGE)),
-        "q": nets.network(nets.Scalar(off_policy.mlp(cfg, 1))),
-    }
+    pi = nets.Gaussian(nets.torso(cfg, spec, 2 * spec.action_space.shape[0]), nets.LOG_STD_RANGE)
+    return {"pi": nets.network(pi), "q": nets.network(nets.Scalar(nets.torso(cfg, spec, 1)))}
 
 
 def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:

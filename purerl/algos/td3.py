@@ -51,7 +51,7 @@ def validate(cfg: TD3Config, spec: EnvSpec) -> None:
 
 def default_networks(cfg: TD3Config, spec: EnvSpec) -> dict[str, Network]:
     """Return `pi: obs [B, O] -> [B, A]`, before its tanh, and one critic `q: obs, action -> [B]`."""
-    pi, q = off_policy.mlp(cfg, spec.action_space.shape[0]), nets.Scalar(off_policy.mlp(cfg, 1))
+    pi, q = nets.torso(cfg, spec, spec.action_space.shape[0]), nets.Scalar(nets.torso(cfg, spec, 1))
     return {"pi": nets.network(pi), "q": nets.network(q)}
 
 

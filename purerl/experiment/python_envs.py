@@ -18,7 +18,7 @@ from purerl import metrics, rollout
 from purerl.health import settle, split_replay
 from purerl.members import Members
 from purerl.metrics import Tallies
-from purerl.programs import Best, Pieces, Programs, hyper_axes, keep_best, over_members
+from purerl.programs import Best, Pieces, Programs, keep_best, over_members
 from purerl.rollout import Episodes, VectorState, env_action
 from purerl.train import Driver, Phase, evaluated, evaluation_key, streams
 from purerl.types import Array, EnvFunctions, HostEnv, Key, PyTree, TrainState, Transition
@@ -84,106 +84,8 @@ def replace_steps(
     programs: Programs, driver: Driver, env: HostEnv, members: Members, pieces: Pieces
 ) -> Programs:
     """Return `programs` of the `outline` of `env`, those that step it replaced by loops in Python."""
-    cfg, algo, iteration_steps = driver.cfg, driver.algo, driver.schedule.iteration_steps
-    axes = hyper_axes(jax.eval_shape(lambda: members.hyper(cfg)))
-    trained = Vector(env, members.size, algo.num_envs, evaluation=False)
-    evaluating = Vector(env, members.size, cfg.eval_episodes, evaluation=True)
-
-    def mapped(function: Callable[..., Any], *in_axes: Any, donate: tuple[int, ...] = ()):
-        return jax.jit(over_members(function, in_axes, members.size), donate_argnums=donate)
-
-    def iterate(phase: Phase, iterations: int) -> Callable[..., Any]:
-        """Return `(state, tallies, step, hyper) -> (state, tallies)`: rollouts, each learned from."""
-
-        def plan_one(root: Key, step: Array) -> tuple[Key, Key]:
-            key_rollout, key_update = phase.plan(root, step)
-            return rollout.step_keys(key_rollout, algo.num_steps, algo.num_envs).act, key_update
-
-        def act_one(learned, carry, obs, keys, t, step, hyper):
-            action, carry, extras = phase.act(learned, carry, obs, keys[t], step, hyper)
-            return action, env_action(driver.env.action_space, action), carry, extras
-
-        def learn_one(state: TrainState, tallies: Tallies, seen: Any, key: Key, step: Array, hyper: Any):
-            transition, episodes = seen
-            learned, report = phase.learn(state.algo, transition, key, step, hyper)
-            report = {name: value[None] for name, value in report.items()}
-            after = state._replace(algo=learned)
-            state, more = settle(state, after, episodes, report, step + iteration_steps)
-            return state, metrics.merge(tallies, more)
-
-        plan = mapped(plan_one, 0, None)
-        act = mapped(act_one, 0, 0, 0, 0, None, None, axes)
-        learn = mapped(learn_one, 0, 0, 0, 0, None, axes, donate=(0, 1))
-
-        def run(state: TrainState, tallies: Tallies, step: Array, hyper: Any):
-            for i in range(iterations):
-                now = step + i * iteration_steps
-                keys, key_update = plan(state.key, now)
-                state, seen = unroll(partial(act, split_replay(state.algo)[0]), state, keys, now, hyper)
-                state, tallies = learn(state, tallies, seen, key_update, now, hyper)
-            return state, tallies
-
-        return run
-
-    def unroll(act: Callable[..., Any], state: TrainState, keys: Key, step: Array, hyper: Any):
-        """Step all environments T times: the state, and `(Transition, Episodes)` `[S, T, N, ...]`."""
-        on_host: Any = VectorState  # NumPy arrays in the places of JAX's
-        vector, carry = on_host((), *map(np.asarray, state.env[1:])), state.carry
-        rows: list[Any] = []
-        for t in range(algo.num_steps):
-            action, command, carry, extras = act(carry, vector.obs, keys, t, step, hyper)
-            next_obs, reward, terminated, truncated, broken = trained.step(vector.obs, command)
-            ended = terminated | truncated
-            episodes, returns, lengths = rollout.count_step(vector, reward, ended, broken, np.where)
-            transition = vector.obs, action, reward, next_obs, terminated, truncated, extras
-            rows.append((transition, tuple(episodes)))
-            vector = on_host((), trained.restart(ended), returns, lengths)
-            carry = _cleared(ended, carry) if ended.any() else carry
-        transition, episodes = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *rows)
-        state = state._replace(env=jax.tree.map(jnp.asarray, vector), carry=carry)
-        return state, (Transition(*transition), Episodes(*episodes))
-
-    def play_one(explore: bool, learned, carry, obs, root, t, step, hyper):
-        policy = evaluation.policy_of(driver.make_algorithm(hyper), learned, driver.env, step, explore)
-        _, key_steps = evaluation.keys_of(evaluation_key(root, step, explore))
-        return policy.act(carry, obs, evaluation.keys_at(key_steps, t)[0])
-
-    def reset_key(explore: bool, root: Key, step: Array) -> Key:
-        return evaluation.keys_of(evaluation_key(root, step, explore))[0]
-
-    def tally(name: str, diverged_at: Array, progress: evaluation.Progress) -> Tallies:
-        played = metrics.evaluation_tallies(name, progress.returns, progress.lengths)
-        return metrics.only_where(diverged_at < 0, played)
-
-    policies = {
-        name: (
-            mapped(partial(reset_key, explore), 0, None),
-            mapped(partial(play_one, explore), 0, 0, 0, 0, None, None, axes),
-            mapped(partial(tally, name), 0, 0),
-        )
-        for name, explore in evaluated(cfg).items()
-    }
-    keep = jax.jit(keep_best)
-
-    def evaluate(state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any):
-        """Play whole episodes of every policy, side by side: `(tallies, best)`."""
-        learned, played = split_replay(state.algo)[0], {}
-        fresh = jax.tree.map(
-            lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype), algo.init_carry(cfg.eval_episodes)
-        )
-        for key_of_reset, act, tally_all in policies.values():
-            obs, carry = evaluating.reset(key_of_reset(state.key, step)), fresh
-            progress = evaluation.begin(members.size, cfg.eval_episodes)
-            for t in range(env.max_episode_steps):
-                command, carry = act(learned, carry, obs, state.key, t, step, hyper)
-                _, reward, terminated, truncated, _ = evaluating.step(obs, command)
-                progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
-                if not progress.alive.any():
-                    break
-                obs = evaluating.restart(terminated | truncated)
-            played |= tally_all(state.diverged_at, progress)
-        return keep(state, tallies, best, step, played)
-
+    trained = Vector(env, members.size, driver.algo.num_envs, evaluation=False)
+    evaluating = Vector(env, members.size, driver.cfg.eval_episodes, evaluation=True)
     env_key = jax.jit(jax.vmap(lambda root, step: jax.random.fold_in(streams(root).env, step), (0, None)))
 
     def enter(state: TrainState, step: Array) -> TrainState:
@@ -197,12 +99,134 @@ def replace_steps(
         evaluating.close()
 
     return programs._replace(
-        warmup=iterate(driver.warming, pieces.warmup),
-        chunk=iterate(driver.training, pieces.train),
-        evaluate=evaluate,
+        warmup=training_loop(driver, members, driver.warming, pieces.warmup, trained),
+        chunk=training_loop(driver, members, driver.training, pieces.train, trained),
+        evaluate=evaluation_loop(driver, members, evaluating, env.max_episode_steps),
         enter=enter,
         close=close,
     )
+
+
+def mapped(members: Members, function: Callable[..., Any], *in_axes: Any, donate: tuple[int, ...] = ()):
+    """Return a function of one member, jitted for all."""
+    return jax.jit(over_members(function, in_axes, members.size), donate_argnums=donate)
+
+
+def training_loop(
+    driver: Driver, members: Members, phase: Phase, iterations: int, envs: Vector
+) -> Callable[..., tuple[TrainState, Tallies]]:
+    """Return `(state, tallies, step, hyper) -> (state, tallies)`: iterations of a rollout, learned from."""
+    algo, iteration_steps = driver.algo, driver.schedule.iteration_steps
+
+    def plan_one(root: Key, step: Array) -> tuple[Key, Key]:
+        key_rollout, key_update = phase.plan(root, step)
+        return rollout.step_keys(key_rollout, algo.num_steps, algo.num_envs).act, key_update
+
+    def act_one(learned, carry, obs, keys, t, step, hyper):
+        action, carry, extras = phase.act(learned, carry, obs, keys[t], step, hyper)
+        return action, env_action(driver.env.action_space, action), carry, extras
+
+    def learn_one(state: TrainState, tallies: Tallies, seen: Any, key: Key, step: Array, hyper: Any):
+        transition, episodes = seen
+        learned, report = phase.learn(state.algo, transition, key, step, hyper)
+        report = {name: value[None] for name, value in report.items()}
+        after = state._replace(algo=learned)
+        state, more = settle(state, after, episodes, report, step + iteration_steps)
+        return state, metrics.merge(tallies, more)
+
+    axes = members.axes(driver.cfg)
+    plan = mapped(members, plan_one, 0, None)
+    act = mapped(members, act_one, 0, 0, 0, 0, None, None, axes)
+    learn = mapped(members, learn_one, 0, 0, 0, 0, None, axes, donate=(0, 1))
+
+    def run(state: TrainState, tallies: Tallies, step: Array, hyper: Any) -> tuple[TrainState, Tallies]:
+        for i in range(iterations):
+            now = step + i * iteration_steps
+            keys, key_update = plan(state.key, now)
+            state, seen = unroll(envs, act, state, algo.num_steps, keys, now, hyper)
+            state, tallies = learn(state, tallies, seen, key_update, now, hyper)
+        return state, tallies
+
+    return run
+
+
+def unroll(
+    envs: Vector,
+    act: Callable[..., Any],
+    state: TrainState,
+    num_steps: int,
+    keys: Key,
+    step: Array,
+    hyper: Any,
+):
+    """Step all environments T times with `keys [S, T]`.
+
+    Returns `(state, (Transition, Episodes))`, the leaves of the last two `[S, T, N, ...]`.
+    """
+    on_host: Any = VectorState  # NumPy arrays in the places of JAX's
+    vector = on_host((), *map(np.asarray, state.env[1:]))
+    learned, carry = split_replay(state.algo)[0], state.carry
+    rows: list[Any] = []
+    for t in range(num_steps):
+        action, command, carry, extras = act(learned, carry, vector.obs, keys, t, step, hyper)
+        next_obs, reward, terminated, truncated, broken = envs.step(vector.obs, command)
+        ended = terminated | truncated
+        episodes, returns, lengths = rollout.count_step(vector, reward, ended, broken, np.where)
+        transition = vector.obs, action, reward, next_obs, terminated, truncated, extras
+        rows.append((transition, tuple(episodes)))
+        vector = on_host((), envs.restart(ended), returns, lengths)
+        carry = _cleared(ended, carry) if ended.any() else carry
+    transition, episodes = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *rows)
+    state = state._replace(env=jax.tree.map(jnp.asarray, vector), carry=carry)
+    return state, (Transition(*transition), Episodes(*episodes))
+
+
+def evaluation_loop(
+    driver: Driver, members: Members, envs: Vector, limit: int
+) -> Callable[..., tuple[Tallies, Best]]:
+    """Return `(state, tallies, best, step, hyper) -> (tallies, best)`: whole episodes of every policy."""
+    episodes, axes = driver.cfg.eval_episodes, members.axes(driver.cfg)
+
+    def reset_key(explore: bool, root: Key, step: Array) -> Key:
+        return evaluation.keys_of(evaluation_key(root, step, explore))[0]
+
+    def play_one(explore: bool, learned, carry, obs, root, t, step, hyper):
+        policy = evaluation.policy_of(driver.make_algorithm(hyper), learned, driver.env, step, explore)
+        _, key_steps = evaluation.keys_of(evaluation_key(root, step, explore))
+        return policy.act(carry, obs, evaluation.keys_at(key_steps, t)[0])
+
+    def tally(name: str, diverged_at: Array, progress: evaluation.Progress) -> Tallies:
+        played = metrics.evaluation_tallies(name, progress.returns, progress.lengths)
+        return metrics.only_where(diverged_at < 0, played)
+
+    policies = [
+        (
+            mapped(members, partial(reset_key, explore), 0, None),
+            mapped(members, partial(play_one, explore), 0, 0, 0, 0, None, None, axes),
+            mapped(members, partial(tally, name), 0, 0),
+        )
+        for name, explore in evaluated(driver.cfg).items()
+    ]
+    keep = jax.jit(keep_best)
+
+    def evaluate(state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any):
+        learned, played = split_replay(state.algo)[0], {}
+        zeros = lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype)
+        fresh = jax.tree.map(zeros, driver.algo.init_carry(episodes))
+        for key_of_reset, act, tally_all in policies:
+            obs, carry = envs.reset(key_of_reset(state.key, step)), fresh
+            progress = evaluation.begin(members.size, episodes)
+            for t in range(limit):
+                command, carry = act(learned, carry, obs, state.key, t, step, hyper)
+                _, reward, terminated, truncated, _ = envs.step(obs, command)
+                progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
+                if not progress.alive.any():
+                    break
+                obs = envs.restart(terminated | truncated)
+            played |= tally_all(state.diverged_at, progress)
+        return keep(state, tallies, best, step, played)
+
+    return evaluate
 
 
 def _cleared(ended: np.ndarray, carry: PyTree) -> PyTree:

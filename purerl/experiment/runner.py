@@ -119,6 +119,7 @@ def run(
         changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
         if old:
             record, members = with_changes(old, record, changed), members_of(old)
+        if old and changed:
             _check_rows(changed, _driver(config_of(old), env, networks, members), driver)
         population = _population(driver, env, members, Pieces(*record["pieces"]))
         stack.callback(population.close)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import purerl
 from purerl.cli.configure import RunOptions, names, parse
 from purerl.cli.train import train
 from purerl.config import ConfigError
@@ -144,24 +143,6 @@ def test_a_mistake_is_one_line(refusal, mistake):
 def test_damaged_files_are_refused(refusal, tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert words in refusal(["--config", str(tmp_path / name)])
-
-
-@pytest.mark.parametrize(
-    ("typed", "call"),
-    [
-        ("--gamma 1.5", lambda: purerl.make_config("ppo", gamma=1.5)),
-        ("--env antt", lambda: purerl.make_env("antt")),
-        ("--env-kwargs '{\"gravty\": 1}'", lambda: purerl.make_env("cartpole", gravty=1)),
-        ("--num-minibatches 7", lambda: purerl.make_train(purerl.make_config("ppo", num_minibatches=7))),
-        ("--algo sac", lambda: purerl.make_algorithm(purerl.make_config("sac"))),
-        ("--seeds 65537", lambda: purerl.run(purerl.make_config("ppo"), seeds=65_537)),
-        ("--preset ppo-hoper", lambda: purerl.from_preset("ppo-hoper")),
-    ],
-)
-def test_python_raises_the_same_error(refusal, typed, call):
-    with pytest.raises(ConfigError) as caught:
-        call()
-    assert f"error: {caught.value}" == refusal(shlex.split(typed))
 
 
 WORDS = "0 -1 1e6 nan abc None True sac ant {} [1] 64,64 -- - -x --5 = --= 1_0 __class__ --lr --no- -5x -h="

@@ -14,7 +14,6 @@ from purerl.config import ConfigError
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
 from purerl.experiment.python_envs import Vector
 from purerl.experiment.signals import Interrupted
-from purerl.types import HostEnv
 
 ON_POLICY = {"total_timesteps": 96, "num_steps": 8, "log_interval": 32, "eval_interval": 48}
 SAC = {"total_timesteps": 76, "learning_starts": 16, "log_interval": 20, "eval_interval": 20}
@@ -127,15 +126,6 @@ def test_a_resumed_run_begins_new_episodes(tmp_path, capsys):
     policy = purerl.make_policy(cfg, state, member=0)
     action, _ = policy.act(policy.init(2), jnp.zeros((2, 3)), jax.random.key(0))
     assert action.shape == (2, 1)
-
-
-def test_no_program_can_contain_it():
-    cfg = purerl.make_config("ppo", env="gym:CartPole-v1")
-    for refused in (purerl.make_train, purerl.make_driver):
-        with pytest.raises(ConfigError, match=r"env = 'gym:CartPole-v1': .*purerl.run"):
-            refused(cfg)
-    assert isinstance(purerl.make_env("gym:CartPole-v1"), HostEnv)
-    assert purerl.make_algorithm(cfg).num_envs == 8
 
 
 def test_texts_of_a_record_reach_no_library(tmp_path):

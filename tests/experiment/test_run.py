@@ -9,7 +9,6 @@ from lab import CASES, go
 from tiny import seed_keys
 
 import purerl
-from purerl import ConfigError
 from purerl.experiment.loop import Loop
 
 
@@ -58,12 +57,6 @@ def test_every_seed_has_its_files(whole):
     assert rows[0]["q/loss"] is None and rows[-1]["q/loss"] == pytest.approx(loss)
 
 
-@pytest.mark.parametrize("seeds", [0, -1, True, 1.5, "8"])
-def test_a_bad_number_of_seeds_is_refused(seeds):
-    with pytest.raises(ConfigError, match="seeds = "):
-        purerl.run(CASES["sac-1"].config(), seeds=seeds, progress=False)
-
-
 def test_stops_at_a_return_that_every_member_has_reached(whole):
     """The worst counts; and a run without a directory is the same run."""
     returns = whole("sweep").metrics["eval/return"]
@@ -82,23 +75,3 @@ def test_a_run_keeps_no_more_arrays_the_longer_it_goes_on(whole, monkeypatch):
     monkeypatch.setattr(Loop, "_finish_row", count)
     go("sweep", None)
     assert len(live) == 5 and len(set(live[1:])) == 1
-
-
-def test_policies_of_a_run(whole):
-    """`make_policy` picks one of many members, acts in the environment's units, and refuses a bad member."""
-    cfg, state = CASES["sweep"].config(), whole("sweep").state
-    obs = jax.random.normal(jax.random.key(1), (64, 4))
-    policies = [purerl.make_policy(cfg, state, member=member) for member in range(3)]
-    actions = [policy.act(policy.init(64), obs, jax.random.key(0))[0] for policy in policies]
-    assert actions[0].shape == (64,) and any((actions[0] != other).any() for other in actions[1:])
-    for member in (None, 24, -1):
-        with pytest.raises(ConfigError, match=r"member = .*expected 0 to 23"):
-            purerl.make_policy(cfg, state, member=member)
-    single = jax.tree.map(lambda leaf: leaf[1], state)
-    assert (purerl.make_policy(cfg, single).act((), obs, None)[0] == actions[1]).all()
-    with pytest.raises(ConfigError, match="a single member"):
-        purerl.make_policy(cfg, single, member=0)
-    cfg, state = CASES["sac-1"].config(), whole("sac-1").state
-    obs = 9 * jax.random.normal(jax.random.key(1), (64, 3))
-    command = purerl.make_policy(cfg, state, member=0).act((), obs, None)[0]
-    assert command.shape == (64, 1) and 1e-3 < float(abs(command).max()) <= 2.0
