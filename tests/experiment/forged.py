@@ -5,62 +5,8 @@ import json
 import math
 import os
 import shutil
-from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-
-from purerl.experiment import runner
-from purerl.experiment.population import Population
-from purerl.experiment.record import make_record
-from purerl.experiment.store import Store
-from purerl.make import env_of
-from purerl.members import Members
-from purerl.programs import Pieces
-
-SEEDS = 2
-
-
-class Sound(NamedTuple):
-    """Parts of a run that was never trained: its arrays hold arbitrary numbers."""
-
-    population: Population
-    record: dict[str, Any]
-
-    def snapshot(self, step, rows):
-        """Return the same snapshot for the same step."""
-        numbers = np.random.default_rng(step)
-
-        def fill(leaf):
-            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(numbers.integers(0, 2**32, (*leaf.shape, 2), np.uint32))
-            return jnp.array(numbers.normal(size=leaf.shape) * 8, leaf.dtype)
-
-        arrays = jax.tree.map(fill, self.population.shapes.arrays)
-        arrays["state"] = arrays["state"]._replace(diverged_at=jnp.full(SEEDS, -1))
-        return self.population.shapes._replace(**arrays, step=step, rows=rows, elapsed=0.5)
-
-    def write(self, path, places):
-        """Write a run with checkpoints at these `(step, rows)`, and the logs that belong to them."""
-        store = Store(path)
-        store.write_record(self.record)
-        store.open_logs(self.population, 0)
-        facts = {"epoch": 1, "step": 16, "time": 0.5} | dict.fromkeys(self.population.metrics, 0.25)
-        for _ in range(max(rows for _, rows in places)):
-            store.log({name: np.full(SEEDS, value) for name, value in facts.items()})
-        for place in places:
-            store.save(self.snapshot(*place))
-        store.close()
-        return path
-
-
-def sound(cfg):
-    """Return the parts of a run of two seeds, of which nothing is compiled."""
-    env, members, pieces = env_of(cfg), Members(SEEDS), Pieces(1, 2)
-    driver = runner._driver(cfg, env, None, members)
-    population = runner._population(driver, env, members, pieces)
-    return Sound(population, make_record(driver, members, pieces))
 
 
 def reseal(path, change):

@@ -1,9 +1,9 @@
 """Tiny runs to stop, damage and resume, and the comparisons of them."""
 
+import csv
 import functools
 import json
 import os
-import re
 import signal
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -77,11 +77,12 @@ KNOWN: dict[Any, Any] = {}
 """Drivers and compiled populations of this process, by configuration, members and pieces."""
 
 
-def populations(case: str, seeds: int | None = None, **changes: Any) -> list[Population]:
-    """Return those of this process that have the configuration of a case."""
-    cfg, seeds = CASES[case].config(**changes), seeds or CASES[case].seeds
+def population_of(case: str, **changes: Any) -> Population:
+    """Return the one that this process has trained of a case."""
+    cfg, seeds = CASES[case].config(**changes), CASES[case].seeds
     known = [value for value in KNOWN.values() if isinstance(value, Population)]
-    return [one for one in known if one.cfg == cfg and one.members.seeds == seeds]
+    (one,) = (one for one in known if one.cfg == cfg and one.members.seeds == seeds)
+    return one
 
 
 def remembered(function):
@@ -101,21 +102,12 @@ def remembered(function):
 
 
 def compile_once(compile_all):
-    """Return `Population.compile` that does nothing the second time, and keeps the names of the programs."""
+    """Return `Population.compile` that does nothing the second time."""
 
     def wrapped(self, poll=lambda: None):
         poll()
         if not hasattr(self, "_finish"):
-            names, compile_one = [], jax.stages.Lowered.compile
-
-            def named(lowered):
-                names.append(re.search(r"module @jit_(\w+)", lowered.as_text()[:200]).group(1))
-                return compile_one(lowered)
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(jax.stages.Lowered, "compile", named)
-                compile_all(self, poll)
-            self.compiled = names
+            compile_all(self, poll)
 
     return wrapped
 
@@ -209,12 +201,8 @@ def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the rows in every member's logs, without the time."""
     read = {}
     for log in sorted(Path(path).glob("*seed*/[mp]*")):
-        lines = log.read_text().split("\n")[:-1]
-        if log.suffix == ".jsonl":
-            rows = map(json.loads, lines)
-        else:
-            header, *cells = (line.split("\t") for line in lines)
-            rows = (dict(zip(header, line, strict=True)) for line in cells)
+        lines = log.read_text().splitlines()
+        rows = map(json.loads, lines) if log.suffix == ".jsonl" else csv.DictReader(lines, delimiter="\t")
         read[str(log.relative_to(path))] = [
             {name: value for name, value in row.items() if name.lower() != "time"} for row in rows
         ]

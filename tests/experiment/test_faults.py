@@ -171,7 +171,7 @@ DIVERGE = [pytest.param(*values, marks=pytest.mark.slow) for values in DIVERGE i
 def test_a_member_that_diverges_is_alone(case, part, at, piece, row, whole, tmp_path, monkeypatch, capsys):
     """It is frozen, named and blank from then on; the others keep every bit; and so it is when resumed."""
     clean, ill = whole(case), 1
-    size, (population,) = len(clean.members), lab.populations(case)
+    size, population = len(clean.members), lab.population_of(case)
     well = np.arange(size) != ill
     poisoned(monkeypatch, at, [ill], part)
     run = go(case, tmp_path / "run", progress=True)

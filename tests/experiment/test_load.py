@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from lab import CASES, go
-from tiny import lane, plain, same_bits, tiny
+from tiny import lane, plain, same_bits
 
 import purerl
 from purerl.experiment.loop import Loop
@@ -62,14 +62,15 @@ def test_the_best_policy_acts_as_it_did(seen):
     np.testing.assert_array_equal(now, before)
 
 
-def test_what_is_missing_is_named(tmp_path):
-    """No run, no evaluation, no checkpoint: three errors."""
-    with pytest.raises(purerl.ConfigError, match="expected the directory of a run"):
-        purerl.load(tmp_path / "none")
-    silent = forged.sound(tiny("ppo", eval_interval=0)).write(tmp_path / "silent", [(16, 1)])
-    assert purerl.load(silent)[1].key.shape == (2,)
+def test_what_is_missing_is_named(halfway):
+    """No evaluation yet, none at all, no checkpoint: three errors."""
+    path = halfway("sac-1")
+    assert purerl.load(path)[1].key.shape == (1,)
+    with pytest.raises(purerl.CheckpointError, match="has not evaluated"):
+        purerl.load(path, best=True)
+    forged.reseal(path / "run.json", lambda old: old | {"config": old["config"] | {"eval_interval": 0}})
     with pytest.raises(purerl.CheckpointError, match="did not evaluate"):
-        purerl.load(silent, best=True)
-    shutil.rmtree(silent / "checkpoints")
+        purerl.load(path, best=True)
+    shutil.rmtree(path / "checkpoints")
     with pytest.raises(purerl.CheckpointError, match="has no checkpoint yet"):
-        purerl.load(silent)
+        purerl.load(path)

@@ -112,7 +112,7 @@ def test_fewer_members_are_advised():
 def test_programs_that_do_not_fit_are_refused_before_a_step(whole, tmp_path, monkeypatch):
     """XLA says what its programs need once they are compiled."""
     whole("sac-1")
-    (population,) = lab.populations("sac-1")
+    population = lab.population_of("sac-1")
     needed = max(
         usage.temp_size_in_bytes + usage.output_size_in_bytes - usage.alias_size_in_bytes
         for usage in (population._warmup.memory_analysis(), population._chunk.memory_analysis())

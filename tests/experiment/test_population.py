@@ -24,8 +24,9 @@ def swept(whole):
 def test_a_sweep_is_one_run_of_one_program(swept):
     """24 members, a single compilation of each function, and the training of a run of one member."""
     assert swept.metrics["episode/return"].shape == (24, 5) and swept.diverged_at.shape == (24,)
-    (population,) = lab.populations("sweep")
-    assert population.members.size == 24 and population.compiled == ["chunk", "evaluate", "finish"]
+    population = lab.population_of("sweep")
+    programs = [name for name, value in vars(population).items() if isinstance(value, jax.stages.Compiled)]
+    assert population.members.size == 24 and programs == ["_chunk", "_evaluate", "_finish"]
     assert swept.members == [{"seed_index": i, **setting} for setting in SETTINGS for i in range(3)]
     assert jax.tree.leaves(swept.state.algo)[0].shape[0] == 24
     batched = {name for name, value in population.shapes.hyper.items() if value.shape}

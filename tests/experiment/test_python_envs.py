@@ -1,6 +1,5 @@
 """Training on environments that step in Python: the same as on those inside the program."""
 
-import forged
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +9,6 @@ from lab import once, stop
 from tiny import tiny
 
 import purerl
-from purerl.config import ConfigError
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
 from purerl.experiment.python_envs import Vector
 from purerl.experiment.signals import Interrupted
@@ -126,17 +124,3 @@ def test_a_resumed_run_begins_new_episodes(tmp_path, capsys):
     policy = purerl.make_policy(cfg, state, member=0)
     action, _ = policy.act(policy.init(2), jnp.zeros((2, 3)), jax.random.key(0))
     assert action.shape == (2, 1)
-
-
-def test_texts_of_a_record_reach_no_library(tmp_path):
-    """Another library may open what a text names: a record gives it numbers and switches only."""
-    cfg = tiny("ppo", env="gym:FrozenLake-v1", env_kwargs={"is_slippery": False})
-    path = forged.sound(cfg).write(tmp_path / "run", [(16, 1)])
-    purerl.load(path)
-    kwargs = {"env_kwargs": {"map_name": "4x4"}}
-    change = lambda record: record | {"config": record["config"] | kwargs}
-    forged.reseal(path / "run.json", change)
-    forged.reseal(forged.newest(path) / "manifest.json", lambda m: m | {"record": change(m["record"])})
-    with pytest.raises(ConfigError, match=r"map_name = '4x4': .* pass it as env"):
-        purerl.load(path)
-    purerl.load(path, env=purerl.make_env("gym:FrozenLake-v1", map_name="4x4"))

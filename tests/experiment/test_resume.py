@@ -12,7 +12,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -85,22 +84,13 @@ def test_signals_in_every_phase(case, whole, tmp_path):
     assert_same(go(case, path, resume=True), expected)
 
 
-def test_a_signal_during_compilation(whole, monkeypatch):
+def test_a_signal_during_compilation(tmp_path, monkeypatch):
     """It ends the run between two compilations, and there is nothing to save yet."""
-    whole("sac-1")
-    (population,) = lab.populations("sac-1")
-    again = Population.__new__(Population)
-    again.__dict__ |= {name: v for name, v in population.__dict__.items() if name != "_finish"}
-    compiled = []
-
-    def compile_and_stop(lowered):
-        compiled.append(lowered)
-        stop()
-        return SimpleNamespace(memory_analysis=lambda: None)
-
+    compiled, compile_one = [], jax.stages.Lowered.compile
+    compile_and_stop = lambda lowered: (stop(), compiled.append(lowered), compile_one(lowered))[-1]
     monkeypatch.setattr(jax.stages.Lowered, "compile", compile_and_stop)
-    with pytest.raises(Interrupted, match="SIGTERM: nothing to save yet"), Interrupts() as interrupts:
-        again.compile(interrupts.check)
+    with pytest.raises(Interrupted, match="SIGTERM: nothing to save yet"):
+        go("sac-1", tmp_path, gamma=0.5)  # which this process has not compiled
     assert len(compiled) == 1
 
 
@@ -252,7 +242,7 @@ def test_changes_are_used_and_recorded(whole, halfway):
     configs = [json.loads(config.read_text()) for config in path.glob("*seed*/config.json")]
     assert len(configs) == 24 and all(config == config | changes for config in configs)
     assert same_bits(go("sweep", path, resume=True, **changes).state, run.state)
-    (population,) = lab.populations("sweep", **changes)
+    population = lab.population_of("sweep", **changes)
     snapshot = jax.tree.map(jnp.copy, population.start()._replace(state=run.state, step=192))
     last = population.advance(snapshot).state.algo.learner.params
     assert same_bits(last, run.state.algo.learner.params), "the step size at the new end is 0"
@@ -273,7 +263,7 @@ def test_pieces_of_another_size(whole, halfway, monkeypatch):
     monkeypatch.setattr(programs, "PIECE_ITERATIONS", 5)
     assert_same(go("sac-1", path, resume=True), expected)
     assert newest(path).record["pieces"] == [15, 10]
-    (population,) = lab.populations("sac-1")
+    population = lab.population_of("sac-1")
     assert programs.make_pieces(population.schedule, 1) == (5, 5), "a new run has others"
 
 

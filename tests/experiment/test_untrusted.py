@@ -8,17 +8,20 @@ from pathlib import Path
 import forged
 import jax
 import jax.numpy as jnp
+import lab
 import numpy as np
 import pytest
 from forged import newest, reseal
-from lab import fail
+from lab import fail, once, stop
 from tiny import same_bits, tiny
 
 import purerl
 from purerl import ConfigError
-from purerl.experiment import store
+from purerl.experiment import checkpoint, store
 from purerl.experiment.checkpoint import newest_first
+from purerl.experiment.population import Population
 from purerl.experiment.record import read_record
+from purerl.experiment.signals import Interrupted
 from purerl.experiment.store import Store, load_newest
 from purerl.experiment.untrusted import (
     CheckpointError,
@@ -49,18 +52,29 @@ MUTANTS = {
     ),
 }
 CFG = tiny("ppo", "cartpole", total_timesteps=64, checkpoint_interval=16, hidden_sizes=())
-PLACES = [(16, 1), (32, 2)]
-"""Step and rows of the two checkpoints of a sound run."""
 
 
 @pytest.fixture(scope="module")
-def parts():
-    return forged.sound(CFG)
+def original(tmp_path_factory):
+    """The directory of a run of two members that was stopped, with checkpoints of the steps 16 and 32."""
+    path = tmp_path_factory.mktemp("sound") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        once(patch, "logging", 32, stop)
+        with pytest.raises(Interrupted):
+            purerl.run(CFG, 2, path, progress=False)
+    return path
 
 
 @pytest.fixture(scope="module")
-def original(parts, tmp_path_factory):
-    return parts.write(tmp_path_factory.mktemp("sound") / "run", PLACES)
+def population(original):
+    return next(one for one in lab.KNOWN.values() if isinstance(one, Population) and one.cfg == CFG)
+
+
+@pytest.fixture(scope="module")
+def known(original, population):
+    """The arrays of both checkpoints, by step."""
+    manifests = map(read_manifest, newest_first(original / "checkpoints"))
+    return {m.record["step"]: checkpoint.load(m, population.shapes.arrays) for m in manifests}
 
 
 @pytest.fixture
@@ -69,14 +83,12 @@ def run(original, tmp_path):
 
 
 @pytest.fixture
-def opened(parts):
+def opened(original, population, known):
     """Read the newest sound checkpoint as a resumed run does; return its step, its arrays compared."""
-    known = {step: parts.snapshot(step, rows).arrays for step, rows in PLACES}
+    record = read_record(original)
 
     def read(run):
-        manifest, arrays = load_newest(
-            run, parts.record, parts.population.schedule, parts.population.shapes.arrays
-        )
+        manifest, arrays = load_newest(run, record, population.schedule, population.shapes.arrays)
         step = manifest.record["step"]
         assert same_bits(arrays, known[step])
         return step
@@ -148,16 +160,14 @@ def test_of_many_forged_checkpoints_few_are_opened(run, opened, monkeypatch):
 
 
 @pytest.mark.parametrize(("part", "mark", "value"), [("state", "diverged_at", 16), ("best", "step", -1)])
-def test_a_diverged_member_may_hold_nan(part, mark, value, run, parts):
+def test_a_diverged_member_may_hold_nan(part, mark, value, run, population, known):
     """And so may a best policy of no evaluation."""
-    snapshot = parts.snapshot(48, 3)
-    tree = getattr(snapshot, part)
+    tree, record = known[32][part], read_record(run)
     ill = lambda leaf: leaf.at[1].set(jnp.nan) if leaf.dtype == jnp.float32 else leaf
     tree = tree._replace(**{"algo": jax.tree.map(ill, tree.algo), mark: jnp.array([-1, value])})
-    record = parts.record | {"step": 48, "rows": 3, "elapsed": 1.0}
-    store.checkpoint.save(run / "checkpoints", snapshot.arrays | {part: tree}, record)
-    like = parts.population.shapes.arrays
-    manifest, _ = load_newest(run, parts.record, parts.population.schedule, like)
+    place = record | {"step": 48, "rows": 3, "elapsed": 1.0}
+    checkpoint.save(run / "checkpoints", known[32] | {part: tree}, place)
+    manifest, _ = load_newest(run, record, population.schedule, population.shapes.arrays)
     assert manifest.record["step"] == 48
 
 
@@ -204,11 +214,11 @@ def test_forged_settings_are_an_error(settings, run):
     assert {path.name for path in run.iterdir() if path.is_dir()} == {"seed0", "seed1", "checkpoints"}
 
 
-def test_a_damaged_record_is_taken_from_a_checkpoint(run, parts, caplog):
+def test_a_damaged_record_is_taken_from_a_checkpoint(original, run, caplog):
     for content in (b"", b"[1]", b"{}", forged.DEEP):
         caplog.clear()
         (run / "run.json").write_bytes(content)
-        assert read_record(run) == parts.record
+        assert read_record(run) == read_record(original)
         assert str(run / "run.json") in caplog.text and str(newest(run)) in caplog.text
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(ConfigError, match=r"resume = .*expected the directory of a run"):
@@ -237,14 +247,21 @@ def test_what_is_no_directory_of_a_run_is_an_error(path, tmp_path, monkeypatch):
     assert [entry.name for entry in Path().iterdir()] == ["file"]
 
 
-def test_a_model_that_a_record_names_is_not_opened(run, parts):
-    """One that is given as an environment is used; and it must fit the checkpoint."""
-    named = parts.record["config"] | {"env": "ant", "env_kwargs": {"xml_file": "/dev/zero"}}
-    reseal(run / "run.json", lambda old: old | {"config": named})
-    with pytest.raises(ConfigError, match=r"xml_file = '/dev/zero': .*pass it as env"):
+@pytest.mark.parametrize(
+    ("env", "name", "value"),
+    [("ant", "xml_file", "/dev/zero"), ("gym:FrozenLake-v1", "map_name", "4x4")],
+)
+def test_texts_of_a_record_reach_no_library(env, name, value, run):
+    """It may open what a text names: an environment is given then, and must be that of the checkpoint."""
+    named = lambda old: old | {"config": old["config"] | {"env": env, "env_kwargs": {name: value}}}
+    reseal(run / "run.json", named)
+    with pytest.raises(ConfigError, match=rf"{name} = '{value}': .*pass it as env"):
         purerl.load(run)
+    given = purerl.make_env("cartpole", **CFG.env_kwargs)
     with pytest.raises(SchemaError, match="another run"):
-        purerl.load(run, env=purerl.make_env("cartpole"))
+        purerl.load(run, env=given)
+    reseal(newest(run) / "manifest.json", lambda old: old | {"record": named(old["record"])})
+    assert purerl.load(run, env=given)[0].env == env
 
 
 # Files
