@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import revisions
 from flax import serialization
 
-ROOT = Path(__file__).resolve().parents[1]
 SEEDS, UPDATES, TOTAL_TIMESTEPS = 8, 20, 100_000
 TOLERANCE = 1e-5
 TASKS = ("cartpole", "pendulum", "half_cheetah")
@@ -34,32 +32,13 @@ Parameters = dict[str, np.ndarray]
 
 def train(case: str) -> Parameters:
     """Return the parameters `[S, ...]` of `case` by path, trained as `purerl.run` trains them."""
-    import jax
-    import jax.numpy as jnp
-
     import purerl
-    from purerl.config import leaves
-    from purerl.train import make_driver
 
-    assert Path(purerl.__file__).is_relative_to(Path.cwd()), f"purerl was imported from {purerl.__file__}"
     algo, _, env = case.partition("-")
     cfg = purerl.make_config(algo, env=env, total_timesteps=TOTAL_TIMESTEPS)
-    driver = make_driver(cfg)
-    hyper = {name: jnp.float32(value) for name, value in leaves(cfg).items()}
-    warmup = driver.schedule.warmup_steps
-
-    def mapped(function, iterations: int):
-        one = lambda state, step, hyper: function(state, step, hyper, iterations)
-        return jax.jit(jax.vmap(one, in_axes=(0, None, None)), donate_argnums=0)
-
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(cfg.seed), i))(jnp.arange(SEEDS))
-    state = jax.jit(jax.vmap(driver.init, in_axes=(0, None)))(keys, hyper)
+    state, advance = revisions.training(cfg, SEEDS, UPDATES)
     before = parameters_of(state)
-    if warmup:
-        state, _ = mapped(driver.warmup, warmup // driver.schedule.iteration_steps)(
-            state, jnp.int32(0), hyper
-        )
-    state, _ = mapped(driver.chunk, UPDATES)(state, jnp.int32(warmup), hyper)
+    state = advance(state)
     after = parameters_of(state)
     if all(np.array_equal(after[name], before[name]) for name in after):
         raise RuntimeError(f"{case} learned nothing in {UPDATES} updates")
@@ -97,28 +76,6 @@ def _relative(here: np.ndarray, there: np.ndarray) -> float:
     return max(gap, 1e-30) if np.isfinite(gap) else float("inf")  # 0 is only for equal bits
 
 
-def in_checkout(checkout: Path, *arguments: str) -> str:
-    """Run this script on the purerl of `checkout`, and return its output. Raises CalledProcessError."""
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
-    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
-    return subprocess.run(
-        command, env=environment, cwd=checkout, check=True, capture_output=True, text=True
-    ).stdout
-
-
-def clone(revision: str, folder: Path) -> Path:
-    """Return `folder` with a clone of this repository at `revision`."""
-    git = ("git", "-C", str(ROOT))
-    commit = subprocess.run(
-        [*git, "rev-parse", "--verify", f"{revision}^{{commit}}"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    subprocess.run(
-        [*git, "clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(folder)], check=True
-    )
-    subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", "--detach", commit], check=True)
-    return folder
-
-
 def known_cases() -> list[str]:
     """Return `algo-env` of every algorithm of the imported purerl, on a small task and on half_cheetah."""
     import purerl
@@ -142,12 +99,12 @@ def compare(cases: list[str], checkouts: dict[str, Path], folder: Path) -> bool:
         began, parameters = time.monotonic(), []
         try:
             for name, checkout in checkouts.items():
-                in_checkout(checkout, "--train", case, "--out", str(folder / name))
+                revisions.output(__file__, checkout, "--train", case, "--out", str(folder / name))
                 parameters.append(serialization.msgpack_restore((folder / name).read_bytes()))
             gap = difference(*parameters)
             verdict = f"largest relative difference {gap:.2e}" if gap else "bit-equal"
-        except subprocess.CalledProcessError as error:
-            gap, verdict = float("inf"), f"failed: {(error.stderr.strip().splitlines() or ['?'])[-1]}"
+        except RuntimeError as error:
+            gap, verdict = float("inf"), f"failed: {error}"
         except ValueError as error:
             gap, verdict = float("inf"), f"not comparable: {error}"
         agree &= gap <= TOLERANCE
@@ -178,8 +135,12 @@ def main() -> None:
         parser.error("--against REV is missing")
     else:
         with tempfile.TemporaryDirectory() as place:
-            checkouts = {"here": ROOT, "there": clone(arguments.against, Path(place) / "there-checkout")}
-            known = {name: json.loads(in_checkout(path, "--list")) for name, path in checkouts.items()}
+            there = revisions.clone(arguments.against, Path(place) / "there-checkout")
+            checkouts = {"here": revisions.ROOT, "there": there}
+            known = {
+                name: json.loads(revisions.output(__file__, path, "--list"))
+                for name, path in checkouts.items()
+            }
             both = [case for case in known["here"] if case in known["there"]]
             for case in sorted({*known["here"], *known["there"]} - set(both)):
                 print(f"{case:28}only {'here' if case in known['here'] else 'there'}")

@@ -1,9 +1,6 @@
 """Configurations: what cannot work is refused before anything is compiled, in words that help."""
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import json
 import re
 import shlex
@@ -17,6 +14,8 @@ from flax.core import FrozenDict
 import purerl
 from purerl import registry
 from purerl.cast import cast
+from purerl.cli.configure import RunOptions, names
+from purerl.cli.options import field_docs
 from purerl.cli.train import train
 from purerl.config import (
     ALIASES,
@@ -380,19 +379,16 @@ def test_configs_are_frozen_and_hashable(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_field_has_a_rule_and_says_what_it_is(cls):
     """Each field states what it allows and, in one docstring, what it means; its default is legal."""
-    documented = set()
-    for base in cls.__mro__:
-        if dataclasses.is_dataclass(base):
-            body = ast.parse(inspect.getsource(base)).body[0].body
-            for field, text in itertools.pairwise(body):
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    assert text.value.value.endswith(".")
-                    documented.add(field.target.id)
+    docs = field_docs(cls)
     for field in dataclasses.fields(cls):
-        assert field.name in documented, field.name
+        assert docs[field.name].endswith("."), field.name
         assert isinstance(field.metadata["rule"], Rule), field.name
     assert cls.__doc__ and from_dict(cls, {}) == cls()
-    assert set(ALIASES.values()) >= {"learning_rate", "gamma"}
+
+
+def test_every_alias_leads_to_a_field_or_an_option():
+    known = {*names(RunOptions, *CLASSES)}
+    assert {"learning_rate", "gamma"} <= set(ALIASES.values()) <= known and not set(ALIASES) & known
 
 
 def test_leaves_are_the_numbers_that_are_switched_on():

@@ -1,6 +1,5 @@
 """The comparison of two revisions: how leaves are matched, and what makes it fail."""
 
-import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,14 +45,14 @@ def test_rows_and_verdict(monkeypatch, capsys, tmp_path):
     """Cases that differ by rounding, that differ, and whose training fails."""
     gaps = {"equal-x": 0, "close-x": 1e-5, "far-x": 1e-3}
 
-    def in_checkout(checkout, _, case, __, out):
+    def output(script, checkout, _, case, __, out):
         if case not in gaps:
-            raise subprocess.CalledProcessError(1, "python", stderr="Traceback\nValueError: no luck\n")
+            raise RuntimeError("ValueError: no luck")
         parameters = changed(gaps[case] if checkout == "there" else 0)
         with open(out, "wb") as file:
             file.write(serialization.msgpack_serialize(parameters))
 
-    monkeypatch.setattr(same_numbers, "in_checkout", in_checkout)
+    monkeypatch.setattr(same_numbers.revisions, "output", output)
     agree = {
         case: same_numbers.compare([case], {"a": "here", "b": "there"}, tmp_path) for case in (*gaps, "bad-x")
     }

@@ -91,8 +91,6 @@ def numbers(part, value):
 DEEP = b'{"a": ' + b"[" * 200_000
 AXES = [10**8] * 20_000
 LINK = lambda path, moved: path.symlink_to(moved)
-PIPE = lambda path, moved: os.mkfifo(path)
-FOLDER = lambda path, moved: path.mkdir()
 
 DAMAGED = {
     "a changed byte": (whole_file("arrays.bin", lambda b: bytes([b[0] ^ 1]) + b[1:]), "checksum of"),
@@ -104,8 +102,8 @@ DAMAGED = {
     "a link": (in_place_of("arrays.bin", LINK), "cannot be opened"),
     "a linked manifest": (in_place_of("manifest.json", LINK), "cannot be opened"),
     "a linked checkpoint": (in_place_of("", LINK), "link"),
-    "a pipe": (in_place_of("arrays.bin", PIPE), "not a regular file"),
-    "a folder": (in_place_of("manifest.json", FOLDER), "not a regular file"),
+    "a pipe": (in_place_of("arrays.bin", lambda path, _: os.mkfifo(path)), "not a regular file"),
+    "a folder": (in_place_of("manifest.json", lambda path, _: path.mkdir()), "not a regular file"),
     "oversized JSON": (whole_file("manifest.json", lambda b: b + b" " * 2**21), "more than"),
     "NaN": (whole_file("manifest.json", lambda b: b'{"step": NaN}'), "NaN"),
     "an infinite number": (whole_file("manifest.json", lambda b: b'{"step": 1e999}'), "was changed"),

@@ -5,7 +5,9 @@ import functools
 import json
 import os
 import signal
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +26,6 @@ from purerl.experiment.logs import MemberLog
 from purerl.experiment.population import Population
 from purerl.experiment.runner import Run
 from purerl.experiment.untrusted import Manifest, read_manifest
-from purerl.registry import ALGORITHMS
 from purerl.types import HostEnv
 
 HERE = Path(__file__).parent
@@ -32,6 +33,7 @@ PIECE_ITERATIONS = 16
 """Few, so that a row of metrics takes several pieces."""
 OFF_POLICY = dict(total_timesteps=520, learning_starts=120, batch_size=8, buffer_size=200)  # which wraps
 OFF_POLICY |= dict(log_interval=100, eval_interval=200, eval_episodes=2, checkpoint_interval=150)
+PHYSICS = OFF_POLICY | dict(env="half_cheetah", env_kwargs={"max_episode_steps": 50})  # of C MuJoCo
 ON_POLICY = dict(num_envs=4, num_steps=8, total_timesteps=2560, normalize_obs=True, anneal_lr=True)
 ON_POLICY |= dict(log_interval=640, eval_interval=1280, eval_episodes=2, checkpoint_interval=320)
 SWEPT = dict(total_timesteps=160, log_interval=32, eval_interval=32, checkpoint_interval=24)
@@ -53,8 +55,7 @@ class Case(NamedTuple):
 
 CASES = {
     f"{algo}-{seeds}": Case(algo, fields, seeds)
-    for algo, fields in (("sac", OFF_POLICY), ("td3", OFF_POLICY), ("ppo", ON_POLICY))
-    if algo in ALGORITHMS
+    for algo, fields in (("sac", OFF_POLICY), ("td3", PHYSICS), ("ppo", ON_POLICY))
     for seeds in (1, 8)
 }
 SWEEP_CASE = CASES["sweep"] = Case("ppo", SWEPT, 3, SWEEP)
@@ -142,6 +143,17 @@ def child_environment(cache: Path | None = None) -> dict[str, str]:
     return os.environ | values | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
+@contextmanager
+def process(*arguments: str, cache: Path | None = None, errors: Any = None) -> Iterator[Any]:
+    """Start a Python that can be talked to, and does not outlive the block."""
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with subprocess.Popen([sys.executable, *arguments], env=child_environment(cache), **pipes) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
 # Stops
 
 PHASES = {
@@ -158,7 +170,7 @@ def stops(case: str) -> dict[str, int]:
     """Return a step of every phase that a run of the case has: within a row, or at its end."""
     if case == "sweep":
         return {"training": 40, "evaluation": 64, "logging": 96, "saving": 120}
-    if CASES[case].fields is OFF_POLICY:
+    if "learning_starts" in CASES[case].fields:
         return {"warm-up": 30, "training": 140, "evaluation": 220, "logging": 320, "saving": 400}
     return {"training": 640, "evaluation": 1280, "logging": 1920, "saving": 2000}
 

@@ -114,28 +114,15 @@ def test_logs_that_cannot_be_written_end_the_run(whole, tmp_path, monkeypatch):
     """The first error counts, not those of closing the same files; and the lock is released."""
     expected, opened = whole("sac-1"), MemberLog.__init__
 
-    class Full:
-        def __init__(self, file):
-            self.file = file
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def flush(self):
-            raise OSError(errno.ENOSPC, "in a log")
-
-        def close(self):
-            self.file.close()
-            raise OSError(errno.ENOSPC, "at the end")
-
     def opened_full(self, *args):
         opened(self, *args)
-        self._progress = Full(self._progress)
+        os.dup2(os.open("/dev/full", os.O_WRONLY), self._progress.fileno())
 
     with monkeypatch.context() as patch:
         patch.setattr(MemberLog, "__init__", opened_full)
-        with pytest.raises(OSError, match="in a log"):
+        with pytest.raises(OSError, match="No space left") as caught:
             go("sac-1", tmp_path)
+    assert caught.value.__context__ is None
     assert step_of(tmp_path) == 120
     assert_same(go("sac-1", tmp_path, resume=True), expected)
 

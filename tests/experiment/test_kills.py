@@ -4,11 +4,10 @@ import functools
 import itertools
 import os
 import signal
-import subprocess
-import sys
+import socket
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import lab
 import numpy as np
@@ -27,19 +26,12 @@ XLA_FLAGS= PURERL_KILLS=100 pytest -s -m slow tests/experiment/test_kills.py
 """
 
 
-@contextmanager
-def spawned(case, cache, errors):
-    """Start a victim, which waits for its directory; it does not outlive the block."""
-    command = [sys.executable, victim.__file__, case]
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
-    with subprocess.Popen(command, env=lab.child_environment(cache), **pipes) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def victims(case, cache, errors):
+    """Start a victim, which waits for its directory."""
+    return lab.process(victim.__file__, case, cache=cache, errors=errors)
 
 
-def watch(process, path, phase, number, delay):
+def watch(process, path, phase, number, delay, meet=lambda: None):
     """Let a victim train in `path`, and kill it `delay` seconds after its `number`-th report of `phase`.
 
     Returns its reports as `(phase, step, time)`.
@@ -52,16 +44,26 @@ def watch(process, path, phase, number, delay):
         number -= name == phase
         if name == phase and number == 0:
             time.sleep(delay)
+            meet()
             process.kill()
     process.wait()
     return reports
 
 
 def test_a_killed_sweep_ends_with_the_same_bits(whole, cache, tmp_path):
-    """24 members, killed between two checkpoints with a row logged that the newest one does not know."""
+    """24 members, killed between two checkpoints with a row logged that the newest one does not know.
+
+    As long as it lives, nobody else may write there; its lock dies with it.
+    """
     expected, path = whole("sweep"), tmp_path / "run"
-    with (tmp_path / "errors").open("w") as errors, spawned("sweep", cache, errors) as process:
-        reports = watch(process, path, "train", 9, 0.0)
+
+    def meet():
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(ConfigError, match=rf"logdir = .*process {process.pid} on {socket.gethostname()}"):
+            go("sweep", path, resume=True)
+
+    with (tmp_path / "errors").open("w") as errors, victims("sweep", cache, errors) as process:
+        reports = watch(process, path, "train", 9, 0.0, meet)
     assert process.returncode == -signal.SIGKILL, (tmp_path / "errors").read_text()
     assert ("saved", 48) in [report[:2] for report in reports] and step_of(path) == 48
     known, logged = newest(path).record["rows"], [len(rows) for rows in lab.rows_of(path).values()]
@@ -72,7 +74,7 @@ def test_a_killed_sweep_ends_with_the_same_bits(whole, cache, tmp_path):
 def plans(case, lives):
     """Yield moments to kill at: half of them anywhere, half early in a phase, so that rare ones are met."""
     rng = np.random.default_rng(list(map(ord, case)))
-    phases = ["save", "train", "evaluate", "log", *["warmup"] * (CASES[case].fields is lab.OFF_POLICY)]
+    phases = ["save", "train", "evaluate", "log", *["warmup"] * ("learning_starts" in CASES[case].fields)]
     for phase in itertools.cycle(phases):
         length = 0.06 if phase == "save" else victim.PAUSES[phase] + 0.01
         yield phase, rng.integers(1, 4), rng.uniform(0, length)
@@ -87,7 +89,7 @@ def test_kills_at_random_moments(case, whole, cache, tmp_path, caplog, record_pr
     lives, deaths, kills, path, promised = [5.0], Counter(), 0, tmp_path / "0", -1
     with ExitStack() as stack:
         errors = stack.enter_context((tmp_path / "errors").open("w"))
-        spawn = functools.partial(spawned, case, cache, errors)
+        spawn = functools.partial(victims, case, cache, errors)
         waiting = [stack.enter_context(spawn())]
         for plan in plans(case, lives):
             if kills == KILLS:

@@ -7,11 +7,8 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -48,18 +45,6 @@ MUTANTS = {
 def twice():
     stop()
     stop()
-
-
-@contextmanager
-def python(code) -> Any:
-    """Start another process that can be talked to, and does not outlive the block."""
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, env=lab.child_environment(), **pipes) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 # Signals
@@ -148,7 +133,7 @@ def test_the_second_signal_ends_a_command_in_compiled_code():
             print("busy", flush=True)
             jax.block_until_ready(loop(0))
     """
-    with python(code) as process:
+    with lab.process("-c", code) as process:
         assert process.stdout.readline() == "busy\n"
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
@@ -173,19 +158,6 @@ def test_a_run_that_was_good_enough_can_go_on(whole, tmp_path):
     early = go("sac-1", tmp_path, stop_at_return=-1e5)
     assert early.steps.tolist() == [120, 220] == [120, step_of(tmp_path)]
     assert_same(go("sac-1", tmp_path, resume=True), expected)
-
-
-@pytest.mark.slow
-def test_physics_goes_on_exactly(tmp_path):
-    """The opaque state of C MuJoCo, warm start included, is saved with the rest."""
-    fields = dict(total_timesteps=40, learning_starts=0, log_interval=20, eval_interval=0, hidden_sizes=(4,))
-    cfg = purerl.make_config("sac", env="half_cheetah", batch_size=4, **fields)
-    whole = purerl.run(cfg, 2, tmp_path / "whole", progress=False)
-    with pytest.MonkeyPatch.context() as patch:
-        once(patch, "training", 25, stop)
-        with pytest.raises(Interrupted):
-            purerl.run(cfg, 2, tmp_path / "run", progress=False)
-    assert_same(purerl.run(cfg, 2, tmp_path / "run", resume=True, progress=False), whole)
 
 
 def test_a_finished_run_is_left_as_it_is(whole, finished, monkeypatch):
@@ -288,9 +260,6 @@ def test_the_clock_goes_on(halfway, monkeypatch):
     assert times[0] < 5000 < times[1] < run.run_seconds < 6000
 
 
-# Locks
-
-
 def test_a_directory_has_one_run_at_a_time(whole, tmp_path):
     """The second is refused by name, and the first does not notice."""
     expected, refusals = whole("sac-1"), []
@@ -307,20 +276,3 @@ def test_a_directory_has_one_run_at_a_time(whole, tmp_path):
     assert all(f"process {os.getpid()} on {socket.gethostname()}" in text for text in refusals)
     assert len(refusals) == 2
     assert_same(run, expected)
-
-
-def test_a_lock_dies_with_its_process(halfway, whole):
-    path = halfway("sac-1")
-    code = f"""if True:
-        import pathlib, sys
-        from purerl.experiment.store import Store
-        store = Store(pathlib.Path({str(path)!r}))
-        print("held", flush=True)
-        sys.stdin.read()
-    """
-    with python(code) as process:
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=rf"logdir = .*process {process.pid} on {socket.gethostname()}"):
-            go("sac-1", path, resume=True)
-        process.kill()
-    assert_same(go("sac-1", path, resume=True), whole("sac-1"))

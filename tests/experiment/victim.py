@@ -43,18 +43,14 @@ def announced(function, report_of):
     return wrapped
 
 
-def piece(trained, snapshot):
-    return "warmup" if snapshot.step < trained.schedule.warmup_steps else "train", snapshot.step
-
-
 def main(name):
     """Train the case in the directory that comes in."""
     case = lab.CASES[name]
     cfg = case.config()
-    for module in ("distrax", type(cfg).__module__):  # slow to import
-        importlib.import_module(module)
+    importlib.import_module("distrax")  # which is slow
     programs.PIECE_ITERATIONS = lab.PIECE_ITERATIONS
-    Population.advance = announced(Population.advance, piece)
+    phase = lambda self, at: ("warmup" if at.step < self.schedule.warmup_steps else "train", at.step)
+    Population.advance = announced(Population.advance, phase)
     Population.finish_row = announced(Population.finish_row, lambda self, at: ("evaluate", at.step))
     Store.log = announced(Store.log, lambda self, row: ("log", int(row["step"][0])))
     checkpoint.save = announced(checkpoint.save, lambda path, tree, record: ("save", record["step"]))
