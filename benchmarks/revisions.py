@@ -29,8 +29,10 @@ def start(script: str, checkout: Path, *arguments: str) -> subprocess.Popen[str]
     """Start `script` on the purerl of `checkout`, with pipes to all that it reads and writes."""
     command = [sys.executable, str(Path(script).resolve()), *arguments]
     environment = os.environ | {"PYTHONPATH": str(checkout)}
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, env=environment, cwd=checkout, text=True, **pipes)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, env=environment, cwd=checkout, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
 
 
 def output(script: str, checkout: Path, *arguments: str) -> str:
