@@ -146,8 +146,10 @@ class Config:
     """Whole episodes per evaluation."""
     eval_stochastic: bool = switch(False)
     """Evaluate the exploring policy too, under `eval_stochastic/`."""
-    checkpoint_interval: int = count(20_000, low=0)
-    """Environment steps between two checkpoints of a run with a directory; 0 for one at the end only."""
+    checkpoint_minutes: int = count(10, low=0)
+    """Minutes between two checkpoints of a run with a directory; 0 for none by time."""
+    checkpoint_interval: int = count(0, low=0)
+    """Environment steps between two checkpoints, beside those by time; 0 for none by steps."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

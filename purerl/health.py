@@ -52,6 +52,29 @@ def freeze_if_diverged(before: TrainState, after: TrainState, step: Array) -> Tr
     )
 
 
+def with_learned(state: TrainState, algo: PyTree) -> TrainState:
+    """Return `state` with what its algorithm made of a rollout; a diverged member's replay buffer stays.
+
+    A member that diverges between two calls of `settle` is known by its vectors: a gradient that is not
+    finite reaches every bias of a network, and these few numbers cost nothing to look at.
+
+    Only the position is kept: the rows behind it are large, and a select would copy them. Where the buffer
+    is full its oldest rows give way to steps that were really taken, all at the same place.
+    """
+    learned, replay = split_replay(algo)
+    if replay == ():
+        return state._replace(algo=algo)
+    known, before = split_replay(state.algo)
+    vectors = [leaf for leaf in jax.tree.leaves(known) if leaf.ndim <= 1]
+    sound = (state.diverged_at < 0) & all_finite(vectors)
+    small = {name: value for name, value in replay._asdict().items() if name != "rows"}
+    kept = {
+        name: jax.tree.map(lambda new, old: jnp.where(sound, new, old), value, getattr(before, name))
+        for name, value in small.items()
+    }
+    return state._replace(algo=learned._replace(replay=replay._replace(**kept)))
+
+
 def all_finite(tree: PyTree) -> Array:
     """Return a scalar bool: every number in the float leaves of `tree` is finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]

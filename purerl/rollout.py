@@ -73,6 +73,11 @@ def uniform_action(space: spaces.Space, key: Key, num_envs: int) -> Array:
     return jax.random.uniform(key, (num_envs, *(space.shape or ())), minval=-1.0, maxval=1.0)
 
 
+def finite_action(action: Array) -> Array:
+    """Return `action [..., A]` with 0, the middle of the range, for numbers that are not finite."""
+    return jnp.where(jnp.isfinite(action), action, jnp.zeros_like(action))
+
+
 def start(env: Env, key: Key, num_envs: int) -> VectorState:
     """Reset N environments."""
     obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))

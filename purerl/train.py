@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from purerl import evaluate as evaluation
 from purerl import metrics, registry, rollout
 from purerl.config import Config, ConfigError, replace
-from purerl.health import settle
+from purerl.health import settle, with_learned
 from purerl.make import env_of, spec_of, validate
 from purerl.metrics import Tallies
 from purerl.schedule import Schedule, make_schedule, rounding_note
@@ -64,8 +64,8 @@ class Phase(NamedTuple):
     """`(root key, step) -> (key of the rollout, key of the update)`."""
     act: Callable[..., tuple[Array, PyTree, PyTree]]
     """`(learned, carry, obs [N, O], key, step, hyper) -> (action [N, A], carry, extras)`."""
-    learn: Callable[[PyTree, Transition, Key, Array, Hyper], tuple[PyTree, Metrics]]
-    """`(State, Transition [T, N], key, step, hyper) -> (State, metrics)`."""
+    learn: Callable[[TrainState, Transition, Key, Array, Hyper], tuple[TrainState, Metrics]]
+    """`(state, Transition [T, N], key, step, hyper) -> (state, metrics)`. Who has diverged stores nothing."""
 
 
 class Driver(NamedTuple):
@@ -110,18 +110,20 @@ def make_phases(
     def act_uniformly(learned: PyTree, carry: PyTree, obs: Array, key: Key, step: Array, hyper: Hyper):
         return rollout.uniform_action(env.action_space, key, num_envs), carry, ()
 
-    def only_observe(algo: PyTree, transition: Transition, key: Key, step: Array, hyper: Hyper):
-        return make_algorithm(hyper).observe(algo, transition), {}
+    def only_observe(state: TrainState, transition: Transition, key: Key, step: Array, hyper: Hyper):
+        return with_learned(state, make_algorithm(hyper).observe(state.algo, transition)), {}
 
     def plan(root: Key, step: Array) -> tuple[Key, Key]:
         key_rollout, key_update = jax.random.split(jax.random.fold_in(streams(root).train, step))
         return key_rollout, key_update
 
     def act(learned: PyTree, carry: PyTree, obs: Array, key: Key, step: Array, hyper: Hyper):
-        return make_algorithm(hyper).act(learned, carry, obs, key, step, explore=True)
+        action, carry, extras = make_algorithm(hyper).act(learned, carry, obs, key, step, explore=True)
+        return rollout.finite_action(action), carry, extras
 
-    def learn(algo: PyTree, transition: Transition, key: Key, step: Array, hyper: Hyper):
-        return make_algorithm(hyper).update(algo, transition, key, step)
+    def learn(state: TrainState, transition: Transition, key: Key, step: Array, hyper: Hyper):
+        learned, report = make_algorithm(hyper).update(state.algo, transition, key, step)
+        return with_learned(state, learned), report
 
     return Phase(plan_warmup, act_uniformly, only_observe), Phase(plan, act, learn)
 
@@ -156,8 +158,8 @@ def make_driver(
             vector, carry, transition, episodes = rollout.unroll(
                 env, policy, state.env, state.carry, key_rollout, num_steps
             )
-            learned, report = phase.learn(state.algo, transition, key_update, now, hyper)
-            return state._replace(algo=learned, env=vector, carry=carry), (episodes, report)
+            state, report = phase.learn(state, transition, key_update, now, hyper)
+            return state._replace(env=vector, carry=carry), (episodes, report)
 
         after, (episodes, report) = jax.lax.scan(iteration, state, jnp.arange(iterations))
         return settle(state, after, episodes, report, step + iterations * schedule.iteration_steps)

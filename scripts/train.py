@@ -1,6 +1,6 @@
 """Train an agent: `python scripts/train.py --algo sac --env ant --seeds 8`."""
 
-from purerl.cli.train import train
+from purerl.cli.train import main
 
 if __name__ == "__main__":
-    raise SystemExit(train())
+    main()

@@ -191,8 +191,8 @@ MUTANTS = {
     ),
     "update gets the step of the chunk": (
         "train.py",
-        "phase.learn(state.algo, transition, key_update, now, hyper)",
-        "phase.learn(state.algo, transition, key_update, step, hyper)",
+        "phase.learn(state, transition, key_update, now, hyper)",
+        "phase.learn(state, transition, key_update, step, hyper)",
         "test_act_and_update_get_the_step_of_the_rollout",
     ),
     "evaluation at step 0": (

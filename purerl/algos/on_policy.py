@@ -33,8 +33,6 @@ class OnPolicyConfig(Config):
     """Environment steps between two rows of metrics; rounded up to whole updates."""
     eval_interval: int = count(50_000, low=0)
     """Environment steps between two evaluations of the deterministic policy; 0 for none."""
-    checkpoint_interval: int = count(250_000, low=0)
-    """Environment steps between two checkpoints of a run with a directory; 0 for one at the end only."""
     gamma: float = real(0.99, low=0, high=1)
     """Discount factor."""
     gae_lambda: float = real(0.95, low=0, high=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -43,6 +44,15 @@ def train(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(130, "interrupted")
     return 3 if (result.diverged_at >= 0).any() else 0
+
+
+def main() -> None:
+    """Train, and exit with the code of `train`."""
+    code = train()
+    if code > 128:  # at once: Python's own end would wait for an evaluation that was left in compiled code
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _new_directory(cfg: Config) -> str:

@@ -5,11 +5,12 @@
 
 The name says the step, and the rows of metrics finished by then. A checkpoint is written under another
 name, synced to the disk and then renamed. The arrays are streamed in both directions, so that saving a
-replay buffer of gigabytes needs no second copy of it.
+replay buffer of gigabytes needs no second copy of it; of one that is not full yet, what exists is stored.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import os
@@ -48,10 +49,19 @@ KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"
 """Types of keys, and the names of their implementations."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+    """An array `[S, capacity, ...]` whose entries from `rows` on, along the second axis, are zeros."""
+
+    array: Any
+    rows: int
+
+
 def save(directory: Path, tree: PyTree, record: Mapping[str, Any]) -> None:
     """Write the arrays and keys of `tree` as the checkpoint of `record["step"]`, and remove old ones.
 
-    Raises CheckpointError if it cannot be written; earlier checkpoints are kept then.
+    Of a `Prefix` only the rows in use are written. Raises CheckpointError if it cannot be written; earlier
+    checkpoints are kept then.
     """
     path = directory / checkpoint_name(record["step"], record["rows"])
     temporary = directory / f".tmp-{path.name}-{os.getpid()}"
@@ -73,6 +83,16 @@ def save(directory: Path, tree: PyTree, record: Mapping[str, Any]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in newest_first(directory)[KEEP:]:
         shutil.rmtree(old, ignore_errors=True)  # half of one is damaged, and older than two that are whole
+
+
+def size_of(tree: PyTree) -> int:
+    """Return the bytes that `save` would write of the arrays of `tree`."""
+
+    def size(leaf: Any) -> int:
+        array, used = (leaf.array, leaf.rows / leaf.array.shape[1]) if isinstance(leaf, Prefix) else (leaf, 1)
+        return round(used * array.nbytes)
+
+    return sum(map(size, jax.tree.leaves(tree)))
 
 
 def newest_first(directory: Path) -> list[Path]:
@@ -113,37 +133,49 @@ def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
 
 def _write(file: IO[bytes], name: str, leaf: Any) -> dict[str, Any]:
     """Append an array to `file`, and return its entry in the manifest."""
+    rows, leaf = (leaf.rows, leaf.array) if isinstance(leaf, Prefix) else (None, leaf)
     if not _is_key(leaf) and leaf.dtype.kind not in "biuf" and leaf.dtype != jnp.bfloat16:
         raise CheckpointError(f"{name}: an array of type {leaf.dtype} cannot be stored")
     start, digest = file.tell(), hashlib.sha256()
-    data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-    content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)  # no copy of what lies in this memory
-    for at in range(0, content.size, BLOCK):
-        block = content[at : at + BLOCK].data
-        digest.update(block)
-        file.write(block)
-    kind = {"name": name, "dtype": str(leaf.dtype), "shape": list(leaf.shape)}
+    data = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)  # no copy on a CPU
+    for content in _parts(data, rows):
+        for at in range(0, content.size, BLOCK):
+            block = content[at : at + BLOCK].data
+            digest.update(block)
+            file.write(block)
+    kind = {"name": name, "dtype": str(leaf.dtype), "shape": list(leaf.shape), "rows": rows}
     return kind | {"start": start, "sha256": digest.hexdigest()}
+
+
+def _parts(data: np.ndarray, rows: int | None) -> list[np.ndarray]:
+    """Return views of the bytes that are stored: all, or the first `rows` entries of every member."""
+    stored = [data] if rows is None else [member[:rows] for member in data]
+    return [part.reshape(-1).view(np.uint8) for part in stored]
 
 
 def _read(file: IO[bytes], name: str, entry: Mapping[str, Any], like: Any) -> jax.Array:
     """Read the array of `entry`, its checksum verified; `like` has its type and shape."""
     data: Any = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
-    size = data.size * data.dtype.itemsize
+    rows, size = entry["rows"], data.size * data.dtype.itemsize
+    if rows is not None:
+        if data.ndim < 2 or not 0 <= rows <= data.shape[1]:
+            raise DamagedFile(f"{name} has {rows} rows of {shorten(str(data.shape))}")
+        size = size // max(data.shape[1], 1) * rows
     if not 0 <= entry["start"] <= os.fstat(file.fileno()).st_size - size:  # before anything is allocated
         raise DamagedFile(f"arrays.bin is too short for {name}")
     file.seek(entry["start"])
-    content, digest = np.empty(size, np.uint8), hashlib.sha256()
-    for at in range(0, size, BLOCK):
-        block = content[at : at + BLOCK].data
-        if file.readinto(block) != len(block):  # type: ignore[attr-defined]
-            raise DamagedFile("arrays.bin became shorter while it was read")
-        digest.update(block)
+    values, digest = np.zeros(data.shape, data.dtype), hashlib.sha256()
+    for content in _parts(values, rows):
+        for at in range(0, content.size, BLOCK):
+            block = content[at : at + BLOCK].data
+            if file.readinto(block) != len(block):  # type: ignore[attr-defined]
+                raise DamagedFile("arrays.bin became shorter while it was read")
+            digest.update(block)
     if digest.hexdigest() != entry["sha256"]:
         raise DamagedFile(f"the checksum of {name} does not fit")
-    values = content != 0 if data.dtype == np.bool_ else content.view(data.dtype)
+    values = values.view(np.uint8) != 0 if data.dtype == np.bool_ else values
     # Waited for, so that one copy exists at a time; not aliased, because a program could not donate it.
-    array = jax.device_put(values.reshape(data.shape), may_alias=False).block_until_ready()
+    array = jax.device_put(values, may_alias=False).block_until_ready()
     return jax.random.wrap_key_data(array, impl=KEYS[str(like.dtype)]) if _is_key(like) else array
 
 

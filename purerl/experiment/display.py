@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 import numpy as np
@@ -15,6 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line at least this often."""
+PATIENCE_SECONDS = 1.5
+"""What takes longer is announced in a line, where there is no bar to show it."""
 PACE_SECONDS = 60.0
 """The rate shown is that of the last minute."""
 
@@ -59,6 +62,23 @@ class Display(AbstractContextManager):
         self._bar.update(self._task, facts=text)
         if not self._live:
             self.say(f"{self._title}: {text}")
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Show what may take a while; without a terminal, and if it takes longer than PATIENCE_SECONDS."""
+        if not self._live:
+            timer = threading.Timer(PATIENCE_SECONDS, self.say, [f"{self._title}: {what}"])
+            timer.daemon = True
+            timer.start()
+        self._bar.update(self._task, facts=what)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if not self._live:
+                timer.cancel()
+                if (seconds := time.monotonic() - began) > PATIENCE_SECONDS:
+                    self.say(f"{self._title}: {what} took {seconds:.1f} s")
 
     def step(self, step: int) -> None:
         """Show that the run has reached `step`; the first call starts the clock."""

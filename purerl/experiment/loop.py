@@ -8,10 +8,12 @@ import time
 
 import numpy as np
 
+from purerl.experiment import checkpoint
 from purerl.experiment.display import Display
+from purerl.experiment.memory import format_bytes
 from purerl.experiment.population import Population
 from purerl.experiment.signals import Interrupted, Interrupts
-from purerl.experiment.store import Store
+from purerl.experiment.store import Store, stored
 from purerl.experiment.untrusted import CheckpointError
 from purerl.programs import Snapshot
 
@@ -47,7 +49,7 @@ class Loop:
         run is saved, and CheckpointError if the last checkpoint cannot be written.
         """
         began = time.monotonic() - snapshot.elapsed
-        due = self._next_due(snapshot.step)
+        self._plan_save(snapshot.step)
         self._display.step(snapshot.step)
         try:
             while not (self._interrupts.pending or self._is_over(snapshot)):
@@ -57,9 +59,11 @@ class Loop:
                     trained = self._population.advance(snapshot)
                     snapshot = trained._replace(elapsed=time.monotonic() - began)
                     self._show(snapshot)
-                if snapshot.step >= due and not self._population.has_row(snapshot):
-                    due = self._next_due(snapshot.step)
+                if self._is_due(snapshot.step) and not self._population.has_row(snapshot):
                     self._save_or_warn(snapshot)
+                    self._plan_save(snapshot.step)
+        except Interrupted:
+            pass  # out of an evaluation, which a resumed run begins again
         except Exception:
             if not snapshot.state.diverged_at.is_deleted():
                 self._save_or_warn(snapshot)
@@ -69,10 +73,14 @@ class Loop:
             raise self._interrupted(snapshot)
         return snapshot
 
-    def _next_due(self, step: int) -> float:
-        """Return the step after `step` from which on a checkpoint is due."""
-        interval = self._population.cfg.checkpoint_interval
-        return (step // interval + 1) * interval if interval else math.inf
+    def _plan_save(self, step: int) -> None:
+        """Set the step, and the time, from which on the next checkpoint is due."""
+        cfg = self._population.cfg
+        interval, minutes = cfg.checkpoint_interval or math.inf, cfg.checkpoint_minutes or math.inf
+        self._due = (step // interval + 1) * interval, time.monotonic() + 60 * minutes
+
+    def _is_due(self, step: int) -> bool:
+        return step >= self._due[0] or time.monotonic() >= self._due[1]
 
     def _is_over(self, snapshot: Snapshot) -> bool:
         """Return True at the end, or once every member has diverged or reached the wanted return."""
@@ -84,7 +92,8 @@ class Loop:
         return bool(((self.latest["seed/diverged"] > 0) | (self.latest[self.headline] >= enough)).all())
 
     def _finish_row(self, snapshot: Snapshot) -> Snapshot:
-        finished, row = self._population.finish_row(snapshot)
+        with self._display.doing(f"evaluating at step {snapshot.step:,}"), self._interrupts.leaving():
+            finished, row = self._population.finish_row(snapshot)
         facts = {"epoch": finished.rows, "step": finished.step, "time": finished.elapsed}
         row = {name: np.full(self._population.members.size, value) for name, value in facts.items()} | row
         if self.store:
@@ -111,8 +120,13 @@ class Loop:
         return Interrupted(number, f"{signal.Signals(number).name}: {where}")
 
     def _save(self, snapshot: Snapshot) -> None:
-        if self.store:
-            self.store.save(snapshot)
+        if self.store and not self.store.has(snapshot):
+            size = checkpoint.size_of(stored(snapshot))
+            what = f"saving {format_bytes(size)} at step {snapshot.step:,}"
+            if self._interrupts.pending:
+                self._display.say(what)
+            with self._display.doing(what):
+                self.store.save(snapshot)
 
     def _save_or_warn(self, snapshot: Snapshot) -> None:
         try:

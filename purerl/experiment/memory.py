@@ -5,6 +5,7 @@ Python, JAX and the compiler take some 0.7 GB beside.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.config import ConfigError
+from purerl.config import Config, ConfigError
 from purerl.health import split_replay
 from purerl.members import Members
 from purerl.train import Driver
@@ -64,6 +65,17 @@ def make_plan(driver: Driver, members: Members) -> Plan:
     values = lambda names: {name: getattr(cfg, name) for name in names if hasattr(cfg, name)}
     parts = {name: (members.size * size, values(fields)) for name, (size, fields) in sizes.items() if size}
     return Plan(parts, members)
+
+
+def disk_note(path: Path, largest: int, cfg: Config) -> str:
+    """Return one line about the checkpoints in `path`, of at most `largest` bytes each, and the room."""
+    minutes, steps = cfg.checkpoint_minutes, cfg.checkpoint_interval
+    often = [f"every {minutes} minutes"] * (minutes > 0) + [f"every {steps:,} steps"] * (steps > 0)
+    when = " and ".join(often) or "at the end"
+    text = f"disk: a checkpoint {when}, of at most {format_bytes(largest)}; the newest two stay"
+    if 3 * largest > (free := shutil.disk_usage(path).free):  # the third is the one that is being written
+        text += f", which may not fit: {format_bytes(free)} are free in {path}"
+    return text
 
 
 def refuse_if_too_large(plan: Plan, available: int | None, compiled: int = 0) -> None:

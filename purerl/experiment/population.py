@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.experiment.signals import answering
 from purerl.members import Members
 from purerl.programs import Pieces, Programs, Snapshot
 from purerl.train import Driver
@@ -62,7 +63,8 @@ class Population:
             poll()
             if not hasattr(function, "lower"):  # the loop over environments that step in Python
                 return function
-            program = function.lower(*args).compile()
+            lowered = function.lower(*args)
+            program = answering(lowered.compile)
             if usage := program.memory_analysis():
                 out = usage.output_size_in_bytes - usage.alias_size_in_bytes
                 self.bytes = max(self.bytes, usage.temp_size_in_bytes + out)
@@ -90,7 +92,7 @@ class Population:
         program, iterations = (self._warmup, self.pieces.warmup) if warm else (self._chunk, self.pieces.train)
         step = jnp.int32(snapshot.step)
         state, tallies = program(snapshot.state, snapshot.tallies, step, snapshot.hyper)
-        jax.block_until_ready(tallies)
+        answering(lambda: jax.block_until_ready(tallies))
         taken = iterations * self.schedule.iteration_steps
         return snapshot._replace(state=state, tallies=tallies, step=snapshot.step + taken)
 
@@ -105,5 +107,6 @@ class Population:
         if step > self.schedule.warmup_steps and self.schedule.evaluates_at(self.cfg, step):
             tallies, best = self._evaluate(state, tallies, best, jnp.int32(step), hyper)
         row, tallies = self._finish(tallies, state.diverged_at)
+        answering(lambda: jax.block_until_ready(row))
         row = {name: np.array(value) for name, value in row.items()}  # a view would keep the device's buffer
         return snapshot._replace(tallies=tallies, best=best, rows=snapshot.rows + 1), row

@@ -15,9 +15,14 @@ import numpy as np
 from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.display import Display, spread
 from purerl.experiment.loop import Loop
-from purerl.experiment.memory import available_bytes, make_plan, refuse_if_too_large
+from purerl.experiment.memory import (
+    available_bytes,
+    disk_note,
+    make_plan,
+    refuse_if_too_large,
+    tree_bytes,
+)
 from purerl.experiment.population import Population
-from purerl.experiment.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
 from purerl.experiment.record import (
     changes_of,
     config_of,
@@ -26,13 +31,14 @@ from purerl.experiment.record import (
     read_record,
     with_changes,
 )
-from purerl.experiment.signals import Interrupts
+from purerl.experiment.signals import Interrupts, answering
 from purerl.experiment.store import Store, holds_a_run, load_newest
 from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
 from purerl.health import split_replay
 from purerl.make import env_of
 from purerl.members import Members, make_members
 from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
+from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
 from purerl.schedule import rounding_note
 from purerl.train import Driver, make_driver
 from purerl.types import Env, HostEnv, TrainState
@@ -123,17 +129,21 @@ def run(
             _check_rows(changed, _driver(config_of(old), env, networks, members), driver)
         population = _population(driver, env, members, Pieces(*record["pieces"]))
         stack.callback(population.close)
-        saved = _load(store, record, population, changed) if store and old else None
-        rows = []
-        if store:
-            store.write_record(record)
-            rows = store.open_logs(population, saved.rows if saved else 0)
-        interrupts = stack.enter_context(Interrupts())
         title = f"{driver.cfg.algo} on {driver.env.name}, {members.describe()}"
         display = stack.enter_context(Display(title, schedule.total_steps, members.size, progress))
+        interrupts = stack.enter_context(Interrupts(display.say))
+        saved, rows = None, []
+        if store:
+            if old:
+                with display.doing("reading the newest checkpoint"), interrupts.leaving():
+                    saved = _load(store, record, population, changed)
+            store.write_record(record)
+            rows = store.open_logs(population, saved.rows if saved else 0)
         if schedule.total_steps != driver.cfg.total_timesteps:
             display.say(rounding_note(driver.cfg, schedule))
         display.say(plan.describe())
+        if store:
+            display.say(disk_note(store.path, tree_bytes(population.shapes.arrays), cfg))
         display.phase("compiling")
         snapshot = saved or population.start()  # fills a replay buffer of gigabytes while the rest compiles
         population.compile(interrupts.check)
@@ -143,7 +153,7 @@ def run(
             if isinstance(env, HostEnv):
                 display.say(f"{env.name} cannot be saved: its episodes begin again")
         snapshot = population.enter(snapshot)
-        jax.block_until_ready(snapshot.state)
+        answering(lambda: jax.block_until_ready(snapshot.state))
         refuse_if_too_large(plan, available_bytes(), population.bytes)
         loop = Loop(population, store, display, interrupts, rows, stop_at_return)
         snapshot = loop.train(snapshot)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,10 +23,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts(AbstractContextManager):
-    """The first signal, in `pending`; the second raises KeyboardInterrupt. Main thread only."""
+    """The first signal, in `pending`; the second raises KeyboardInterrupt. Main thread only.
 
-    def __init__(self):
+    `say` prints a line: a signal is answered at once.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
         self.pending: int | None = None
+        self._say, self._may_leave = say, False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -38,6 +45,15 @@ class Interrupts(AbstractContextManager):
         for number, handler in self._previous.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: that of a library, which Python lacks
 
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Let the first signal raise Interrupted within the block, of which nothing need be saved."""
+        self._may_leave = True
+        try:
+            yield
+        finally:
+            self._may_leave = False
+
     def check(self) -> None:
         """Raise Interrupted after a signal, while there is nothing to save yet."""
         if self.pending:
@@ -47,6 +63,31 @@ class Interrupts(AbstractContextManager):
         if self.pending is not None:
             raise KeyboardInterrupt
         self.pending = signum
+        text = f"{signal.Signals(signum).name}: ending cleanly; once more ends at once"
+        threading.Thread(target=self._say, args=(text,)).start()  # here it might interrupt another print
+        if self._may_leave:
+            self.check()
+
+
+def answering(function: Callable[[], T]) -> T:
+    """Return `function()`, which may stay in compiled code for long, while signals are answered.
+
+    Python's handlers run between two of its own instructions, in the main thread: so that waits here.
+    """
+    done, results, errors = threading.Event(), [], []
+
+    def work() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    done.wait()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class SecondEndsAtOnce(AbstractContextManager):

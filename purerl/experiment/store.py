@@ -40,6 +40,7 @@ from purerl.experiment.untrusted import (
     refuse_links,
     write_sealed,
 )
+from purerl.health import split_replay
 from purerl.programs import Snapshot
 from purerl.schedule import Schedule
 
@@ -136,17 +137,19 @@ class Store:
         for i, (log, facts) in enumerate(zip(self._logs, self._facts, strict=True)):
             log.write({name: v[i].item() for name, v in row.items()} | {"seed": facts["seed_index"]})
 
+    def has(self, snapshot: Snapshot) -> bool:
+        """Return True if the newest checkpoint is that of `snapshot`."""
+        return (snapshot.step, snapshot.rows) == self._saved
+
     def save(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint, if it does not exist yet. Raises CheckpointError."""
-        if (snapshot.step, snapshot.rows) == self._saved:
-            return
+        """Write a checkpoint. Raises CheckpointError."""
         try:
             for log in self._logs:
                 log.sync()
         except OSError as error:
             raise CheckpointError(f"the logs in {self.path} could not be written: {error}") from error
         place = {"step": snapshot.step, "rows": snapshot.rows, "elapsed": snapshot.elapsed}
-        checkpoint.save(self._checkpoints, snapshot.arrays, self.record | place)
+        checkpoint.save(self._checkpoints, stored(snapshot), self.record | place)
         self._saved = snapshot.step, snapshot.rows
 
     def load(self, record: dict[str, Any], population: Population) -> Snapshot | None:
@@ -179,6 +182,19 @@ def _config_json(cfg: Config, exp_name: str, seed_index: int) -> dict[str, Any]:
         "versions": versions,
         "device": f"{device.platform}: {device.device_kind}",
     }
+
+
+def stored(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the arrays of a checkpoint of `snapshot`: of a replay buffer the rows that have been written."""
+    arrays, state = snapshot.arrays, snapshot.state
+    _, replay = split_replay(state.algo)
+    if replay == ():
+        return arrays
+    step_rows = state.env.obs.shape[1]  # a member that has diverged writes them beyond its last row
+    used = int(np.max(replay.size)) + step_rows
+    cut = lambda leaf: checkpoint.Prefix(leaf, min(used, leaf.shape[1]))
+    algo = state.algo._replace(replay=replay._replace(rows=jax.tree.map(cut, replay.rows)))
+    return arrays | {"state": state._replace(algo=algo)}
 
 
 def _set_aside(path: Path) -> None:

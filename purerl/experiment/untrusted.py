@@ -27,7 +27,7 @@ from purerl.experiment.atomic import write_json
 from purerl.health import split_replay
 from purerl.schedule import Schedule
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout on disk. A reader refuses others."""
 JSON_LIMIT = 2 * 2**20
 """Bytes of the largest JSON file: some 8,000 arrays fit into a manifest."""
@@ -65,7 +65,7 @@ class Manifest(NamedTuple):
     record: dict[str, Any]
     """The run's record, with the snapshot's `step`, `rows` and `elapsed`."""
     arrays: dict[str, dict[str, Any]]
-    """By name: `dtype`, `shape`, `start` in the file and `sha256`."""
+    """By name: `dtype`, `shape`, `start` in the file, `sha256`, and `rows`: see `checkpoint.Prefix`."""
 
 
 def one_line(text: str) -> str:
@@ -186,8 +186,8 @@ def read_manifest(path: Path) -> Manifest:
             known = f"purerl {purerl.__version__} reads format {FORMAT}"
             raise SchemaError(f"{path} has format {values.get('format')}, written by {writer}; {known}")
         arrays = {entry["name"]: entry for entry in values["arrays"]}
-        kinds = {"dtype": str, "shape": list, "start": int, "sha256": str}
-        sound = [type(entry[key]) is kind for entry in arrays.values() for key, kind in kinds.items()]
+        kinds = {"dtype": [str], "shape": [list], "start": [int], "sha256": [str], "rows": [int, type(None)]}
+        sound = [type(entry[key]) in kind for entry in arrays.values() for key, kind in kinds.items()]
         if not all(sound) or len(arrays) != len(values["arrays"]) or type(values["record"]) is not dict:
             raise TypeError("an entry of another type, or twice")
     except (OSError, DamagedFile, KeyError, TypeError) as error:

@@ -217,6 +217,22 @@ def test_a_member_that_diverges_is_frozen(lab):
     assert (later.diverged_at == state.diverged_at).all()
 
 
+def test_a_member_that_diverges_stores_no_more(lab):
+    """The rollout in which it broke down is its last; all that is stored is finite, actions included."""
+    sick, known = 2, lab.baseline.states[0]
+    if not hasattr(known.algo, "replay"):
+        return
+    rates = np.full(SEEDS, lab.cfg.learning_rate)
+    rates[sick] = np.inf
+    state, _ = lab.row(known, 1, lab.hyper(learning_rate=rates))
+    later, _ = lab.row(state, 2)
+    heads = [lane(s.algo.replay.head, sick) for s in (known, state, later)]
+    assert (heads[1] - heads[0]) % CAPACITY == lab.schedule.iteration_steps and heads[2] == heads[1]
+    for replay in (state.algo.replay, later.algo.replay):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(lane(replay.rows, sick)))
+    assert lane(state.algo.replay.head, 0) == lane(lab.baseline.states[1].algo.replay.head, 0)
+
+
 # Hyperparameters
 
 
@@ -326,6 +342,24 @@ MUTANTS = {
         "healthy = was_healthy & all_finite(learned)",
         "healthy = all_finite(learned)",
         "test_a_member_that_diverges_is_frozen[ppo-cartpole]",
+    ),
+    "a diverged member stores": (
+        "health.py",
+        "sound = (state.diverged_at < 0) & all_finite(vectors)",
+        "sound = state.diverged_at < 0",
+        "test_a_member_that_diverges_stores_no_more[sac-pendulum]",
+    ),
+    "a diverged member stores in the next piece": (
+        "health.py",
+        "sound = (state.diverged_at < 0) & all_finite(vectors)",
+        "sound = all_finite(vectors)",
+        "test_a_member_that_diverges_stores_no_more[sac-pendulum]",
+    ),
+    "actions of NaN are stored": (
+        "rollout.py",
+        "jnp.where(jnp.isfinite(action), action, jnp.zeros_like(action))",
+        "action",
+        "test_a_member_that_diverges_stores_no_more[sac-pendulum]",
     ),
     "a divergence is not seen": (
         "health.py",

@@ -65,6 +65,18 @@ def test_a_bool_is_true_or_false(tmp_path):
     assert np.asarray(found["a"]).tobytes() == b"\1\0"
 
 
+def test_rows_in_use_alone_are_stored(tmp_path):
+    """Of a replay buffer that is not full; the rest comes back as zeros."""
+    tree = {"rows": np.zeros((2, 1000, 3), np.float32), "flags": np.zeros((2, 1000), bool)}
+    tree["rows"][:, :4], tree["flags"][1, 3] = np.random.default_rng(0).normal(size=(2, 4, 3)), True
+    tree = jax.tree.map(jnp.asarray, tree)
+    stored = {name: checkpoint.Prefix(leaf, 4) for name, leaf in tree.items()}
+    save(tmp_path, stored, place(3))
+    assert (newest_first(tmp_path)[0] / "arrays.bin").stat().st_size == 2 * 4 * (3 * 4 + 1)
+    assert checkpoint.size_of(stored) == 2 * 4 * (3 * 4 + 1)
+    assert same_bits(load(tmp_path, tree), tree)
+
+
 def test_part_of_the_arrays_is_found_by_name(tmp_path):
     save(tmp_path, TREE, place(3))
     part = {"b": (jnp.int32(0), jnp.zeros(2, bool))}

@@ -2,13 +2,14 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,16 +18,34 @@ import lab
 import numpy as np
 import pytest
 from lab import CASES, EVERY, assert_same, contents, fail, go, newest, once, rows_of, step_of, stop, stops
-from tiny import same_bits
+from tiny import same_bits, tiny
 
 import purerl
 from purerl import ConfigError, programs
-from purerl.experiment import checkpoint
+from purerl.experiment import checkpoint, loop
 from purerl.experiment.population import Population
 from purerl.experiment.signals import SIGNALS, Interrupted, Interrupts, SecondEndsAtOnce
 from purerl.experiment.store import Store
 
 MUTANTS = {
+    "an evaluation is waited for": (
+        "experiment/loop.py",
+        ", self._interrupts.leaving():",
+        ":",
+        "test_what_takes_long_is_said_before",
+    ),
+    "no checkpoint by time": (
+        "experiment/loop.py",
+        " or time.monotonic() >= self._due[1]",
+        "",
+        "test_checkpoints_by_time",
+    ),
+    "a row in use is not stored": (
+        "experiment/store.py",
+        "int(np.max(replay.size)) + step_rows",
+        "int(np.max(replay.size)) - step_rows",
+        "test_signals_in_every_phase[sac-1]",
+    ),
     "checkpoint before its row": (
         "experiment/loop.py",
         "if snapshot.step >= due and not self._population.has_row(snapshot):",
@@ -116,28 +135,28 @@ def test_a_run_in_a_thread_leaves_signals_alone(whole, tmp_path):
 def test_signals_that_are_ignored_stay_ignored(monkeypatch):
     """A run started with nohup, or in the background of a script, is not ended by Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # restored by the fixture `heard`
-    with Interrupts() as interrupts:
+    with Interrupts(fail) as interrupts:
         signal.raise_signal(signal.SIGINT)
         assert interrupts.pending is None
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_the_second_signal_ends_a_command_in_compiled_code():
-    """Python's own handlers wait until compiled code returns, which may take minutes."""
+    """The first is answered at once: Python's own handlers would wait until it returns."""
     code = """if True:
         import jax
-        from purerl.experiment.signals import Interrupts, SecondEndsAtOnce
+        from purerl.experiment.signals import Interrupts, SecondEndsAtOnce, answering
         loop = jax.jit(lambda first: jax.lax.while_loop(lambda i: i < 9, lambda i: (i + 1) % 7, first))
-        with SecondEndsAtOnce(), Interrupts():
+        with SecondEndsAtOnce(), Interrupts(lambda text: print(text, flush=True)):
             loop(9)
             print("busy", flush=True)
-            jax.block_until_ready(loop(0))
+            answering(lambda: jax.block_until_ready(loop(0)))
     """
     with lab.process("-c", code) as process:
         assert process.stdout.readline() == "busy\n"
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        assert process.poll() is None, "one signal requests a clean end"
+        assert process.stdout.readline() == "SIGINT: ending cleanly; once more ends at once\n"
+        assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
@@ -158,6 +177,24 @@ def test_a_run_that_was_good_enough_can_go_on(whole, tmp_path):
     early = go("sac-1", tmp_path, stop_at_return=-1e5)
     assert early.steps.tolist() == [120, 220] == [120, step_of(tmp_path)]
     assert_same(go("sac-1", tmp_path, resume=True), expected)
+
+
+def test_a_resumed_run_begins_new_episodes(tmp_path, capsys):
+    """The rest goes on; episodes cannot be saved, and a message says so."""
+    fields = dict(total_timesteps=76, learning_starts=16, log_interval=20, eval_interval=0, batch_size=8)
+    cfg = tiny("sac", env="gym:Pendulum-v1", env_kwargs={}, checkpoint_interval=20, **fields)
+    with pytest.MonkeyPatch.context() as patch:
+        once(patch, "training", 40, stop)
+        with pytest.raises(Interrupted):
+            purerl.run(cfg, 1, tmp_path / "run", progress=False)
+    rest = purerl.run(cfg, 1, tmp_path / "run", resume=True)
+    said = capsys.readouterr().err
+    assert "gym:Pendulum-v1 cannot be saved: its episodes begin again" in " ".join(said.split())
+    assert rest.steps.tolist() == [16, 36, 56, 76] and np.isfinite(rest.metrics["q/loss"][:, 1:]).all()
+    cfg, state = purerl.load(tmp_path / "run")
+    policy = purerl.make_policy(cfg, state, member=0)
+    action, _ = policy.act(policy.init(2), jnp.zeros((2, 3)), jax.random.key(0))
+    assert action.shape == (2, 1)
 
 
 def test_a_finished_run_is_left_as_it_is(whole, finished, monkeypatch):
@@ -248,6 +285,32 @@ def test_a_checkpoint_has_the_row_that_ends_with_it(whole, tmp_path):
             go("sweep", tmp_path)
     saved = newest(tmp_path)
     assert (saved.record["step"], saved.record["rows"]) == (96, 3)
+
+
+def test_checkpoints_by_time(whole, tmp_path, monkeypatch):
+    """Ten minutes after the last one, by a clock that goes on by four at every look."""
+    whole("sweep")
+    saved, clock, save = [], itertools.count(step=240.0), Store.save
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(Store, "save", lambda self, at: (saved.append(at.step), save(self, at)))
+    run = go("sweep", tmp_path, checkpoint_interval=0, checkpoint_minutes=10)
+    assert len(saved) > 3 and saved[-1] == 160 and step_of(tmp_path) == 160
+    assert same_bits(run.state, whole("sweep").state)
+
+
+def test_what_takes_long_is_said_before(whole, halfway, capsys):
+    """A stop, a save with its size, an evaluation that is left."""
+    whole("sweep")
+    path = halfway("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        once(patch, "evaluation", 64, stop)
+        with pytest.raises(Interrupted):
+            go("sweep", path, resume=True, progress=True)
+    said = " ".join(capsys.readouterr().err.split())
+    order = ["disk: a checkpoint every", "SIGTERM: ending cleanly", "saving ", "kB at step 64"]
+    places = [said.index(words) for words in order]
+    assert places == sorted(places)
+    assert newest(path).record["rows"] == 1, "the evaluation at step 64 was left"
 
 
 def test_the_clock_goes_on(halfway, monkeypatch):

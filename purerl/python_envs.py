@@ -128,9 +128,8 @@ def training_loop(
 
     def learn_one(state: TrainState, tallies: Tallies, seen: Any, key: Key, step: Array, hyper: Any):
         transition, episodes = seen
-        learned, report = phase.learn(state.algo, transition, key, step, hyper)
+        after, report = phase.learn(state, transition, key, step, hyper)
         report = {name: value[None] for name, value in report.items()}
-        after = state._replace(algo=learned)
         state, more = settle(state, after, episodes, report, step + iteration_steps)
         return state, metrics.merge(tallies, more)
 

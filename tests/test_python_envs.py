@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from environments import Ladder, ladder
-from lab import once, stop
 from tiny import assert_close, tiny
 
 import purerl
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
-from purerl.experiment.python_envs import Vector
-from purerl.experiment.signals import Interrupted
+from purerl.python_envs import Vector
 
 ON_POLICY = {"total_timesteps": 96, "num_steps": 8, "log_interval": 32, "eval_interval": 48}
 SAC = {"total_timesteps": 76, "learning_starts": 16, "log_interval": 20, "eval_interval": 20}
@@ -85,21 +83,3 @@ def test_each_member_and_each_copy_has_its_own_random_numbers():
     assert len(np.unique(first.reshape(6, 3), axis=0)) == 6
     vector.close()
     alone.close()
-
-
-def test_a_resumed_run_begins_new_episodes(tmp_path, capsys):
-    """The rest goes on; episodes cannot be saved, and a message says so."""
-    fields = SAC | {"env": "gym:Pendulum-v1", "eval_interval": 0, "checkpoint_interval": 20}
-    cfg = tiny("sac", **{"env_kwargs": {}, "learning_rate": 3e-4} | fields)
-    with pytest.MonkeyPatch.context() as patch:
-        once(patch, "training", 40, stop)
-        with pytest.raises(Interrupted):
-            purerl.run(cfg, 1, tmp_path / "run", progress=False)
-    rest = purerl.run(cfg, 1, tmp_path / "run", resume=True)
-    said = capsys.readouterr().err
-    assert "gym:Pendulum-v1 cannot be saved: its episodes begin again" in " ".join(said.split())
-    assert rest.steps.tolist() == [16, 36, 56, 76] and np.isfinite(rest.metrics["q/loss"][:, 1:]).all()
-    cfg, state = purerl.load(tmp_path / "run")
-    policy = purerl.make_policy(cfg, state, member=0)
-    action, _ = policy.act(policy.init(2), jnp.zeros((2, 3)), jax.random.key(0))
-    assert action.shape == (2, 1)
