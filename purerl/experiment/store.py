@@ -191,7 +191,7 @@ def stored(snapshot: Snapshot) -> dict[str, Any]:
     if replay == ():
         return arrays
     step_rows = state.env.obs.shape[1]  # a member that has diverged writes them beyond its last row
-    used = int(np.max(replay.size)) + step_rows
+    used = int(np.asarray(replay.size).max()) + step_rows
     cut = lambda leaf: checkpoint.Prefix(leaf, min(used, leaf.shape[1]))
     algo = state.algo._replace(replay=replay._replace(rows=jax.tree.map(cut, replay.rows)))
     return arrays | {"state": state._replace(algo=algo)}
