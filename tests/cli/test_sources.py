@@ -6,6 +6,7 @@ import os
 import pytest
 
 import purerl
+from purerl import registry
 from purerl.cli import configure
 from purerl.cli.configure import parse
 from purerl.config import ConfigError
@@ -16,6 +17,12 @@ from purerl.make import env_of, spec_of, validate
 MUTANTS = {
     "the file wins": ("cli/configure.py", "fields | own)", "own | fields)", "test_order_of_the_sources"),
     "presets win": ("experiment/presets.py", "own) | fields)", "fields | own))", "test_order_of_the_sources"),
+    "cartpole for all": (
+        "algos/off_policy.py",
+        'text("pendulum")',
+        'text("cartpole")',
+        "test_every_algorithm_fits_its_default_environment",
+    ),
     "like wins": ("experiment/presets.py", "= presets[name] |", "|= presets[name] or", "test_like_inherits"),
 }
 
@@ -77,6 +84,16 @@ def test_every_preset_fits_its_task(name):
     cfg = purerl.from_preset(name)
     validate(cfg, spec_of(env_of(cfg)))
     assert parse(["--preset", name])[1] == cfg
+
+
+@pytest.mark.parametrize("algo", registry.ALGORITHMS)
+def test_every_algorithm_fits_its_default_environment(algo, capsys):
+    """`--algo NAME` alone trains, and the help text names the environment."""
+    cfg = parse(["--algo", algo])[1]
+    validate(cfg, spec_of(env_of(cfg)))
+    with pytest.raises(SystemExit):
+        parse(["--algo", algo, "--help"])
+    assert f"as `purerl.make_env` takes it. (default: {cfg.env})" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.fixture
