@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+from purerl.experiment.paths import user_path
+
 
 def use_compilation_cache(where: str = "auto") -> None:
     """Keep compiled programs in a directory, and look for them there.
@@ -19,7 +21,7 @@ def use_compilation_cache(where: str = "auto") -> None:
     """
     if where == "none" or (where == "auto" and os.environ.get("JAX_COMPILATION_CACHE_DIR")):
         return
-    path = _default() if where == "auto" else Path(where)
+    path = _default() if where == "auto" else user_path("compilation_cache", where)
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
