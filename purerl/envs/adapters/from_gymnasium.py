@@ -24,7 +24,7 @@ PREFIX = "gym:"
 ATARI_FRAMES = 108_000
 """Most frames of an Atari game, half an hour: 27,000 steps of four frames."""
 MAX_STEPS = 100_000
-"""Steps after which an evaluation stops, of environments without a time limit."""
+"""Steps after which the episodes of an evaluation end, of environments without a time limit."""
 EXTRAS = {"ale_py": "atari", "box2d": "box2d", "pygame": "render"}
 """Module -> the extra of purerl that installs it."""
 
