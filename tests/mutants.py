@@ -85,7 +85,7 @@ def copy_of_the_repository() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
         for name in ("purerl", "tests", "benchmarks", "docs", "scripts"):
             shutil.copytree(ROOT / name, Path(scratch, name), ignore=ignore)
-        for name in ("pyproject.toml", "README.md"):
+        for name in ("pyproject.toml", "README.md", "CONTRIBUTING.md"):
             shutil.copy(ROOT / name, scratch)
         yield Path(scratch)
 
