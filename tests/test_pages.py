@@ -2,11 +2,13 @@
 
 import functools
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
 import sys
 
+import gymnasium
 import pages
 import pytest
 from pages import PAGES, ROOT, blocks, inline, name_of, prose
@@ -15,6 +17,8 @@ import purerl
 from purerl import registry
 from purerl.cli.configure import RunOptions, names
 from purerl.config import ConfigError
+from purerl.envs import wrappers
+from purerl.envs.mujoco.options import Setup
 
 ELSEWHERE = {"docs/own_robot.md": "test_custom.py", "docs/rendering.md": "test_render.py"}
 """Pages whose Python runs in a test of its own, unshrunk."""
@@ -154,12 +158,73 @@ def test_every_id_is_in_the_tables():
     assert [name for name in registry.ENVIRONMENTS if f"| `{name}` |" not in there] == []
 
 
+def rows(text: str, *header: str) -> dict[str, dict[str, str]]:
+    """Return the rows of the tables whose header begins so: cells by column, by the first cell."""
+    found = {}
+    for group in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        columns, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in group.splitlines()]
+        if tuple(columns[: len(header)]) == header:
+            found |= {line[0].strip("`"): dict(zip(columns, line, strict=True)) for line in lines}
+    return found
+
+
+def test_tables_of_environments_are_right():
+    """Steps, actions and sizes on their pages, and the Gymnasium tasks that they follow."""
+    text = prose(ROOT / "docs" / "environments.md") + prose(ROOT / "docs" / "mujoco.md")
+    tables = rows(text, "id")
+    assert tables.keys() == registry.ENVIRONMENTS.keys()
+    for name, row in tables.items():
+        env = purerl.make_env(name)
+        shape, space = env.observation_space.shape, env.action_space
+        assert int(row["steps"].replace(",", "")) == env.max_episode_steps, name
+        if row.get("Gymnasium", "none")[:4] != "none":
+            assert gymnasium.spec(row["Gymnasium"]).max_episode_steps == env.max_episode_steps, name
+        if "observation" in row:
+            assert (int(row["observation"]), int(row["action"])) == (*shape, *space.shape), name
+        elif "C" in row:
+            assert int(row["C"]) == shape[-1], name
+        elif isinstance(space, gymnasium.spaces.Discrete):
+            assert int(row["actions"]) == space.n, name
+        else:
+            assert row["actions"] == f"[{space.low[0]:g}, {space.high[0]:g}]", name
+
+
+def test_the_table_of_wrappers_is_right():
+    """Every function with its required arguments, in their order."""
+    known = set()
+    for name, function in vars(wrappers).items():
+        if inspect.isfunction(function) and function.__module__ == wrappers.__name__ and name[0] != "_":
+            known.add(f"{name}({', '.join(inspect.signature(function).parameters)})")
+    assert rows(prose(ROOT / "docs" / "environments.md"), "function", "effect").keys() == known
+
+
+def test_the_tables_of_arguments_are_right():
+    """What every MuJoCo task takes, and the functions of a robot of one's own."""
+    text = prose(ROOT / "docs" / "mujoco.md")
+    named = re.findall(r"\w+", " ".join(rows(text, "argument", "effect")))
+    assert {*named, "engine"} == set(Setup._fields)
+    robot, known = prose(ROOT / "docs" / "own_robot.md"), inspect.signature(purerl.mujoco_env).parameters
+    assert {name.partition("(")[0] for name in rows(robot, "function", "returns")} <= known.keys()
+
+
 MUTANTS = {
     "members of a seed stand together": (
         "members.py",
         "for setting in self.settings for i in range(self.seeds)]",
         "for i in range(self.seeds) for setting in self.settings]",
         "test_the_python_of_a_page_runs_in_order[docs/runs.md]",
+    ),
+    "a wrapper has another argument": (
+        "envs/wrappers.py",
+        "def sticky_actions(env: Env, probability:",
+        "def sticky_actions(env: Env, chance:",
+        "test_the_table_of_wrappers_is_right",
+    ),
+    "cartpole is shorter": (
+        "envs/classic/cartpole.py",
+        "500",
+        "200",
+        "test_tables_of_environments_are_right",
     ),
     "a public name is forgotten": (
         "__init__.py",
