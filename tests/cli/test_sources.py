@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -14,6 +15,8 @@ from purerl.experiment import presets
 from purerl.experiment.config_file import LARGEST, read_config
 from purerl.make import env_of, spec_of, validate
 
+PRESETS = re.findall(r"^  ([\w-]+):$", presets.FILE.read_text("utf-8"), re.MULTILINE)
+"""Names of the presets, without the reader of the file: a fault in it is no error of collection."""
 MUTANTS = {
     "the file wins": ("cli/configure.py", "fields | own)", "own | fields)", "test_order_of_the_sources"),
     "presets win": ("experiment/presets.py", "own) | fields)", "fields | own))", "test_order_of_the_sources"),
@@ -79,7 +82,11 @@ def test_order_of_the_sources(tmp_path):
     assert parse(words)[1] == purerl.from_preset("ppo-half_cheetah", num_envs=32, num_steps=128)
 
 
-@pytest.mark.parametrize("name", read_config(presets.FILE)["presets"])
+def test_the_presets_can_be_read():
+    assert list(read_config(presets.FILE)["presets"]) == PRESETS
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_fits_its_task(name):
     cfg = purerl.from_preset(name)
     validate(cfg, spec_of(env_of(cfg)))
