@@ -92,6 +92,14 @@ def test_a_command_that_is_not_is_noticed(line, capsys):
         pages.check_command(line)
 
 
+@pytest.mark.parametrize("option", ["--out=no/such/x.json", "--out=~no-such-user/x.json"])
+def test_a_result_without_a_directory_is_refused_at_once(option):
+    """And not when it is written, hours later."""
+    with pytest.raises(SystemExit):
+        pages.check_command(f"python benchmarks/start.py {option}")
+    pages.check_command("python benchmarks/start.py --out=~/x.json")
+
+
 @each_page
 def test_tables_are_whole(page):
     """A header, a rule and rows of as many cells; a blank line within would end the table."""
