@@ -3,12 +3,14 @@
 import functools
 import importlib.util
 import inspect
+import json
 import os
 import re
 import subprocess
 import sys
 
 import gymnasium
+import numpy as np
 import pages
 import pytest
 from pages import PAGES, ROOT, blocks, inline, name_of, prose
@@ -20,6 +22,7 @@ from purerl.config import ConfigError
 from purerl.envs import wrappers
 from purerl.envs.mujoco.options import Setup
 
+RESULTS = ROOT / "benchmarks" / "results"
 ELSEWHERE = {"docs/own_robot.md": "test_custom.py", "docs/rendering.md": "test_render.py"}
 """Pages whose Python runs in a test of its own, unshrunk."""
 ALONE = {"docs/mujoco.md"}
@@ -213,6 +216,48 @@ def test_the_tables_of_arguments_are_right():
     assert {*named, "engine"} == set(Setup._fields)
     robot, known = prose(ROOT / "docs" / "own_robot.md"), inspect.signature(purerl.mujoco_env).parameters
     assert {name.partition("(")[0] for name in rows(robot, "function", "returns")} <= known.keys()
+
+
+WITH_RETURNS = [page for page in PAGES if rows(prose(page), "task", "final return")]
+
+
+@pytest.mark.parametrize("page", WITH_RETURNS, ids=name_of)
+def test_returns_are_those_of_the_records(page):
+    """Mean and deviation, every seed, and the rate, of each task."""
+    for task, row in rows(prose(page), "task", "final return").items():
+        record = json.loads((RESULTS / "learning" / f"{page.stem}-{task}-1m.json").read_text())
+        finals = np.array(record["final_returns"])
+        assert row["final return"] == f"{finals.mean():,.0f} ± {finals.std():,.0f}", task
+        assert row["each seed"] == ", ".join(f"{value:,.0f}" for value in sorted(finals)), task
+        assert abs(float(row["best published"].replace(",", "")) - record["protocol"]["bar"]) <= 0.5, task
+        assert row["steps/s, 10 seeds in sum"] == f"{record['steps_per_second']:,.0f}", task
+
+
+def test_distances_of_engines_are_those_of_the_record():
+    table = rows(prose(ROOT / "docs" / "mujoco.md"), "task", "qpos")
+    records = {record["task"]: record for record in results_of("fidelity")}
+    assert table.keys() == records.keys()
+    for task, row in table.items():
+        for column in ("qpos", "qvel", "observation", "reward"):
+            known = records[task]["obs" if column == "observation" else column]
+            most, median = row[column].strip(")").split(" (")
+            assert (float(most), float(median)) == (known["max"], known["median"]), task
+
+
+def test_speeds_of_physics_are_those_of_the_record():
+    """Steps/s and its ratio to Gymnasium with 1 and with 64 environments, and the ratio to `mujoco.batch`."""
+    text, found = prose(ROOT / "docs" / "mujoco.md"), {}
+    for record in results_of("envs"):
+        rate, ratios = record["engines"]["mujoco"]["steps_per_second"], record["ratios"]
+        found.setdefault(record["task"], []).append(f"{rate:,} | {ratios['mujoco/gymnasium']:.2f}")
+        if record["num_envs"] == 64:
+            found[record["task"]].append(f"{ratios['mujoco/batch']:.2f}")
+    for task, cells in found.items():
+        assert f"| `{task}` | {' | '.join(cells)} |" in text, (task, cells)
+
+
+def results_of(name: str) -> list[dict]:
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))["results"]
 
 
 MUTANTS = {
