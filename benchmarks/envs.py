@@ -27,7 +27,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -238,7 +237,7 @@ def main() -> None:
     parser.add_argument("--num-envs", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long each run takes")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="a JSON file; the terminal without it")
+    parser.add_argument("--out", type=machine.out_file, help="a JSON file; the terminal without it")
     args = parser.parse_args()
     out = args.out and args.out.resolve()
     os.chdir(tempfile.mkdtemp())  # MuJoCo appends Gymnasium's warnings to MUJOCO_LOG.TXT

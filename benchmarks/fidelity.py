@@ -160,7 +160,7 @@ def main() -> None:
     )
     parser.add_argument("--tasks", nargs="+", default=sorted(TOLERANCES))
     parser.add_argument("--states", type=int, default=NUM_STATES)
-    parser.add_argument("--out", type=Path, help="a JSON file; the terminal without it")
+    parser.add_argument("--out", type=machine.out_file, help="a JSON file; the terminal without it")
     args = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:

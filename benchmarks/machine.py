@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -18,6 +19,14 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
     }
+
+
+def out_file(text: str) -> Path:
+    """The path in an option `--out`, `~` expanded. Raises where it could not be written later."""
+    path = Path(os.path.expanduser(text))
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path.parent} is no directory")
+    return path
 
 
 def _processor() -> str:

@@ -17,7 +17,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import machine
 from peers import Peer
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--sbx-python")
     parser.add_argument("--steps", type=int, default=1_000, help="environment steps per turn")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=machine.out_file)
     arguments = parser.parse_args()
     runners = {"purerl, 1 seed": (ours(1), 1), "purerl, 8 seeds": (ours(8), 8)}
     peer = Peer("sbx", arguments.sbx_python, config_of(CASE)) if arguments.sbx_python else None

@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", metavar="ALGO-ENV", default=CASES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--pairs", type=int, default=40, help="calls of each process")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=machine.out_file)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:

@@ -46,7 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--job", default=JOB, help="options of scripts/train.py")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=machine.out_file)
     arguments = parser.parse_args()
     turns = []
     for turn in range(arguments.turns):

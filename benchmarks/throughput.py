@@ -442,7 +442,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of the whole in each turn, about")
     for library in LIBRARIES:
         parser.add_argument(f"--{library}-python", help=f"an interpreter that has {library}")
-    parser.add_argument("--out", type=Path, help="a JSON file; the terminal without it")
+    parser.add_argument("--out", type=machine.out_file, help="a JSON file; the terminal without it")
     arguments = parser.parse_args(argv)
     pythons = {library: getattr(arguments, f"{library}_python") for library in LIBRARIES}
     pythons = {library: python for library, python in pythons.items() if python}

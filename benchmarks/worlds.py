@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -166,7 +165,7 @@ def main() -> None:
     parser.add_argument("--num-envs", type=int, default=2_048)
     parser.add_argument("--num-steps", type=int, default=1_000)
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="a JSON file; the terminal without it")
+    parser.add_argument("--out", type=machine.out_file, help="a JSON file; the terminal without it")
     args = parser.parse_args()
     before, results, sizes = machine.describe(), [], (args.num_envs, args.num_steps)
     for task in args.tasks:

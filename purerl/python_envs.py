@@ -5,6 +5,7 @@ Keys and order of work are those of environments inside the program.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,6 +27,10 @@ from purerl.types import Array, EnvFunctions, HostEnv, Key, PyTree, TrainState, 
 PYTHON_PIECE_STEPS = 1_000
 """`PIECE_STEPS` of environments that are slow."""
 MAX_SEED = 2**31 - 1
+LONG_EVALUATION = 10_000
+"""Steps of an evaluation after which a message says that episodes have not ended: seconds to minutes."""
+
+logger = logging.getLogger("purerl")
 
 
 def outline(env: HostEnv) -> EnvFunctions:
@@ -183,7 +188,10 @@ def unroll(
 def evaluation_loop(
     driver: Driver, members: Members, envs: Vector, limit: int
 ) -> Callable[..., tuple[Tallies, Best]]:
-    """Return `(state, tallies, best, step, hyper) -> (tallies, best)`: whole episodes of every policy."""
+    """Return `(state, tallies, best, step, hyper) -> (tallies, best)`: whole episodes of every policy.
+
+    An episode that has not ended after `limit` steps counts as it is, and a message says early that it may.
+    """
     episodes, axes = driver.cfg.eval_episodes, members.axes(driver.cfg)
 
     def reset_key(explore: bool, root: Key, step: Array) -> Key:
@@ -221,6 +229,12 @@ def evaluation_loop(
                 progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
                 if not progress.alive.any():
                     break
+                if t + 1 == LONG_EVALUATION < limit:
+                    logger.warning(
+                        f"{driver.env.name}: {progress.alive.sum()} of {progress.alive.size} episodes of an "
+                        f"evaluation go on after {t + 1:,} steps; it ends at step {limit:,}. "
+                        "Tasks without an end need a time limit: max_episode_steps, or a TimeLimit."
+                    )
                 obs = envs.restart(terminated | truncated)
             played |= tally_all(state.diverged_at, progress)
         return keep(state, tallies, best, step, played)

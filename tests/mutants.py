@@ -83,9 +83,9 @@ def copy_of_the_repository() -> Iterator[Path]:
     """Copy the parts that tests read to a folder of its own."""
     ignore = shutil.ignore_patterns("__pycache__", "results")
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
-        for name in ("purerl", "tests", "benchmarks", "docs", "scripts"):
+        for name in ("purerl", "tests", "benchmarks", "docs", "scripts", "constraints"):
             shutil.copytree(ROOT / name, Path(scratch, name), ignore=ignore)
-        for name in ("pyproject.toml", "README.md"):
+        for name in ("pyproject.toml", "README.md", "CONTRIBUTING.md"):
             shutil.copy(ROOT / name, scratch)
         yield Path(scratch)
 

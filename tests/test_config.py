@@ -308,7 +308,7 @@ def test_what_python_itself_would_refuse(build):
         ("--env antt", lambda: make_env("antt")),
         ("--env-kwargs '{\"gravty\": 1}'", lambda: make_env("cartpole", gravty=1)),
         ("--num-minibatches 7", lambda: purerl.make_train(make_config("ppo", num_minibatches=7))),
-        ("--algo sac", lambda: make_algorithm(make_config("sac"))),
+        ("--algo sac --env cartpole", lambda: make_algorithm(make_config("sac", env="cartpole"))),
         ("--seeds 65537", lambda: purerl.run(make_config("ppo"), seeds=65_537)),
         ("--preset ppo-hoper", lambda: purerl.from_preset("ppo-hoper")),
     ],

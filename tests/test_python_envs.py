@@ -8,9 +8,21 @@ from environments import Ladder, ladder
 from tiny import assert_close, tiny
 
 import purerl
+from purerl import python_envs
+from purerl.envs.adapters import from_gymnasium as adapter
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
+from purerl.members import Members
 from purerl.python_envs import Vector
+from purerl.train import make_driver
 
+MUTANTS = {
+    "evaluations without end are silent": (
+        "python_envs.py",
+        "if t + 1 == LONG_EVALUATION < limit:",
+        "if t + 1 == limit < limit:",
+        "test_an_evaluation_without_end_says_so",
+    ),
+}
 ON_POLICY = {"total_timesteps": 96, "num_steps": 8, "log_interval": 32, "eval_interval": 48}
 SAC = {"total_timesteps": 76, "learning_starts": 16, "log_interval": 20, "eval_interval": 20}
 SAC |= {"batch_size": 8, "buffer_size": 76}
@@ -71,6 +83,36 @@ def test_nan_ends_its_episode_and_reaches_no_update():
     assert (reward == 0).all() and np.isfinite(obs).all() and obs.shape == before.shape == (1, 2, 3)
     assert (vector.restart(terminated) == 0).all()
     vector.close()
+
+
+class Endless(Ladder):
+    """Ladder whose episodes do not end, and have no time limit."""
+
+    spec = None
+
+    def step(self, action):
+        obs, reward, *_ = super().step(action)
+        self.time, self.dead = 1, False
+        return obs, reward, False, False, {}
+
+
+def test_an_evaluation_without_end_says_so(monkeypatch, caplog):
+    """After some steps, and where it ends: at the limit, with the return so far."""
+    monkeypatch.setattr(python_envs, "LONG_EVALUATION", 5)
+    monkeypatch.setattr(python_envs, "keep_best", lambda state, tallies, best, step, played: played)
+    monkeypatch.setattr(adapter, "MAX_STEPS", 12)
+    env, members = from_gymnasium(Endless), Members(1)
+    cfg = tiny("a2c", "cartpole", normalize_obs=False)
+    driver = make_driver(cfg, python_envs.outline(env))
+    state = jax.jit(jax.vmap(lambda key: driver.init(key, {})))(members.keys(cfg))
+    vector = Vector(env, 1, cfg.eval_episodes, evaluation=True)
+    evaluate = python_envs.evaluation_loop(driver, members, vector, env.max_episode_steps)
+    played = evaluate(state, None, None, jnp.int32(0), members.hyper(cfg))
+    assert played["eval/length"].mean == 12
+    assert caplog.messages == [
+        "Endless: 3 of 3 episodes of an evaluation go on after 5 steps; it ends at step 12. Tasks without an "
+        "end need a time limit: max_episode_steps, or a TimeLimit."
+    ]
 
 
 def test_each_member_and_each_copy_has_its_own_random_numbers():

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from gymnasium import spaces
 
-from purerl.config import Config, ConfigError, choice, count, real, sizes
+from purerl.config import Config, ConfigError, choice, count, real, sizes, text
 from purerl.networks import ACTIVATIONS
 from purerl.replay import uniform
 from purerl.replay.uniform import Batch
@@ -23,6 +23,8 @@ from purerl.types import Algorithm, Array, EnvSpec, Key, Metrics, PyTree, Transi
 class OffPolicyConfig(Config):
     """Hyperparameters of every off-policy method."""
 
+    env: str = text("pendulum")
+    """Environment id, as `purerl.make_env` takes it."""
     learning_rate: float = real(3e-4, above=0)
     """Step size of Adam."""
     gamma: float = real(0.99, low=0, high=1)

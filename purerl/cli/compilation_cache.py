@@ -9,6 +9,9 @@ from pathlib import Path
 
 import jax
 
+from purerl.experiment.paths import user_path
+from purerl.user_cache import user_cache
+
 
 def use_compilation_cache(where: str = "auto") -> None:
     """Keep compiled programs in a directory, and look for them there.
@@ -19,15 +22,17 @@ def use_compilation_cache(where: str = "auto") -> None:
     """
     if where == "none" or (where == "auto" and os.environ.get("JAX_COMPILATION_CACHE_DIR")):
         return
-    path = _default() if where == "auto" else Path(where)
+    path = _default() if where == "auto" else user_path("compilation_cache", where)
+    if path is None:
+        return
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _default() -> Path:
+def _default() -> Path | None:
     """Return the directory for this kind of processor: code for one can be illegal on another."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "purerl", "xla", hashlib.sha256(_processor().encode()).hexdigest()[:16])
+    cache, kind = user_cache(), hashlib.sha256(_processor().encode()).hexdigest()[:16]
+    return cache / "purerl" / "xla" / kind if cache else None
 
 
 def _processor() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from purerl import registry
@@ -12,6 +11,7 @@ from purerl.cast import cast
 from purerl.cli.options import DASHED_VALUE, help_text, read_options
 from purerl.config import Config, ConfigError, count, did_you_mean, from_dict, real, switch, text
 from purerl.experiment.config_file import read_config
+from purerl.experiment.paths import user_path
 from purerl.experiment.presets import preset_fields
 from purerl.experiment.record import read_record
 from purerl.experiment.untrusted import refuse_files
@@ -82,7 +82,7 @@ def _from_files(options: RunOptions) -> dict[str, Any]:
     """Return the fields, `algo` included, of the preset and the file."""
     fields = preset_fields(options.preset) if options.preset else {}
     made_for = fields.get("algo")
-    fields |= read_config(Path(options.config)) if options.config else {}
+    fields |= read_config(user_path("config", options.config)) if options.config else {}
     algo = options.algo or fields.get("algo")
     if made_for not in (None, algo):
         raise ConfigError("preset", options.preset, f"a preset of {algo}", f"This one is of {made_for}.")
@@ -94,7 +94,7 @@ def _recorded(options: RunOptions, path: str) -> tuple[dict[str, Any], int]:
     for name in ("config", "logdir", "preset"):
         if (value := getattr(options, name)) is not None:
             raise ConfigError(name, value, f"no value, since the run in {path} has its own")
-    record = read_record(Path(path))
+    record = read_record(user_path("resume", path))
     algo = record["config"].get("algo")
     if options.algo not in (None, algo):
         raise ConfigError("algo", options.algo, f"{algo!r}, as the run in {path} has it", "It cannot change.")

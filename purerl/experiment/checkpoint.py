@@ -96,7 +96,12 @@ def size_of(tree: PyTree) -> int:
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """Return the checkpoints in `directory`, by name, complete or not. Raises CheckpointError."""
+    """Return the checkpoints in `directory`, by name, complete or not.
+
+    Raises CheckpointError if it is a link, which may lead anywhere, or cannot be read.
+    """
+    if os.path.islink(directory):
+        raise CheckpointError(f"{directory} is a link, which is not followed")
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):

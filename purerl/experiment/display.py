@@ -37,6 +37,7 @@ class Display(AbstractContextManager):
             TextColumn("{task.fields[facts]}", markup=False),
             console=self._console,
             expand=True,
+            transient=True,
             disable=not self._live,
         )
         self._task = self._bar.add_task(title, total=total_steps, facts="")

@@ -22,6 +22,7 @@ from purerl.experiment.memory import (
     refuse_if_too_large,
     tree_bytes,
 )
+from purerl.experiment.paths import user_path
 from purerl.experiment.population import Population
 from purerl.experiment.record import (
     changes_of,
@@ -110,7 +111,8 @@ def run(
     validate("stop_at_return", stop_at_return, Rule("real", optional=True))
     if resume and logdir is None:
         raise ConfigError("logdir", None, "the directory of the run to resume")
-    old = read_record(Path(logdir)) if resume and logdir is not None else None
+    path = None if logdir is None else user_path("logdir", logdir)
+    old = read_record(path) if resume and path else None
     env = env_of(cfg) if env is None else env
     members = make_members(cfg, seeds, sweep, combine)
     if old and sweep is None:
@@ -121,7 +123,7 @@ def run(
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps))
     with ExitStack() as stack:
-        store = _open_store(stack, logdir, resume)
+        store = _open_store(stack, path, resume)
         changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
         if old:
             record, members = with_changes(old, record, changed), members_of(old)
@@ -200,7 +202,7 @@ def load(
         ConfigError: if there is no run, or its configuration does not fit this purerl.
         CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
     """
-    path = Path(run_dir)
+    path = user_path("run_dir", run_dir)
     record = read_record(path, "run_dir")
     cfg, members = config_of(record), members_of(record)
     if env is None:
@@ -241,10 +243,9 @@ def _population(driver: Driver, env: Env | HostEnv, members: Members, pieces: Pi
     return Population(driver, members, pieces, programs)
 
 
-def _open_store(stack: ExitStack, logdir: Any, resume: bool) -> Store | None:
-    if logdir is None:
+def _open_store(stack: ExitStack, path: Path | None, resume: bool) -> Store | None:
+    if path is None:
         return None
-    path = Path(logdir)
     try:
         store = Store(path)
     except OSError as error:

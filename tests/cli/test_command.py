@@ -121,5 +121,13 @@ def test_the_directory_of_the_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     compilation_cache.use_compilation_cache("auto")
     assert Path(changes["jax_compilation_cache_dir"]).parent == tmp_path / "purerl" / "xla"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/theirs")  # from a file of variables, which no shell has read
+    monkeypatch.setenv("HOME", str(tmp_path))
+    compilation_cache.use_compilation_cache("auto")
+    assert Path(changes["jax_compilation_cache_dir"]).parents[2] == tmp_path / "theirs"
     monkeypatch.setattr(compilation_cache, "_processor", lambda: "another")  # code for one may not suit it
     assert compilation_cache._default() != Path(changes["jax_compilation_cache_dir"])
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # there is no home
+    changes.clear()
+    compilation_cache.use_compilation_cache("auto")
+    assert changes == {}

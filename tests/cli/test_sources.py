@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 
 import pytest
 
 import purerl
+from purerl import registry
 from purerl.cli import configure
 from purerl.cli.configure import parse
 from purerl.config import ConfigError
@@ -13,9 +15,17 @@ from purerl.experiment import presets
 from purerl.experiment.config_file import LARGEST, read_config
 from purerl.make import env_of, spec_of, validate
 
+PRESETS = re.findall(r"^  ([\w-]+):$", presets.FILE.read_text("utf-8"), re.MULTILINE)
+"""Names of the presets, without the reader of the file: a fault in it is no error of collection."""
 MUTANTS = {
     "the file wins": ("cli/configure.py", "fields | own)", "own | fields)", "test_order_of_the_sources"),
     "presets win": ("experiment/presets.py", "own) | fields)", "fields | own))", "test_order_of_the_sources"),
+    "cartpole for all": (
+        "algos/off_policy.py",
+        'text("pendulum")',
+        'text("cartpole")',
+        "test_every_algorithm_fits_its_default_environment",
+    ),
     "like wins": ("experiment/presets.py", "= presets[name] |", "|= presets[name] or", "test_like_inherits"),
 }
 
@@ -72,11 +82,25 @@ def test_order_of_the_sources(tmp_path):
     assert parse(words)[1] == purerl.from_preset("ppo-half_cheetah", num_envs=32, num_steps=128)
 
 
-@pytest.mark.parametrize("name", read_config(presets.FILE)["presets"])
+def test_the_presets_can_be_read():
+    assert list(read_config(presets.FILE)["presets"]) == PRESETS
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_fits_its_task(name):
     cfg = purerl.from_preset(name)
     validate(cfg, spec_of(env_of(cfg)))
     assert parse(["--preset", name])[1] == cfg
+
+
+@pytest.mark.parametrize("algo", registry.ALGORITHMS)
+def test_every_algorithm_fits_its_default_environment(algo, capsys):
+    """`--algo NAME` alone trains, and the help text names the environment."""
+    cfg = parse(["--algo", algo])[1]
+    validate(cfg, spec_of(env_of(cfg)))
+    with pytest.raises(SystemExit):
+        parse(["--algo", algo, "--help"])
+    assert f"as `purerl.make_env` takes it. (default: {cfg.env})" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "purerl").rglob("*.py"))
 PROGRAMS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")])
 LAYERS = (
     {"types"},
-    {"ops", "field_aliases"},
+    {"ops", "field_aliases", "user_cache"},
     {"config", "normalize"},
     {"registry", "cast", "replay", "networks", "distributions", "rollout", "evaluate", "members", "schedule"},
     {"algos", "envs"},

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from pages import ROOT, run_page
 from scipy import stats
 
 import purerl
@@ -156,10 +157,7 @@ def test_an_unstable_robot_ends_its_episodes(broken, pendulum_file):
 @pytest.mark.slow
 def test_the_example_in_the_docs_trains():
     """Runs the code on the page."""
-    page = (Path(__file__).parents[2] / "docs" / "own_robot.md").read_text()
-    code = page.split("<!-- example -->\n```python\n")[1].split("```")[0]
-    names = {}
-    exec(code, names)
+    names = run_page(ROOT / "docs" / "own_robot.md")
     returns = names["out"].metrics["episode/return"]
     assert int(names["out"].state.diverged_at) == -1
     assert returns[-1] > 3 * returns[0]

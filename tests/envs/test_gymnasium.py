@@ -158,6 +158,17 @@ def test_atari_preprocessing():
     vector.close()
 
 
+@pytest.mark.parametrize("options", [{"max_episode_steps": 7}, {"max_num_frames_per_episode": 28}])
+def test_atari_episodes_end_at_their_limit(options):
+    """Where evaluations end, too."""
+    env = purerl.make_env("gym:ALE/Pong-v5", **options)
+    vector = env.make_vector(1, True)
+    vector.reset([0])
+    flags = [vector.step(np.array([0]))[2:] for _ in range(7)]
+    assert env.max_episode_steps == 7 and np.ravel(flags).tolist() == [False] * 13 + [True]
+    vector.close()
+
+
 def test_atari_rewards_are_clipped_in_training_only():
     """A pill of MsPacman is worth 10."""
     scores = []
@@ -188,6 +199,10 @@ def test_missing_extra_is_named(env, module, extra, monkeypatch):
     assert f'pip install "purerl[{extra}]"' in str(error.value) and error.value.field == "env"
 
 
+def atari(**options):
+    return purerl.make_env("gym:ALE/Pong-v5", **options)
+
+
 class NoNumbers(Clock):
     action_space = spaces.MultiDiscrete([2, 3])
 
@@ -209,6 +224,9 @@ class NoNumbers(Clock):
             "Did you mean async?",
         ),
         (lambda: purerl.make_env("gym:ALE/Pong-v5", vectorization="async"), "vectorization", "one of sync"),
+        (lambda: atari(max_episode_steps=0), "max_episode_steps", "at least 1"),
+        (lambda: atari(max_num_frames_per_episode=0), "max_num_frames_per_episode", "at least 4"),
+        (lambda: atari(frameskip=0), "frameskip", "at least 1"),
         (
             lambda: from_gymnasium(NoNumbers),
             "env",
@@ -230,3 +248,19 @@ def test_an_untrusted_id_imports_nothing(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="without a module to import"):
         purerl.make_env("gym:untrusted:Evil-v0")
     assert "untrusted" not in sys.modules
+
+
+MUTANTS = {
+    "an Atari game without frames": (
+        "envs/adapters/from_gymnasium.py",
+        'Rule("count", skip)',
+        'Rule("count", 0)',
+        "test_invalid_arguments",
+    ),
+    "Atari's steps are frames": (
+        "envs/adapters/from_gymnasium.py",
+        "steps * skip)",
+        "steps)",
+        "test_atari_episodes_end_at_their_limit",
+    ),
+}

@@ -3,19 +3,19 @@
 The quick tests replay 2,000 moves, the slow ones 10,000 in which every rule occurs.
 """
 
+import itertools
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import seaborn
 from minatar_oracle import assert_replays, make_original, play_original, random_player
 from scipy import stats
 
 from purerl.config import ConfigError
 from purerl.envs.minatar import asterix, breakout, freeway
-from purerl.envs.minatar.game import DOWN, FIRE, LEFT, NOOP, RIGHT, UP
+from purerl.envs.minatar.game import DOWN, EMPTY, FIRE, LEFT, NOOP, RIGHT, UP, palette
 from purerl.envs.wrappers import Sticky
 
 GAMES = {"breakout": breakout, "asterix": asterix, "freeway": freeway}
@@ -303,16 +303,31 @@ def test_the_time_limit_and_the_spaces(name):
     assert default.observation_space.shape == make_original(name).state().shape
 
 
-def original_picture(obs):
-    """Return the original's display: the topmost plane of each cell, in seaborn's colours."""
-    channels = obs.shape[-1]
-    palette = np.array([(0, 0, 0), *seaborn.color_palette("cubehelix", channels)])
-    return 255 * palette[(obs * (np.arange(channels) + 1)).max(-1)]
+def colours_of(channels):
+    """Return the colours of an empty cell and of each plane."""
+    return np.array([EMPTY, *palette(channels)])
+
+
+def luminance(colours):
+    """Return the relative luminance of sRGB colours, from 0 to 1 (WCAG 2.1)."""
+    share = colours / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("channels", [4, 6, 7, 10])
+def test_colours_are_bright_and_distinct(channels):
+    """Each has the contrast to an empty cell that WCAG asks of graphics, 3; no two are near each other."""
+    colours = colours_of(channels).astype(float)
+    empty, *objects = luminance(colours)
+    assert empty > 0.02 and (np.array(objects) + 0.05).min() / (empty + 0.05) > 3
+    distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)]
+    assert min(distances) > 60
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_pictures_match_the_original(name):
-    """Of states `[12, 2]`, of one state, and in sizes that cells do not divide."""
+def test_pictures_show_the_topmost_planes(name):
+    """As the original's display does; of states `[12, 2]`, of one, in sizes that cells do not divide."""
     record = recorded(name, steps=2_000)
     obs, draws, action = jax.tree.map(lambda rows: rows[:24], (record.obs, record.draws, record.action))
     assert not record.ended[:24].any()
@@ -330,7 +345,9 @@ def test_pictures_match_the_original(name):
     assert (pictures.shape, pictures.dtype) == ((12, 2, 480, 480, 3), np.uint8)
     cells = pictures.reshape(24, 10, 48, 10, 48, 3)
     assert (cells == cells[:, :, :1, :, :1]).all()
-    assert np.abs(cells[:, :, 0, :, 0] - original_picture(obs)).max() < 4
+    topmost = (obs * (np.arange(obs.shape[-1]) + 1)).max(-1)
+    np.testing.assert_array_equal(cells[:, :, 0, :, 0], colours_of(obs.shape[-1])[topmost])
+    assert pictures.mean() > 45
     alone = env.render(jax.tree.map(lambda leaf: leaf[5, 1], states), width=25, height=10)
     columns = np.floor((np.arange(25) + 0.5) * 10 / 25).astype(int)
     np.testing.assert_array_equal(alone, cells[11, :, 0, :, 0][:, columns])
@@ -347,3 +364,19 @@ def test_bad_arguments_of_render_raise(options):
     assert error.value.field == next(iter(options))
     with pytest.raises(ConfigError, match="traced"):
         jax.jit(env.render)(state)
+
+
+MUTANTS = {
+    "dark colours": (
+        "envs/minatar/game.py",
+        "0.6, 1.0)",
+        "0.6, 0.4)",
+        "test_colours_are_bright_and_distinct",
+    ),
+    "an empty cell is black": (
+        "envs/minatar/game.py",
+        "EMPTY[None]",
+        "0 * EMPTY[None]",
+        "test_pictures_show_the_topmost_planes[freeway]",
+    ),
+}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from pages import run_page
 
 import purerl
 from purerl.envs.mujoco import opengl
@@ -199,10 +200,6 @@ def test_a_process_that_draws_ends_silently():
 
 def test_the_example_in_the_docs_draws():
     """Runs the code on the page."""
-    page = (ROOT / "docs" / "rendering.md").read_text()
-    names = {}
-    exec(page.split("<!-- example -->\n```python\n")[1].split("```")[0], names)
-    frames = names["frames"]
-    assert frames.shape == (names["STEPS"], 240, 320, 3)
+    frames = run_page(ROOT / "docs" / "rendering.md")["frames"]
     assert (frames[0] != frames[-1]).any()
     assert Path("last.png").exists()

@@ -44,6 +44,12 @@ MUTANTS = {
         "os.O_RDONLY",
         "test_a_damaged_checkpoint_is_passed_over",
     ),
+    "linked checkpoints are followed": (
+        "experiment/checkpoint.py",
+        "if os.path.islink(directory):",
+        "if not directory.name:",
+        "test_linked_checkpoints_are_not_read",
+    ),
     "any place": (
         "experiment/untrusted.py",
         "if not fits or not complete - 1 <= rows <= complete:",
@@ -267,6 +273,21 @@ def test_a_device_is_not_opened():
 def test_errors_are_one_line_for_a_terminal(text):
     message = str(SchemaError(f"{text} is wrong"))
     assert message.isprintable() and message.encode() and len(message) <= 1000
+
+
+def test_linked_checkpoints_are_not_read(run, tmp_path):
+    """Nor in the place of a damaged run.json; the run's own directory may be a link."""
+    shutil.move(run / "checkpoints", tmp_path / "moved")
+    (run / "checkpoints").symlink_to(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match="checkpoints is a link"):
+        purerl.load(run)
+    (run / "run.json").write_text("")
+    with pytest.raises(ConfigError, match="the directory of a run"):
+        purerl.load(run)
+    (run / "checkpoints").unlink()
+    shutil.move(tmp_path / "moved", run / "checkpoints")
+    (tmp_path / "link").symlink_to(run)
+    assert purerl.load(tmp_path / "link")[0] == CFG
 
 
 def test_a_store_writes_through_no_link(run, tmp_path):

@@ -24,7 +24,7 @@ PREFIX = "gym:"
 ATARI_FRAMES = 108_000
 """Most frames of an Atari game, half an hour: 27,000 steps of four frames."""
 MAX_STEPS = 100_000
-"""Steps after which an evaluation stops, of environments without a time limit."""
+"""Steps after which the episodes of an evaluation end, of environments without a time limit."""
 EXTRAS = {"ale_py": "atari", "box2d": "box2d", "pygame": "render"}
 """Module -> the extra of purerl that installs it."""
 
@@ -171,6 +171,12 @@ def _import_atari(env: str) -> None:
 def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> HostEnv:
     """Return an Atari game, vectorised and preprocessed by the emulator's own threads."""
     validate("vectorization", vectorization, Rule("choice", options=("sync",)))
+    skip = (spec.kwargs | options)["frameskip"]
+    validate("frameskip", skip, Rule("count", 1, ATARI_FRAMES))
+    steps = options.pop("max_episode_steps", ATARI_FRAMES // skip)
+    validate("max_episode_steps", steps, Rule("count", 1))
+    frames = options.setdefault("max_num_frames_per_episode", steps * skip)
+    validate("max_num_frames_per_episode", frames, Rule("count", skip))
 
     def vector(num_envs: int, **more: Any) -> VectorEnv:
         settings: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP} | options | more
@@ -179,14 +185,12 @@ def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> 
     one = _tried(partial(vector, 1), PREFIX + env)
     space, actions = one.single_observation_space, one.single_action_space
     one.close()
-    settings = spec.kwargs | options
-    limit = settings.get("max_num_frames_per_episode", ATARI_FRAMES) // settings["frameskip"]
 
     def make_vector(num_envs: int, evaluation: bool) -> HostVector:
         scores = {"reward_clipping": False} if evaluation else {}
         return HostVector(vector(num_envs, **scores), _observations(space, env), np.array)
 
-    return HostEnv(PREFIX + env, _observations(space, env), actions, limit, make_vector)
+    return HostEnv(PREFIX + env, _observations(space, env), actions, frames // skip, make_vector)
 
 
 def _tried(make_one: Callable[[], Any], name: str) -> Any:

@@ -6,6 +6,7 @@ rules (`draw`, then `play`), so that a test can replay those of the original.
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ SIZE = 10
 NOOP, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
 NEVER = 10_000
 """Time limit of games whose original has none: evaluation must end."""
+EMPTY = np.array([40, 42, 48], np.uint8)
+"""Colour of an empty cell in pictures: dark, and lighter than black."""
 PICTURE_SIZES = Rule("count", SIZE, 4096)
 """Width and height of pictures, pixels."""
 
@@ -129,12 +132,12 @@ def minatar_env(
 def _make_render(game: Game) -> Callable[..., np.ndarray]:
     """Return `EnvFunctions.render` of a game."""
     look = jax.jit(jax.vmap(game.observe))
-    colours = np.concatenate([np.zeros((1, 3), np.uint8), cubehelix(len(game.channels))])
+    colours = np.concatenate([EMPTY[None], palette(len(game.channels))])
 
     def render(states: PyTree, *, width: int = 480, height: int = 480, camera: None = None) -> np.ndarray:
         """Return pictures of states, `[..., height, width, 3]` uint8, drawn on the host.
 
-        Each cell of the board is a rectangle in the colour of its last plane that is set, or black.
+        Each cell of the board is a rectangle in the colour of its last plane that is set, or dark grey.
 
         Args:
             states: states of this environment, with any leading axes.
@@ -165,14 +168,7 @@ def _cells(pixels: int) -> np.ndarray:
     return (2 * np.arange(pixels) + 1) * SIZE // (2 * pixels)
 
 
-def cubehelix(number: int) -> np.ndarray:
-    """Return colours `[number, 3]` uint8 of rising brightness (Green 2011, arXiv:1108.5083, eq. 2).
-
-    Start 0.5, rotations -1.5, hue 1, gamma 1; the ends, black and white, are left out.
-    """
-    bright = np.linspace(0, 1, number + 2)[1:-1, None]
-    angle = 2 * np.pi * (0.5 / 3 + 1 - 1.5 * bright)
-    red_green_blue = np.array([[-0.14861, 1.78277], [-0.29227, -0.90649], [1.97294, 0.0]])
-    turn = red_green_blue[:, 0] * np.cos(angle) + red_green_blue[:, 1] * np.sin(angle)
-    colours = bright + bright * (1 - bright) / 2 * turn
-    return np.round(255 * np.clip(colours, 0, 1)).astype(np.uint8)
+def palette(number: int) -> np.ndarray:
+    """Return bright colours `[number, 3]` uint8, their hues evenly spread over the colour wheel."""
+    colours = [colorsys.hsv_to_rgb(i / number, 0.6, 1.0) for i in range(number)]
+    return np.round(255 * np.array(colours)).astype(np.uint8)

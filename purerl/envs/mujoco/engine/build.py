@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 
 from purerl.envs.mujoco.engine.physics import EngineError
+from purerl.user_cache import user_cache
 
 FOLDER = Path(__file__).parent
 SOURCES = ("native.cc", "native_batch.h", "native_plan.h")
@@ -83,8 +84,7 @@ def _library_path() -> Path:
         platform.machine(),
     )
     key = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:32]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(cache, "purerl", "native", f"{key}.so")
+    return Path(user_cache() or os.devnull, "purerl", "native", f"{key}.so")
 
 
 def _flags() -> tuple[str, ...]:
