@@ -20,14 +20,14 @@ from flax.core import FrozenDict
 from jax.core import Tracer
 
 from purerl.field_aliases import ALIASES
+from purerl.shown import plain, shorten, shown
 
 INT32_STEPS = 2_000_000_000
 """Largest step count: steps are int32 inside the program and must not overflow within a chunk."""
 MAX_INTERVAL = 100_000_000
 """Most environment steps per row of metrics: totals are rounded up by at most this and stay int32."""
 MAX_LAYERS = 32
-SHOWN = 80
-"""Characters of a value in an error message."""
+VMAP = "To train with each of several values, vmap: jax.vmap(train, in_axes=(None, 0))(key, hyper)."
 
 
 class ConfigError(ValueError):
@@ -41,22 +41,10 @@ class ConfigError(ValueError):
     def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
         self.field, self.value = field, value
         message = (
-            f"{shorten(field)} = {shorten(_repr(value))}: expected {allowed.rstrip('.')}. {hint}".rstrip()
+            f"{shorten(field)} = {shorten(shown(value))}: expected {allowed.rstrip('.')}. {hint}".rstrip()
         )
         printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         super().__init__("".join(printed))
-
-
-def shorten(text: str, limit: int = SHOWN) -> str:
-    """Return `text`, cut to `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _repr(value: Any) -> str:
-    try:
-        return repr(_plain(value) if isinstance(value, Mapping) else value)
-    except Exception:  # an integer of 5,000 digits, a list of lists of lists, a class whose __repr__ raises
-        return f"<{type(value).__name__} that cannot be shown>"
 
 
 class Rule(NamedTuple):
@@ -168,15 +156,22 @@ def leaves(cfg: Config) -> dict[str, Any]:
 def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
     """Return `cfg` with the values of `hyper`, which may be traced.
 
-    Raises ConfigError for a name that is not a leaf of `cfg`, or a concrete value against its rule.
+    Raises ConfigError for a name that is not a leaf of `cfg`, or a value against its rule. Values inside
+    `jit` are unknown and pass; those of `vmap` outside it are checked.
     """
+    if not isinstance(hyper, Mapping):
+        what = "a mapping from real-valued fields to numbers, such as {'learning_rate': 1e-3}"
+        raise ConfigError("hyper", hyper, what)
     allowed = leaves(cfg)
     fields = {field.name: field for field in dataclasses.fields(cfg)}
     for name, value in hyper.items():
         if name not in allowed:
             what = f"a real-valued field: one of {', '.join(sorted(allowed))}"
-            raise ConfigError(name, value, what, did_you_mean(name, allowed))
-        validate(name, value, fields[name].metadata["rule"])
+            raise ConfigError(name, value, what, did_you_mean(str(name), allowed))
+        rule = fields[name].metadata["rule"]
+        if isinstance(value, list | tuple) or getattr(value, "shape", ()):
+            raise ConfigError(name, value, describe(rule), VMAP)
+        validate(name, value, rule)
     return dataclasses.replace(cfg, **hyper)
 
 
@@ -199,18 +194,34 @@ def check(cfg: Any) -> None:
 
 def validate(name: str, value: Any, rule: Rule) -> None:
     """Raise ConfigError about `name` if `value` is against `rule`."""
-    if not _allows(rule, value):
+    wrong = [one for one in _extremes(value) if not _allows(rule, one)]
+    if wrong:
+        value = wrong[0]
         hint = did_you_mean(value, rule.options) if isinstance(value, str) else ""
         if rule.kind == "sizes" and isinstance(value, str):
             hint = "Write 64 64 on a command line and [64, 64] in a file."
         raise ConfigError(name, value, describe(rule), hint)
 
 
+def _extremes(value: Any) -> list[Any]:
+    """Return the least and the greatest of the numbers that `vmap` maps over; other values as they are."""
+    inner: Any = value
+    while isinstance(inner, Tracer):
+        inner = getattr(inner, "val", None)  # of `vmap`, a concrete array unless it is inside `jit`
+    known = isinstance(value, Tracer) and isinstance(inner, np.ndarray | jax.Array) and not value.shape
+    if not known or not inner.size or not np.issubdtype(inner.dtype, np.number):
+        return [value]
+    lanes = np.asarray(inner)
+    return [lanes.min().item(), lanes.max().item()]
+
+
 def _allows(rule: Rule, value: Any) -> bool:
     if value is None:
         return rule.optional
     if rule.kind == "real":
-        return isinstance(value, Tracer) or (_is_real(value) and _within(rule, np.float32(value)))
+        if isinstance(value, Tracer):
+            return value.shape == () and value.dtype.kind in "fiu"
+        return _is_real(value) and _within(rule, np.float32(value))
     if rule.kind == "count":
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(rule, value)
     if rule.kind == "switch":
@@ -271,18 +282,8 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 def to_dict(cfg: Config) -> dict[str, Any]:
     """Return `cfg` as plain JSON-ready values; `purerl.make_config(**to_dict(cfg)) == cfg`."""
-    values = {field.name: _plain(getattr(cfg, field.name)) for field in dataclasses.fields(cfg)}
+    values = {field.name: plain(getattr(cfg, field.name)) for field in dataclasses.fields(cfg)}
     return {"algo": cfg.algo} | values
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic | np.ndarray | jax.Array):
-        return value.item()
-    return value
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.config import ConfigError
 from purerl.rollout import contain, env_action
+from purerl.shown import shape_of
 from purerl.types import Algorithm, Array, Env, HostEnv, Key, PyTree
 
 
@@ -19,7 +21,11 @@ class Policy(NamedTuple):
     init: Callable[[int], PyTree]
     """`num_envs -> carry`."""
     act: Callable[[PyTree, Array, Key], tuple[Array, PyTree]]
-    """`(carry, obs [N, O], key) -> (action [N, A] in the environment's units, carry)`."""
+    """`(carry, obs [N, O], key) -> (action [N, A] in the environment's units, carry)`.
+
+    Outside `jit` a call takes milliseconds: use `jax.jit(policy.act)`. Raises ConfigError for an `obs`
+    without the axis N.
+    """
 
 
 class Progress(NamedTuple):
@@ -39,10 +45,26 @@ def policy_of(
     """Return the policy of the algorithm's `state`, its schedules at `step`; greedy unless `explore`."""
 
     def act(carry, obs, key):
+        check_rows(env, carry, obs)
         action, carry, _ = algo.act(state, carry, obs, key, step, explore=explore)
         return env_action(env.action_space, action), carry
 
     return Policy(algo.init_carry, act)
+
+
+def check_rows(env: Env | HostEnv, carry: PyTree, obs: Array) -> None:
+    """Raise ConfigError unless `obs` has one row `[O]` for each environment, as `carry` has."""
+    shape, rows = np.shape(obs), env.observation_space.shape
+    if shape[1:] != rows or not shape:
+        hint = ""
+        if shape == rows:
+            hint = "For one observation: action, carry = act(carry, obs[None], key), and then action[0]."
+        what = f"a row of shape {rows} per environment, [N{''.join(f', {n}' for n in rows)}]"
+        raise ConfigError("obs", shape_of(obs), what, hint)
+    for leaf in jax.tree.leaves(carry):
+        if np.shape(leaf)[:1] != shape[:1]:
+            what = f"a row for each of the {shape[0]} observations, as init({shape[0]}) gives it"
+            raise ConfigError("carry", shape_of(leaf), what)
 
 
 def begin(*shape: int) -> Progress:

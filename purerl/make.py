@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from gymnasium.spaces import Discrete
 
 from purerl import evaluate as evaluation
 from purerl import registry
+from purerl.arguments import (
+    check_config,
+    check_env,
+    check_fits,
+    check_member,
+    check_state,
+    with_default_params,
+)
 from purerl.config import Config, ConfigError, check, from_dict
+from purerl.network_trial import try_networks
+from purerl.spaces import check_spaces
 from purerl.types import Algorithm, Env, EnvSpec, HostEnv, TrainState
 
 
@@ -23,6 +34,10 @@ def make_config(algo: str, **fields: Any) -> Config:
     Raises:
         ConfigError: for an unknown algorithm or field, or a value that is not allowed.
     """
+    env = fields.get("env")
+    if hasattr(env, "action_space"):
+        hint = "Pass the environment itself as env to make_train, make_policy or run."
+        raise ConfigError("env", env, "a non-empty string", hint)
     return from_dict(registry.config_class(algo), fields)
 
 
@@ -42,7 +57,10 @@ def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env | HostEnv
 
 def spec_of(env: Env | HostEnv) -> EnvSpec:
     """Return the facts of `env` that an algorithm may use."""
-    return EnvSpec(env.name, env.observation_space, env.action_space)
+    actions = env.action_space
+    if isinstance(env, HostEnv) and isinstance(actions, Discrete):
+        actions = Discrete(actions.n)  # its copies add the start
+    return EnvSpec(env.name, env.observation_space, actions)
 
 
 def make_algorithm(
@@ -58,9 +76,21 @@ def make_algorithm(
     Raises:
         ConfigError: if `cfg` is wrong in itself or does not fit `env`.
     """
-    spec = spec_of(env_of(cfg) if env is None else env)
-    validate(cfg, spec)
+    spec = spec_of(env_for(cfg, env))
+    validate(cfg, spec, networks)
     return registry.algorithm_module(cfg).make(cfg, spec, networks)
+
+
+def env_for(cfg: Config, env: Env | HostEnv | None) -> Env | HostEnv:
+    """Return `env`, or the environment that `cfg` names if it is None.
+
+    Raises ConfigError if either is something else, or the environment does not do what its spaces say.
+    """
+    check_config(cfg)
+    if env is None:
+        return env_of(cfg)
+    check_env(env)
+    return env if isinstance(env, HostEnv) else with_default_params(env)
 
 
 def env_of(cfg: Config) -> Env | HostEnv:
@@ -71,10 +101,13 @@ def env_of(cfg: Config) -> Env | HostEnv:
     return make_env(cfg.env, cfg.engine, **cfg.env_kwargs)
 
 
-def validate(cfg: Config, spec: EnvSpec) -> None:
-    """Raise ConfigError if `cfg` is wrong in itself or does not fit `spec`."""
+def validate(cfg: Config, spec: EnvSpec, networks: Mapping[str, Any] | None = None) -> None:
+    """Raise ConfigError if `cfg` is wrong in itself, or it or a network of the user does not fit `spec`."""
     check(cfg)
-    registry.algorithm_module(cfg).validate(cfg, spec)
+    check_spaces(spec)
+    algorithm = registry.algorithm_module(cfg)
+    algorithm.validate(cfg, spec)
+    try_networks(cfg, spec, networks, algorithm)
 
 
 def make_policy(
@@ -90,16 +123,15 @@ def make_policy(
         networks: those the run was trained with.
 
     Raises:
-        ConfigError: if `member` is missing, superfluous or out of range.
+        ConfigError: if `member` is missing, superfluous or out of range, or the state is not one of `cfg`,
+            `env` and `networks`.
     """
-    if state.key.ndim:
-        members = state.key.shape[0]
-        if member is None or not 0 <= member < members:
-            what = f"0 to {members - 1}" if members > 1 else "0"
-            raise ConfigError("member", member, what, f"The state holds {members} stacked members.")
+    env = env_for(cfg, env)
+    check_state(state)
+    check_member(member, state)
+    if member is not None:
         state = jax.tree.map(lambda leaf: leaf[member], state)
-    elif member is not None:
-        raise ConfigError("member", member, "None", "The state holds a single member.")
-    env = env_of(cfg) if env is None else env
     algo = make_algorithm(cfg, env, networks)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    check_fits(state.algo, jax.eval_shape(algo.init, key), cfg.algo)
     return evaluation.policy_of(algo, state.algo, env, step=cfg.total_timesteps)

@@ -17,6 +17,7 @@ import numpy as np
 from purerl import evaluate as evaluation
 from purerl import metrics, rollout
 from purerl.health import settle, split_replay
+from purerl.make import spec_of
 from purerl.members import Members
 from purerl.metrics import Tallies
 from purerl.programs import Best, Pieces, Programs, keep_best, over_members
@@ -44,7 +45,7 @@ def outline(env: HostEnv) -> EnvFunctions:
     def step(key: Key, state: PyTree, action: Array, params: PyTree = None):
         return obs, (), jnp.float32(0), jnp.bool_(False), jnp.bool_(False), {}
 
-    return EnvFunctions(env.name, reset, step, space, env.action_space, env.max_episode_steps)
+    return EnvFunctions(env.name, reset, step, space, spec_of(env).action_space, env.max_episode_steps)
 
 
 class Vector:

@@ -53,8 +53,11 @@ def env_action(space: spaces.Space, action: Array) -> Array:
     """Convert a policy's action `[..., A]` to the units of `space`.
 
     Policies act in units where [-1, 1] spans a bounded Box: what lies outside is clipped, then the
-    interval is stretched to `[low, high]`. Indices and unbounded boxes pass unchanged.
+    interval is stretched to `[low, high]`. An index counts from the first action of `space`. Unbounded boxes
+    pass unchanged.
     """
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        return action + int(space.start)
     if not is_bounded(space):
         return action
     low, high = np.asarray(space.low), np.asarray(space.high)

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 
 from purerl import evaluate as evaluation
 from purerl import metrics, registry, rollout
+from purerl.arguments import check_key
 from purerl.config import Config, ConfigError, replace
 from purerl.health import settle, with_learned
-from purerl.make import env_of, spec_of, validate
+from purerl.make import env_for, spec_of, validate
 from purerl.metrics import Tallies
 from purerl.schedule import Schedule, make_schedule, rounding_note
 from purerl.types import (
@@ -132,9 +133,9 @@ def make_driver(
     cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
 ) -> Driver:
     """Return the functions of a training run. Raises ConfigError before anything is traced."""
-    env = in_the_program(env_of(cfg) if env is None else env)
+    env = in_the_program(env_for(cfg, env))
     spec = spec_of(env)
-    validate(cfg, spec)
+    validate(cfg, spec, networks)
     make = registry.algorithm_module(cfg).make
 
     def make_algorithm(hyper: Hyper) -> Algorithm:
@@ -231,7 +232,9 @@ def make_train(
         logger.warning(rounding_note(cfg, schedule))
 
     def train(key: Key, hyper: Hyper | None = None) -> TrainOutput:
-        hyper = dict(hyper or {})
+        check_key(key)
+        hyper = {} if hyper is None else hyper
+        replace(cfg, hyper)  # before anything is traced
         state, first = driver.init(key, hyper), {}
         if schedule.warmup_steps:
             iterations = schedule.warmup_steps // schedule.iteration_steps

@@ -245,8 +245,8 @@ MUTANTS = {
     ),
     "the named environment is taken": (
         "train.py",
-        "in_the_program(env_of(cfg) if env is None else env)",
-        "in_the_program(env_of(cfg))",
+        "in_the_program(env_for(cfg, env))",
+        "in_the_program(env_for(cfg, None))",
         "test_a_users_environment_takes_the_place_of_the_named",
     ),
     "rows are rounded down": (

@@ -119,7 +119,7 @@ MUTANTS = {
         "test_the_package_follows_the_prose_rule",
     ),
     "an error speaks of us": (
-        "config.py",
+        "shown.py",
         "that cannot be shown",
         "that we cannot show",
         "test_the_package_follows_the_prose_rule",

@@ -38,7 +38,7 @@ def validate_spaces(cfg: Config, spec: EnvSpec) -> None:
     flat = isinstance(space, spaces.Box) and len(space.shape) == 1
     if not isinstance(space, spaces.Discrete) and not flat:
         what = f"an environment with a Discrete or a flat Box action space, got {space}"
-        raise ConfigError("env", cfg.env, what)
+        raise ConfigError("env", spec.name, what)
 
 
 def default_networks(cfg: OnPolicyConfig, spec: EnvSpec) -> dict[str, Network]:

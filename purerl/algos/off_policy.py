@@ -87,7 +87,7 @@ def validate(cfg: OffPolicyConfig, spec: EnvSpec) -> None:
     if not is_bounded(space) or len(space.shape) != 1:
         what = f"an environment with continuous actions, a flat Box with finite bounds, got {space}"
         hint = "Use ppo for discrete actions." if isinstance(space, spaces.Discrete) else ""
-        raise ConfigError("env", cfg.env, what, hint)
+        raise ConfigError("env", spec.name, what, hint)
     validate_replay(cfg)
 
 

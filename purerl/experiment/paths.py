@@ -14,7 +14,9 @@ def user_path(field: str, path: str | os.PathLike[str]) -> Path:
     A shell does that only where a word begins with it, which `--logdir=~/x` does not. Raises ConfigError
     about `field` if `path` is no path or has no such user.
     """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ConfigError(field, path, "the path of a file or directory")
     try:
         return Path(path).expanduser()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         raise ConfigError(field, path, f"the path of a file or directory: {error}") from error

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.arguments import check_config
 from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.display import Display, spread
 from purerl.experiment.loop import Loop
@@ -36,7 +37,7 @@ from purerl.experiment.signals import Interrupts, answering
 from purerl.experiment.store import Store, holds_a_run, load_newest
 from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
 from purerl.health import split_replay
-from purerl.make import env_of
+from purerl.make import env_for
 from purerl.members import Members, make_members
 from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
 from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
@@ -107,14 +108,19 @@ def run(
             be written.
         Interrupted: after Ctrl-C or SIGTERM, once the state is saved. It is a KeyboardInterrupt.
     """
+    check_config(cfg)
     validate("seeds", seeds, Rule("count", 1, 2**16))
     validate("stop_at_return", stop_at_return, Rule("real", optional=True))
-    if resume and logdir is None:
-        raise ConfigError("logdir", None, "the directory of the run to resume")
+    if isinstance(resume, str | os.PathLike):
+        raise ConfigError("resume", resume, "True or False", "The directory is logdir.")
+    for name, value in {"resume": resume, "allow_changes": allow_changes, "progress": progress}.items():
+        validate(name, value, Rule("switch"))
     path = None if logdir is None else user_path("logdir", logdir)
+    if resume and path is None:
+        raise ConfigError("logdir", None, "the directory of the run to resume")
     old = read_record(path) if resume and path else None
-    env = env_of(cfg) if env is None else env
-    members = make_members(cfg, seeds, sweep, combine)
+    env = env_for(cfg, env)
+    members = make_members(cfg, int(seeds), sweep, combine)
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
     driver = _driver(cfg, env, networks, members)
@@ -203,11 +209,12 @@ def load(
         CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
     """
     path = user_path("run_dir", run_dir)
+    validate("best", best, Rule("switch"))
     record = read_record(path, "run_dir")
     cfg, members = config_of(record), members_of(record)
     if env is None:
         refuse_files(cfg.env, cfg.env_kwargs, "Make the environment, and pass it as env.")
-    driver = _driver(cfg, env_of(cfg) if env is None else env, networks, members)
+    driver = _driver(cfg, env_for(cfg, env), networks, members)
     keys, hyper = jax.eval_shape(lambda: (members.keys(cfg), members.hyper(cfg)))
     plain = {name: jax.ShapeDtypeStruct((), value.dtype) for name, value in hyper.items()}
     state = jax.eval_shape(jax.vmap(driver.init, in_axes=(0, None)), keys, plain)  # training is not traced

@@ -92,6 +92,9 @@ def test_observations_of_any_space(space, shape, dtype):
             super().reset(**options)
             return space.sample(), {}
 
+        def step(self, action):
+            return space.sample(), 0.0, False, False, {}
+
     env = from_gymnasium(Shown)
     assert (env.observation_space.shape, env.observation_space.dtype) == (shape, dtype)
     vector = env.make_vector(2, False)

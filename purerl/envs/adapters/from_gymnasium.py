@@ -18,6 +18,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers import FlattenObservation
 
 from purerl.config import ConfigError, Rule, did_you_mean, validate
+from purerl.envs.adapters.gymnasium_trial import try_env
 from purerl.types import HostEnv
 
 PREFIX = "gym:"
@@ -71,15 +72,19 @@ def from_gymnasium(
         vectorization: see `make`.
 
     Raises:
-        ConfigError: if it cannot be made, or if no algorithm can use its spaces.
+        ConfigError: if it cannot be made, if no algorithm can use its spaces, or if its first reset or step
+            returns something else than they say.
     """
     validate("vectorization", vectorization, Rule("choice", options=("sync", "async")))
-    if isinstance(make_one, gymnasium.Env | VectorEnv):
-        what = "a function that makes one copy, such as lambda: MyEnv(), got one environment"
+    if isinstance(make_one, gymnasium.Env | VectorEnv) or not callable(make_one):
+        what = f"a function that makes one copy, such as lambda: MyEnv(), got {_kind(make_one)}"
         raise ConfigError("make_one", make_one, what)
 
     def copy() -> gymnasium.Env:
         env = make_one()
+        if not isinstance(env, gymnasium.Env):
+            what = f"a function that returns a gymnasium.Env, got one that returns {type(env).__name__}"
+            raise ConfigError("make_one", make_one, what)
         return env if isinstance(env.observation_space, spaces.Box) else FlattenObservation(env)
 
     env = _tried(copy, name or "env")
@@ -87,6 +92,7 @@ def from_gymnasium(
         called: str = name or (f"{PREFIX}{env.spec.id}" if env.spec else type(env.unwrapped).__name__)
         space, limit = _observations(env.observation_space, called), env.spec and env.spec.max_episode_steps
         _check_actions(env.action_space, called)
+        try_env(env.env if isinstance(env, FlattenObservation) else env, called)
     finally:
         env.close()
 
@@ -149,6 +155,10 @@ class HostVector:
         return np.array(obs, self._space.dtype)  # a copy, since Gymnasium may write into its array again
 
 
+def _kind(value: Any) -> str:
+    return "one environment" if isinstance(value, gymnasium.Env | VectorEnv) else f"a {type(value).__name__}"
+
+
 def _spec(env: str) -> Any:
     """Return Gymnasium's entry for `env`. Raise ConfigError for an unknown id."""
     if env.startswith("ALE/"):
@@ -197,6 +207,8 @@ def _tried(make_one: Callable[[], Any], name: str) -> Any:
     """Return `make_one()`. Raise ConfigError with the reason if it fails."""
     try:
         return make_one()
+    except ConfigError:
+        raise
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         missing = getattr(error, "name", None) or getattr(error.__cause__, "name", None)
         raise _missing(missing, name, str(error)) from error

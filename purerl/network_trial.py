@@ -1,0 +1,153 @@
+"""A trial of a user's networks on the shapes of one and of several observations, before anything compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from gymnasium import spaces
+
+from purerl.config import Config, ConfigError
+from purerl.networks import choose
+from purerl.shown import Words, shapes_of, shorten
+from purerl.types import EnvSpec, Network
+
+BATCHES = (1, 3)
+"""Observations of a trial. A network that drops an axis of length 1 fails the first, one of a fixed batch the
+second."""
+PAGE = "See docs/networks.md."
+Shape = jax.ShapeDtypeStruct
+
+
+def try_networks(cfg: Config, spec: EnvSpec, networks: Any, algorithm: ModuleType) -> None:
+    """Raise ConfigError unless the user's `networks` are pairs that give what the algorithm expects.
+
+    Args:
+        cfg: the configuration.
+        spec: the environment's spaces.
+        networks: the user's pairs by name, or None.
+        algorithm: the module of the algorithm; one without `default_networks` has no trial.
+    """
+    if networks is None:
+        return
+    if not isinstance(networks, Mapping):
+        what = 'a mapping from names to pairs of functions, such as {"pi": (module.init, module.apply)}'
+        raise ConfigError("networks", Words(f"<{type(networks).__name__}>"), what, PAGE)
+    if not hasattr(algorithm, "default_networks"):
+        return
+    defaults = algorithm.default_networks(cfg, spec)
+    choose(defaults, dict.fromkeys(networks, (None, None)))  # the names
+    for name, pair in networks.items():
+        _check_pair(name, pair)
+    for batch in BATCHES:
+        _try_batch(cfg, spec, choose(defaults, networks), defaults, list(networks), batch)
+
+
+def _check_pair(name: str, pair: Any) -> None:
+    if isinstance(pair, tuple | list) and len(pair) == 2 and all(map(callable, pair)):
+        return
+    hint = "Of a flax module, give (module.init, module.apply)." if isinstance(pair, nn.Module) else ""
+    value = Words(f"<{type(pair).__name__}>")
+    if isinstance(pair, tuple | list):
+        value = Words(f"({', '.join(type(part).__name__ for part in pair)})")
+    what = "a pair of functions (init, apply)"
+    raise ConfigError(f"networks[{name!r}]", value, what, hint or PAGE)
+
+
+def _try_batch(
+    cfg: Any,
+    spec: EnvSpec,
+    chosen: Mapping[str, Network],
+    defaults: Mapping[str, Network],
+    names: list[str],
+    batch: int,
+) -> None:
+    """Apply the networks to `batch` observations, after `init` with a single one, as algorithms do."""
+
+    def rows(space: spaces.Space, dtype: Any = None) -> Callable[[int], Shape]:
+        dtype = jax.dtypes.canonicalize_dtype(dtype or space.dtype)
+        return lambda size: Shape((size, *(space.shape or ())), dtype)
+
+    scaled = getattr(cfg, "normalize_obs", False)
+    obs, action = rows(spec.observation_space, jnp.float32 if scaled else None), rows(spec.action_space)
+    inputs = {"torso": (obs,), "q": (obs, action)}
+    features: Callable[[int], Shape] = obs
+    if "core" in chosen:
+        inputs["core"] = ((lambda size: Shape((size, cfg.rnn_size), jnp.float32)), obs)
+    for name in ("torso", "core"):
+        if name in chosen:
+            out = _outputs(name, chosen[name], inputs[name], batch)
+            _check_features(name, out, batch, cfg)
+            width = (out if name == "torso" else out[1]).shape[1]
+            features = lambda size, width=width: Shape((size, width), jnp.float32)
+    inputs |= {"pi": (features,), "v": (features,)}
+    for name in names:
+        if name in inputs and name not in ("torso", "core"):
+            out = _outputs(name, chosen[name], inputs[name], batch)
+            expected = _outputs(name, defaults[name], inputs[name], batch)
+            if not _alike(out, expected):
+                what = _in_words(name, expected, spec)
+                raise _wrong(name, out, what, [one(batch) for one in inputs[name]])
+
+
+def _outputs(name: str, network: Network, inputs: tuple[Callable[[int], Shape], ...], batch: int) -> Any:
+    """Return the shapes that `network` gives for `batch` rows of inputs. Raise ConfigError if it fails."""
+    one, many = ([make(size) for make in inputs] for size in (1, batch))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    call = "init"
+    try:
+        params = jax.eval_shape(network.init, key, *one)
+        call = "apply"
+        return jax.eval_shape(network.apply, params, *many)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        given = ", ".join(map(shapes_of, one if call == "init" else many))
+        first = "key" if call == "init" else "params"
+        what = f"a function that can be called as {call}({first}, {given}), got {shorten(reason, 300)}"
+        raise ConfigError(f"networks[{name!r}]", Words(call), what, PAGE) from error
+
+
+def _check_features(name: str, out: Any, batch: int, cfg: Any) -> None:
+    if name == "torso":
+        if not (_is_rows(out, batch) and len(out.shape) == 2):
+            raise _wrong(name, out, "features [B, H]", batch)
+        return
+    pair = isinstance(out, tuple | list) and len(out) == 2
+    fits = pair and all(_is_rows(part, batch) and len(part.shape) == 2 for part in out)
+    if not fits or out[0].shape[1] != cfg.rnn_size:
+        what = f"(carry [B, {cfg.rnn_size}], features [B, H]), with rnn_size = {cfg.rnn_size}"
+        raise _wrong(name, out, what, batch)
+
+
+def _is_rows(out: Any, batch: int) -> bool:
+    floats = isinstance(out, Shape) and jnp.issubdtype(out.dtype, jnp.floating)
+    return floats and out.shape[:1] == (batch,)
+
+
+def _alike(out: Any, expected: Any) -> bool:
+    """Return True if `out` has floats in the shapes of `expected`; a list is as good as a tuple."""
+    if isinstance(expected, tuple):
+        pair = isinstance(out, tuple | list) and len(out) == len(expected)
+        return pair and all(map(_alike, out, expected))
+    is_array = isinstance(out, Shape) and jnp.issubdtype(out.dtype, jnp.floating)
+    return is_array and out.shape == expected.shape
+
+
+def _in_words(name: str, expected: Any, spec: EnvSpec) -> str:
+    """Return the outputs of the default network in words, such as "(mean [B, 2], log_std [B, 2])"."""
+    if isinstance(expected, tuple):
+        width = expected[0].shape[1]
+        return f"(mean [B, {width}], log_std [B, {width}])"
+    if name in ("v", "q"):
+        return "values [B]"
+    kind = "logits" if isinstance(spec.action_space, spaces.Discrete) else "actions"
+    return f"{kind} [B, {expected.shape[1]}]"
+
+
+def _wrong(name: str, out: Any, what: str, inputs: Any) -> ConfigError:
+    given = f"{inputs} rows" if isinstance(inputs, int) else ", ".join(map(shapes_of, inputs))
+    return ConfigError(f"output of networks[{name!r}]", shapes_of(out), f"{what} for {given}", PAGE)

@@ -1,0 +1,86 @@
+"""One check of an environment's spaces, for every algorithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from purerl.config import ConfigError
+from purerl.types import EnvSpec
+
+CONTINUOUS = "continuous actions, a flat Box with finite bounds"
+HINTS: dict[type, str] = {
+    spaces.Dict: "Concatenate its parts into one array in reset and step.",
+    spaces.Tuple: "Concatenate its parts into one array in reset and step.",
+    spaces.Discrete: "Return jax.nn.one_hot(index, n) in reset and step.",
+    spaces.MultiDiscrete: "Return numbers or one-hot rows as float32 in reset and step.",
+    spaces.MultiBinary: "Return the switches as float32 in reset and step.",
+}
+"""Advice about observations in other spaces."""
+
+
+def check_spaces(spec: EnvSpec) -> None:
+    """Raise ConfigError unless some algorithm can use both spaces of an environment.
+
+    Observations are a Box of floats or of uint8 with at least one number. Actions are a Discrete that starts
+    at 0, or a Box of floats with one axis: bounded on every side, each low below its high, or on none.
+    """
+    _check_observations(spec.name, spec.observation_space)
+    _check_actions(spec.name, spec.action_space)
+
+
+def _check_observations(name: str, space: Any) -> None:
+    def refuse(what: str, hint: str = "") -> None:
+        raise ConfigError("env", name, f"an environment with {what}, got {_name(space)}", hint)
+
+    if not isinstance(space, spaces.Box):
+        refuse("a Box observation space of gymnasium.spaces", HINTS.get(type(space), ""))
+    elif str(space.dtype) not in ("float32", "float64", "uint8"):
+        refuse("observations of float32, or uint8 for pixels", "Convert them in reset and step.")
+    elif 0 in space.shape:
+        refuse("at least one number in an observation")
+    elif np.isnan(space.low).any() or np.isnan(space.high).any() or (space.low > space.high).any():
+        refuse("an observation space whose low is at most its high")
+
+
+def _check_actions(name: str, space: Any) -> None:
+    def refuse(what: str, hint: str = "") -> None:
+        raise ConfigError("env", name, f"an environment with {what}, got {_name(space)}", hint)
+
+    if isinstance(space, spaces.Discrete):
+        if space.start != 0:
+            refuse("a Discrete action space that starts at 0", "Add the start to the action in step.")
+    elif not isinstance(space, spaces.Box):
+        more = isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary)
+        refuse(
+            "a Discrete or a flat Box action space of gymnasium.spaces",
+            "One Discrete can number all combinations." if more else "",
+        )
+    elif not np.issubdtype(space.dtype, np.floating):
+        refuse("a Box action space of floats", "Whole numbers are a Discrete, or rounded in step.")
+    elif len(space.shape) != 1:
+        refuse("a flat Box action space, of one axis", "Reshape the action in step.")
+    elif 0 in space.shape:
+        refuse("at least one number in an action")
+    else:
+        _check_bounds(space, refuse)
+
+
+def _check_bounds(space: spaces.Box, refuse: Any) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):  # bounds beyond float32 become infinite
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        width = high - low
+    if np.isneginf(low).all() and np.isposinf(high).all():
+        return
+    if not np.isfinite(width).all():
+        what = "actions that are bounded on every side, by bounds whose distance float32 can hold, or on none"
+        refuse(what)
+    if not (width > 0).all():
+        refuse("an action space whose low is below its high in every entry")
+
+
+def _name(space: Any) -> str:
+    """Return a space in words; one of another library as its type."""
+    return " ".join(str(space).split()) if isinstance(space, spaces.Space) else f"a {type(space).__name__}"

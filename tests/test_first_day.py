@@ -1,0 +1,594 @@
+"""Mistakes of a first day in Python: one sentence each, at once, with nothing compiled."""
+
+import time
+import warnings
+from types import SimpleNamespace
+
+import flax.linen as nn
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from environments import clock
+from gymnasium import spaces
+from purerl.experiment.python_envs import outline
+from tiny import tiny
+
+import purerl
+from purerl.config import ConfigError, replace
+from purerl.make import spec_of
+from purerl.spaces import check_spaces
+
+SECONDS = 1.0
+"""Limit of processor time for one refusal, after imports."""
+PPO, SAC, PAIR = tiny("ppo", "cartpole"), tiny("sac", "pendulum"), tiny("ppo", "pendulum")
+CLOCK = clock()
+KEY = jax.random.key(0)
+
+
+def like(cfg, env=None, networks=None, members=0):
+    """Return a state of `cfg` of zeros, of `members` stacked or of one."""
+    driver = purerl.make_driver(cfg, env, networks)
+    state = jax.eval_shape(driver.init, KEY, {})
+    lead = (members,) if members else ()
+    keys = np.zeros((*lead, 1)) if members else KEY
+    blank = lambda leaf: np.zeros((*lead, *leaf.shape), leaf.dtype)
+    return jax.tree.map(blank, state._replace(key=()))._replace(key=keys)
+
+
+class MeanOnly(nn.Module):
+    @nn.compact
+    def __call__(self, obs):
+        return nn.Dense(1)(obs)
+
+
+class Column(nn.Module):
+    """A critic that keeps the last axis."""
+
+    @nn.compact
+    def __call__(self, obs, *more):
+        return nn.Dense(1)(jnp.concatenate([obs, *more], -1))
+
+
+def linear(out):
+    """Return a plain pair that has `out` outputs."""
+    return lambda key, obs: jnp.zeros((obs.shape[1], out)), lambda params, obs: obs @ params
+
+
+def linen(module):
+    return module.init, module.apply
+
+
+def in_spaces(observation_space=CLOCK.observation_space, action_space=CLOCK.action_space):
+    return CLOCK._replace(observation_space=observation_space, action_space=action_space)
+
+
+def returning(reset=None, step=None):
+    """Return the clock with other results."""
+    change = {}
+    if reset:
+        change["reset"] = lambda *args, **options: reset(CLOCK.reset(*args, **options))
+    if step:
+        change["step"] = lambda *args: step(CLOCK.step(*args))
+    return CLOCK._replace(**change)
+
+
+class Gym(gymnasium.Env):
+    """Gymnasium's interface, kept but for the class attribute that a mistake replaces."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+    started = np.zeros(2, np.float32), {}
+    moved = np.zeros(2, np.float32), 1.0, False, False, {}
+
+    def reset(self, *, seed=None, options=None):
+        return self.started
+
+    def step(self, action):
+        return self.moved
+
+
+class OldGym(Gym):
+    def reset(self):
+        return np.zeros(2)
+
+
+def gym(**attributes):
+    return lambda: purerl.from_gymnasium(type("Mine", (Gym,), attributes))
+
+
+def moved(obs=Gym.moved[0], reward=1.0, terminated=False):
+    return obs, reward, terminated, False, {}
+
+
+def act(obs, cfg=PAIR, carry=(), env=None):
+    policy = purerl.make_policy(cfg, like(cfg), env=env)
+    return policy.act(carry, obs, KEY)
+
+
+def vmapped(**hyper):
+    """Call what `train` calls first with `hyper`, under `vmap`."""
+    return jax.vmap(lambda hyper: replace(PPO, hyper) and 0.0)(hyper)
+
+
+def train(key=KEY, hyper=None):
+    return purerl.make_train(PPO)(key, hyper)
+
+
+class PointTask:
+    """An environment without a step."""
+
+    name, observation_space, action_space = "point", spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))
+    max_episode_steps, reset = 9, CLOCK.reset
+
+
+ENV = "an environment, such as purerl.make_env('cartpole')"
+VMAP = "jax.vmap(train, in_axes=(None, 0))(key, hyper)"
+PI = "(mean [B, 1], log_std [B, 1]) for float32[1, 3]"
+MISTAKES = {
+    # Arguments: (call, start of the message, parts of the rest)
+    "make_train of a name": (
+        lambda: purerl.make_train("ppo"),
+        "cfg = 'ppo'",
+        'purerl.make_config("ppo", env',
+    ),
+    "run of a name": (lambda: purerl.run("sac"), "cfg = 'sac'", "a config, such as"),
+    "a config class": (
+        lambda: purerl.make_train(type(PPO)),
+        "cfg = <class",
+        "purerl.make_config('ppo', ...)",
+    ),
+    "fields in place of a config": (lambda: purerl.make_train({"env": "ant"}), "cfg = {", "make_config(algo"),
+    "what load returns": (
+        lambda: purerl.make_policy((PPO, like(PPO)), like(PPO)),
+        "cfg = (",
+        "cfg, state = purerl.load(run_dir)",
+    ),
+    "config and state swapped": (
+        lambda: purerl.make_policy(like(PPO), PPO),
+        "cfg = TrainState(...)",
+        "The config comes first",
+    ),
+    "a result in place of its state": (
+        lambda: purerl.make_policy(PPO, purerl.TrainOutput(like(PPO), {})),
+        "state = TrainOutput(...)",
+        "give result.state",
+    ),
+    "the state of another algorithm": (
+        lambda: purerl.make_policy(PAIR, like(SAC)),
+        "state = State",
+        "a state of ppo, got one of purerl.algos.off_policy",
+    ),
+    "the state of another environment": (
+        lambda: purerl.make_policy(PAIR, like(PAIR, CLOCK)),
+        "state.learner.params['pi']",
+        "Give cfg, env and networks as in training.",
+    ),
+    "no member": (lambda: purerl.make_policy(PPO, like(PPO, members=2)), "member = None", "0 to 1"),
+    "a member as text": (
+        lambda: purerl.make_policy(PPO, like(PPO, members=2), "0"),
+        "member = '0'",
+        "0 to 1",
+    ),
+    "an environment in make_config": (
+        lambda: purerl.make_config("ppo", env=CLOCK),
+        "env = EnvFunctions(...)",
+        "a non-empty string. Pass the environment itself as env to make_train, make_policy or run.",
+    ),
+    "an unknown algorithm": (lambda: purerl.make_config("pp0"), "algo = 'pp0'", "Did you mean ppo?"),
+    "an unknown field": (lambda: purerl.make_config("ppo", lr=1), "lr = 1", "Did you mean learning_rate?"),
+    # Environments
+    "an environment's name": (
+        lambda: purerl.make_train(PPO, env="cartpole"),
+        "env = 'cartpole'",
+        ENV,
+        "purerl.make_config(\"ppo\", env='cartpole')",
+    ),
+    "an environment of Gymnasium": (
+        lambda: purerl.make_train(PPO, env=gymnasium.make("CartPole-v1")),
+        "env = <TimeLimit>",
+        "purerl.from_gymnasium(lambda: MyEnv())",
+    ),
+    "a class of Gymnasium": (lambda: purerl.run(PPO, env=Gym), "env = <class Gym>", "from_gymnasium(lambda:"),
+    "a class": (lambda: purerl.make_train(PPO, env=PointTask), "env = <class PointTask>", "PointTask()"),
+    "a function": (lambda: purerl.make_train(PPO, env=clock), "env = <function>", "call it"),
+    "no step": (
+        lambda: purerl.make_train(PPO, env=PointTask()),
+        "env = <PointTask>",
+        "has no step",
+        "check_env",
+    ),
+    "an environment in Python": (
+        lambda: purerl.make_train(PPO, env=purerl.make_env("gym:CartPole-v1")),
+        "env = 'gym:CartPole-v1'",
+        "purerl.run",
+    ),
+    "four results of a step": (
+        lambda: purerl.make_train(PPO, env=returning(step=lambda out: out[:4])),
+        "results of clock's step = 4 values",
+        "6 results, (obs, state, reward, terminated, truncated, info)",
+    ),
+    "no state from a reset": (
+        lambda: purerl.make_train(PPO, env=returning(reset=lambda out: out[0])),
+        "results of clock's reset = ",
+        "2 results, (obs, state)",
+    ),
+    "observations of another shape": (
+        lambda: purerl.make_train(PPO, env=returning(reset=lambda out: (out[0][:2], out[1]))),
+        "obs of clock's reset = float32[2]",
+        "an array of shape (3,), as in observation_space",
+    ),
+    "a reward per entry": (
+        lambda: purerl.make_train(PPO, env=returning(step=lambda out: (*out[:2], out[0], *out[3:]))),
+        "reward of clock's step = float32[3]",
+        "one number",
+    ),
+    # Networks
+    "networks in a list": (
+        lambda: purerl.make_train(PAIR, networks=[linear(2)]),
+        "networks = <list>",
+        "a mapping from names",
+    ),
+    "a module in place of a pair": (
+        lambda: purerl.make_train(PAIR, networks={"pi": MeanOnly()}),
+        "networks['pi'] = <MeanOnly>",
+        "a pair of functions (init, apply). Of a flax module, give (module.init, module.apply).",
+    ),
+    "an unknown network": (
+        lambda: purerl.make_train(PAIR, networks={"vf": linear(1)}),
+        "networks = 'vf'",
+        "one of pi, v. Did you mean v?",
+    ),
+    "a policy without log_std": (
+        lambda: purerl.make_train(PAIR, networks={"pi": linen(MeanOnly())}),
+        "output of networks['pi'] = float32[1, 1]",
+        PI,
+    ),
+    "the same of plain functions": (
+        lambda: purerl.make_algorithm(SAC, networks={"pi": linear(2)}),
+        "output of networks['pi'] = float32[1, 2]",
+        PI,
+    ),
+    "too many logits": (
+        lambda: purerl.make_train(PPO, networks={"pi": linear(3)}),
+        "output of networks['pi'] = float32[1, 3]",
+        "logits [B, 2] for float32[1, 4]",
+    ),
+    "values in a column": (
+        lambda: purerl.make_train(PAIR, networks={"v": linen(Column())}),
+        "output of networks['v'] = float32[1, 1]",
+        "values [B] for float32[1, 3]",
+    ),
+    "action values in a column": (
+        lambda: purerl.make_train(SAC, networks={"q": linen(Column())}),
+        "output of networks['q'] = float32[1, 1]",
+        "values [B] for float32[1, 3], float32[1, 1]",
+    ),
+    "a network of another width": (
+        lambda: purerl.make_train(
+            PAIR, networks={"v": (lambda key, obs: jnp.zeros(4), lambda p, obs: obs @ p)}
+        ),
+        "networks['v'] = apply",
+        "can be called as apply(params, float32[1, 3]), got TypeError",
+    ),
+    "a squeeze": (
+        lambda: purerl.make_train(
+            PAIR, networks={"v": (lambda key, obs: jnp.zeros((3, 1)), lambda p, obs: (obs @ p).squeeze())}
+        ),
+        "output of networks['v'] = float32[]",
+        "values [B]",
+    ),
+    "a fixed batch": (
+        lambda: purerl.make_train(
+            PAIR, networks={"v": (lambda key, obs: jnp.zeros(3), lambda p, obs: (obs @ p)[:1])}
+        ),
+        "output of networks['v'] = float32[1]",
+        "values [B] for float32[3, 3]",
+    ),
+    "a narrow core": (
+        lambda: purerl.make_train(
+            tiny("recurrent_ppo", "pendulum"),
+            networks={"core": (lambda key, h, obs: (), lambda p, h, obs: (h[:, :3], h))},
+        ),
+        "output of networks['core'] = (float32[1, 3], float32[1, 8])",
+        "(carry [B, 8], features [B, H]), with rnn_size = 8",
+    ),
+    # Keys and hyperparameters
+    "a seed in place of a key": (lambda: train(0), "key = 0", "jax.random.key(0)"),
+    "an old key": (lambda: train(np.zeros(2, np.uint32)), "key = uint32[2]", "jax.random.key(0)"),
+    "hyper as a list": (lambda: train(hyper=[1e-3]), "hyper = [0.001]", "a mapping"),
+    "a value against its rule": (lambda: train(hyper={"gamma": 1.5}), "gamma = 1.5", "at most 1"),
+    "one of many against it": (
+        lambda: vmapped(clip_eps=np.float32([0.2, -1.0, 0.1])),
+        "clip_eps = -1.0",
+        "a finite number, above 0",
+    ),
+    "NaN among many": (lambda: vmapped(gamma=np.float32([0.2, np.nan])), "gamma = nan", "at most 1"),
+    "switches": (lambda: vmapped(gamma=np.array([True, False])), "gamma = bool[]", "a finite number"),
+    "a typing error": (
+        lambda: vmapped(lerning_rate=np.ones(2)),
+        "lerning_rate = float32[]",
+        "Did you mean learning_rate?",
+    ),
+    "many values without vmap": (lambda: train(hyper={"gamma": np.ones(9)}), "gamma = float64[9]", VMAP),
+    "a list without vmap": (lambda: train(hyper={"gamma": [0.9, 0.99]}), "gamma = [0.9, 0.99]", VMAP),
+    "a vector inside jit": (
+        lambda: jax.jit(lambda gamma: replace(PPO, {"gamma": gamma}).gamma)(np.ones(2)),
+        "gamma = float32[2]",
+        VMAP,
+    ),
+    # A run
+    "seeds as text": (lambda: purerl.run(PPO, seeds="8"), "seeds = '8'", "a whole number"),
+    "a list of seeds": (lambda: purerl.run(PPO, seeds=[0, 1]), "seeds = [0, 1]", "a whole number"),
+    "a directory for seeds": (lambda: purerl.run(PPO, "runs/x"), "seeds = 'runs/x'", "a whole number"),
+    "logdir": (lambda: purerl.run(PPO, logdir=5), "logdir = 5", "the path of a file or directory"),
+    "a path to resume": (
+        lambda: purerl.run(PPO, resume="runs/x"),
+        "resume = 'runs/x'",
+        "True or False",
+        "logdir",
+    ),
+    "a sweep of whole numbers": (
+        lambda: purerl.run(PPO, sweep={"num_envs": [4, 8]}),
+        "num_envs = 4",
+        "a real-valued field",
+    ),
+    "a sweep of a typing error": (
+        lambda: purerl.run(PPO, sweep={"gama": [0.9]}),
+        "gama = 0.9",
+        "Did you mean gamma?",
+    ),
+    "a sweep of nothing": (lambda: purerl.run(PPO, sweep={"gamma": []}), "sweep[gamma] = []", "at least one"),
+    "a sweep of one number": (lambda: purerl.run(PPO, sweep={"gamma": 0.9}), "sweep[gamma] = 0.9", "a list"),
+    "a run to load that is none": (lambda: purerl.load("nowhere"), "run_dir = 'nowhere'", "a run"),
+    "a number to load": (lambda: purerl.load(5), "run_dir = 5", "the path of a file or directory"),
+    "which policy": (lambda: purerl.load("nowhere", best="yes"), "best = 'yes'", "True or False"),
+    # Policies
+    "one observation": (
+        lambda: act(np.zeros(3)),
+        "obs = float64[3]",
+        "a row of shape (3,) per environment, [N, 3]. For one observation: ",
+        "act(carry, obs[None], key)",
+    ),
+    "observations of another environment": (lambda: act(np.zeros((1, 4))), "obs = float64[1, 4]", "[N, 3]"),
+    "a carry of other environments": (
+        lambda: act(np.zeros((2, 3)), tiny("recurrent_ppo", "pendulum"), np.zeros((1, 8))),
+        "carry = float64[1, 8]",
+        "as init(2) gives it",
+    ),
+    # Gymnasium
+    "an instance": (lambda: purerl.from_gymnasium(Gym()), "make_one = ", "a function that makes one copy"),
+    "an id": (lambda: purerl.from_gymnasium("CartPole-v1"), "make_one = 'CartPole-v1'", "makes one copy"),
+    "a function of nothing": (lambda: purerl.from_gymnasium(lambda: None), "make_one = ", "returns NoneType"),
+    "None as reward": (gym(moved=moved(reward=None)), "reward of Mine's step = None", "a finite number"),
+    "NaN as reward": (gym(moved=moved(reward=np.nan)), "reward of Mine's step = nan", "a finite number"),
+    "text as reward": (gym(moved=moved(reward="1")), "reward of Mine's step = '1'", "a finite number"),
+    "rewards": (gym(moved=moved(reward=[1, 2])), "reward of Mine's step = [1, 2]", "a finite number"),
+    "None as a flag": (
+        gym(moved=moved(terminated=None)),
+        "terminated of Mine's step = None",
+        "True or False",
+    ),
+    "an observation too long": (
+        gym(moved=moved(np.zeros(3))),
+        "obs of Mine's step = float64[3]",
+        "float32[2]",
+    ),
+    "an observation of objects": (gym(moved=moved(None)), "obs of Mine's step = object[]", "float32[2]"),
+    "four values": (gym(moved=moved()[1:]), "results of step of Mine = 4 values", "Gym's old `done`"),
+    "no info": (gym(started=Gym.started[0]), "results of reset of Mine = one ndarray", "(obs, info)"),
+    "a reset without a seed": (
+        lambda: purerl.from_gymnasium(OldGym),
+        "reset of OldGym = a function",
+        "reset(*, seed=None, options=None)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """A list that grows with every compilation by XLA."""
+    events = []
+    listen = lambda event, seconds, **_: events.append(event) if "backend_compile" in event else None
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.jit(lambda x: x + 54321)(jnp.zeros(()))
+    assert events, "the listener hears nothing"
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Import what the first call of any session imports."""
+    jax.eval_shape(purerl.make_driver(SAC).init, KEY, {})
+    gymnasium.make("CartPole-v1")
+    purerl.make_algorithm(PAIR)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_sentence(mistake, compiled, tmp_path, monkeypatch):
+    """It names the argument, its value and what was expected; nothing is compiled or written."""
+    call, start, *parts = mistake
+    monkeypatch.chdir(tmp_path)
+    compiled.clear()
+    began = time.process_time()
+    with warnings.catch_warnings(), pytest.raises(ConfigError) as error:
+        warnings.simplefilter("ignore")
+        call()
+    assert time.process_time() - began < SECONDS
+    message = str(error.value)
+    assert compiled == [] and list(tmp_path.iterdir()) == []
+    head, _, rest = message.partition(": expected ")
+    assert head.startswith(start) and all(part in rest for part in parts), message
+    assert message.isprintable() and len(message) < 700 and "Tracer" not in message
+    assert ("Did you mean" in message) == any("Did you mean" in part for part in parts), message
+
+
+# Spaces
+
+BOX, ACTIONS = spaces.Box(-1, 1, (2,)), "env = 'clock'"
+INF = np.float32([np.inf, np.inf])
+SPACES = {
+    "Dict": (in_spaces(spaces.Dict({"a": BOX})), "Box observation space", "Concatenate its parts"),
+    "Tuple": (in_spaces(spaces.Tuple([BOX])), "Box observation space", "Concatenate its parts"),
+    "Discrete": (in_spaces(spaces.Discrete(3)), "Box observation space", "one_hot"),
+    "MultiBinary": (in_spaces(spaces.MultiBinary(3)), "Box observation space", "float32"),
+    "none of Gymnasium's": (in_spaces(SimpleNamespace()), "got a SimpleNamespace"),
+    "whole numbers": (in_spaces(spaces.Box(0, 9, (2,), np.int32)), "observations of float32, or uint8"),
+    "no numbers": (in_spaces(spaces.Box(0, 1, (0,))), "at least one number in an observation"),
+    "action: Dict": (in_spaces(action_space=spaces.Dict({"a": BOX})), "a Discrete or a flat Box action"),
+    "action: MultiDiscrete": (
+        in_spaces(action_space=spaces.MultiDiscrete([2, 3])),
+        "number all combinations",
+    ),
+    "action: MultiBinary": (in_spaces(action_space=spaces.MultiBinary(3)), "number all combinations"),
+    "action: start": (in_spaces(action_space=spaces.Discrete(3, start=1)), "starts at 0"),
+    "action: two axes": (
+        in_spaces(action_space=spaces.Box(-1, 1, (2, 3))),
+        "of one axis, got Box(-1.0, 1.0, (2,",
+    ),
+    "action: no axis": (in_spaces(action_space=spaces.Box(-1, 1, ())), "of one axis"),
+    "action: no numbers": (
+        in_spaces(action_space=spaces.Box(-1, 1, (0,))),
+        "at least one number in an action",
+    ),
+    "action: whole numbers": (
+        in_spaces(action_space=spaces.Box(0, 3, (2,), np.int64)),
+        "action space of floats",
+    ),
+    "action: a point": (
+        in_spaces(action_space=spaces.Box(np.float32([-1, 0]), np.float32([1, 0]))),
+        "low is below its high",
+    ),
+    "action: half a bound": (
+        in_spaces(action_space=spaces.Box(np.float32([0, 0]), INF)),
+        "bounded on every side",
+    ),
+    "action: one bound of two": (
+        in_spaces(action_space=spaces.Box(np.float32([-1, -np.inf]), np.float32([1, np.inf]))),
+        "bounded on every side",
+    ),
+    "action: too wide": (in_spaces(action_space=spaces.Box(-3e38, 3e38, (2,))), "float32 can hold"),
+}
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+@pytest.mark.parametrize("case", SPACES.values(), ids=SPACES)
+def test_spaces_are_refused_by_every_algorithm_alike(algo, case, compiled):
+    env, *parts = case
+    compiled.clear()
+    with pytest.raises(ConfigError) as error:
+        purerl.make_train(PPO if algo == "ppo" else SAC, env=env)
+    assert error.value.field == "env" and all(part in str(error.value) for part in parts), error.value
+    assert compiled == []
+
+
+def test_bounds_nan():
+    low = np.float32([np.nan, 0])
+    space = spaces.Box(np.zeros(2, np.float32), np.ones(2, np.float32))
+    space.low = low
+    for spec in (spec_of(in_spaces(space)), spec_of(in_spaces(action_space=space))):
+        with pytest.raises(ConfigError, match="env = 'clock'"):
+            check_spaces(spec)
+
+
+def test_what_is_right_passes():
+    """NumPy's scalars, unbounded actions, hidden entries, a vector of hyperparameters under vmap."""
+    for env in (
+        in_spaces(action_space=spaces.Box(-np.inf, np.inf, (2,))),
+        in_spaces(spaces.Box(0, 0, (3,)), spaces.Box(-1, 1, (2,), np.float64)),
+    ):
+        purerl.make_train(PPO, env=env)
+    assert vmapped(clip_eps=np.float32([0.1, 0.2])).shape == (2,)
+    assert purerl.make_config("ppo", gamma=np.float32(0.5), num_envs=np.int64(4)).num_envs == 4
+    policy = purerl.make_policy(PPO, like(PPO, members=2), member=np.int64(1))
+    assert jax.eval_shape(policy.act, (), np.zeros((5, 4)), KEY)[0].shape == (5,)
+
+
+# Parameters
+
+
+def test_replaced_default_params_are_used():
+    """Without them a pole falls under no gravity as under ours."""
+    env = purerl.make_env("cartpole")
+    heavy = env._replace(default_params=env.default_params._replace(gravity=98.0))
+
+    def velocity(env):
+        step = purerl.make_driver(PPO, env).env.step
+        return jax.jit(lambda state: step(KEY, state, 0)[0][3])(env.reset(KEY)[1])
+
+    expected = env.step(KEY, env.reset(KEY)[1], 0, heavy.default_params)[0][3]
+    np.testing.assert_allclose(velocity(heavy), expected, rtol=1e-4)
+    assert velocity(env) != velocity(heavy)
+
+
+def test_an_index_of_gymnasium_may_start_anywhere():
+    """A policy of such an environment acts in its units."""
+    env = purerl.from_gymnasium(type("Mine", (Gym,), {"action_space": spaces.Discrete(2, start=5)}))
+    state = like(PPO, outline(env))
+    action, _ = jax.jit(purerl.make_policy(PPO, state, env=env).act)((), np.zeros((3, 2)), KEY)
+    assert {*action.tolist()} <= {5, 6}
+
+
+MUTANTS = {
+    "a mean alone will do": (
+        "network_trial.py",
+        "            if not _alike(out, expected):",
+        "            if False:",
+        "test_a_mistake_is_one_sentence",
+    ),
+    "networks are tried on one observation only": (
+        "network_trial.py",
+        "BATCHES = (1, 3)",
+        "BATCHES = (1,)",
+        "test_a_mistake_is_one_sentence",
+    ),
+    "values of vmap are unknown": (
+        "config.py",
+        'inner = getattr(inner, "val", None)',
+        "inner = None",
+        "test_a_mistake_is_one_sentence",
+    ),
+    "only the least of many values is checked": (
+        "config.py",
+        "return [lanes.min().item(), lanes.max().item()]",
+        "return [lanes.max().item()]",
+        "test_a_mistake_is_one_sentence",
+    ),
+    "an observation needs no axis": (
+        "evaluate.py",
+        "    if shape[1:] != rows or not shape:",
+        "    if False:",
+        "test_a_mistake_is_one_sentence",
+    ),
+    "replaced parameters are not used": (
+        "make.py",
+        "return env if isinstance(env, HostEnv) else with_default_params(env)",
+        "return env",
+        "test_replaced_default_params_are_used",
+    ),
+    "half a bound is enough": (
+        "spaces.py",
+        "    if not np.isfinite(width).all():",
+        "    if False:",
+        "test_spaces_are_refused_by_every_algorithm_alike",
+    ),
+    "a Gymnasium environment is not tried": (
+        "envs/adapters/from_gymnasium.py",
+        "        try_env(env.env if isinstance(env, FlattenObservation) else env, called)\n",
+        "",
+        "test_a_mistake_is_one_sentence",
+    ),
+    "a policy counts from 0": (
+        "rollout.py",
+        "return action + int(space.start)",
+        "return action",
+        "test_an_index_of_gymnasium_may_start_anywhere",
+    ),
+    "the state of another environment": (
+        "make.py",
+        "    check_fits(state.algo, jax.eval_shape(algo.init, key), cfg.algo)\n",
+        "",
+        "test_a_mistake_is_one_sentence",
+    ),
+}
