@@ -175,7 +175,14 @@ def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
             what = f"a real-valued field: one of {', '.join(sorted(allowed))}"
             raise ConfigError(name, value, what, did_you_mean(name, allowed))
         validate(name, value, fields[name].metadata["rule"])
-    return dataclasses.replace(cfg, **hyper)
+    return dataclasses.replace(cfg, **{name: _number(value) for name, value in hyper.items()})
+
+
+def _number(value: Any) -> Any:
+    """Return a number as Python's, or as float32, which a float64 would widen under `jax_enable_x64`."""
+    if isinstance(value, jax.Array):
+        return value.astype(np.float32)
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def freeze(value: Any) -> Any:
@@ -184,6 +191,8 @@ def freeze(value: Any) -> Any:
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
         return freeze(value.tolist()) if hasattr(value, "tolist") else value  # a key array has none
     return value
