@@ -172,7 +172,14 @@ def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
         if isinstance(value, list | tuple) or getattr(value, "shape", ()):
             raise ConfigError(name, value, describe(rule), VMAP)
         validate(name, value, rule)
-    return dataclasses.replace(cfg, **hyper)
+    return dataclasses.replace(cfg, **{name: _number(value) for name, value in hyper.items()})
+
+
+def _number(value: Any) -> Any:
+    """Return a number as Python's, or as float32, which a float64 would widen under `jax_enable_x64`."""
+    if isinstance(value, jax.Array):
+        return value.astype(np.float32)
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def freeze(value: Any) -> Any:
@@ -181,6 +188,8 @@ def freeze(value: Any) -> Any:
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
         return freeze(value.tolist()) if hasattr(value, "tolist") else value  # a key array has none
     return value

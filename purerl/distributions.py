@@ -5,11 +5,14 @@ The import takes seconds and happens when the first distribution is made, not wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import jax
 import jax.numpy as jnp
 from gymnasium import spaces
 
+from purerl.ops.arrays import without_float64
 from purerl.types import Array, Key, PyTree
 
 if TYPE_CHECKING:
@@ -26,11 +29,26 @@ class Distribution(Protocol):
     def kl_divergence(self, other_dist: Distribution) -> Array: ...
 
 
+class Lenient:
+    """Distribution of distrax, whose own arithmetic promotes ranks and dtypes whatever JAX is set to."""
+
+    def __init__(self, inner: Any):
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            inner = [arg._inner if isinstance(arg, Lenient) else arg for arg in args]
+            with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+                return without_float64(getattr(self._inner, name)(*inner, **kwargs))
+
+        return call
+
+
 def categorical(logits: Array) -> Distribution:
     """Return the distribution over the indices `0..K-1` with `logits [..., K]`."""
     import distrax
 
-    return cast(Distribution, distrax.Categorical(logits=logits))
+    return cast(Distribution, Lenient(distrax.Categorical(logits=logits, dtype=jnp.int32)))
 
 
 def diagonal_normal(mean: Array, log_std: Array) -> distrax.MultivariateNormalDiag:
@@ -47,7 +65,7 @@ def of_outputs(action_space: spaces.Space, outputs: PyTree) -> Distribution:
     """
     if isinstance(action_space, spaces.Discrete):
         return categorical(outputs)
-    return cast(Distribution, diagonal_normal(*outputs))
+    return cast(Distribution, Lenient(diagonal_normal(*outputs)))
 
 
 def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple[Array, Array]:
@@ -68,4 +86,4 @@ def squashed_sample_and_log_prob(mean: Array, log_std: Array, key: Key) -> tuple
 
     squash = distrax.Block(distrax.Tanh(), 1)
     squashed = distrax.Transformed(diagonal_normal(mean, log_std), squash)
-    return cast(Distribution, squashed).sample_and_log_prob(seed=key)
+    return Lenient(squashed).sample_and_log_prob(seed=key)

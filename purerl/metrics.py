@@ -33,7 +33,10 @@ def evaluation_tallies(name: str, returns: Array, lengths: Array) -> Tallies:
 
 def update_tallies(metrics: Metrics) -> Tallies:
     """Tally the metrics of updates, `[iterations]` each; an update without one has NaN."""
-    return {name: statistics.tally(value, jnp.isfinite(value)) for name, value in metrics.items()}
+    return {
+        name: statistics.tally(value.astype(jnp.float32), jnp.isfinite(value))
+        for name, value in metrics.items()
+    }
 
 
 def only_where(healthy: Array, tallies: Tallies) -> Tallies:

@@ -100,7 +100,7 @@ class StateIndependentGaussian(nn.Module):
     def __call__(self, obs: Array) -> tuple[Array, Array]:
         """Return the torso's `A` outputs as the mean, and the learned log_std."""
         mean = self.torso(obs)
-        log_std = self.param("log_std", constant(self.init_log_std), (mean.shape[-1],))
+        log_std = self.param("log_std", constant(self.init_log_std), (mean.shape[-1],), jnp.float32)
         return mean, jnp.broadcast_to(log_std, mean.shape)
 
 

@@ -37,7 +37,7 @@ class Normalizer(NamedTuple):
 def init(cfg: Settings, spec: EnvSpec) -> Normalizer:
     """Return empty statistics."""
     obs = statistics.init(spec.observation_space.shape)
-    return Normalizer(obs, statistics.init(()), jnp.zeros(cfg.num_envs))
+    return Normalizer(obs, statistics.init(()), jnp.zeros(cfg.num_envs, jnp.float32))
 
 
 def observe(cfg: Settings, normalizer: Normalizer, transition: Transition) -> Normalizer:

@@ -134,7 +134,9 @@ def make_programs(driver: Driver, members: Members, pieces: Pieces) -> Programs:
         if driver.cfg.eval_interval:
             shapes |= jax.eval_shape(play, state, step, hyper)
             algo = jax.tree.map(jnp.copy, split_replay(state.algo)[0])
-            best = Best(algo, jnp.full(keys.shape, -jnp.inf), jnp.full(keys.shape, -1))
+            best = Best(
+                algo, jnp.full(keys.shape, -jnp.inf, jnp.float32), jnp.full(keys.shape, -1, jnp.int32)
+            )
         return state, metrics.empty(shapes), best
 
     def warmup(state, tallies, step, hyper):

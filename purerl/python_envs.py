@@ -54,7 +54,9 @@ class Vector:
     def __init__(self, env: HostEnv, members: int, num_envs: int, evaluation: bool):
         self._make = lambda: env.make_vector(members * num_envs, evaluation)
         self._shape, self._vector = (members, num_envs), None
-        self._draw = jax.jit(jax.vmap(lambda key: jax.random.randint(key, (num_envs,), 0, MAX_SEED)))
+        self._draw = jax.jit(
+            jax.vmap(lambda key: jax.random.randint(key, (num_envs,), 0, MAX_SEED, jnp.int32))
+        )
 
     def reset(self, keys: Key) -> np.ndarray:
         """Begin new episodes everywhere, from a key of each member `[S]`: observations `[S, N, O]`."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from purerl.ops.arrays import to_rank
 from purerl.types import Array, Env, Key, PyTree, Transition
 
 
@@ -60,8 +61,9 @@ def env_action(space: spaces.Space, action: Array) -> Array:
         return action + int(space.start)
     if not is_bounded(space):
         return action
-    low, high = np.asarray(space.low), np.asarray(space.high)
-    return jnp.clip((high + low) / 2 + (high - low) / 2 * action, low, high)
+    low, high = (to_rank(np.asarray(bound), action.ndim) for bound in (space.low, space.high))
+    centre, half, low, high = (np.float32(x) for x in ((high + low) / 2, (high - low) / 2, low, high))
+    return jnp.clip(centre + half * action, low, high)
 
 
 def is_bounded(space: spaces.Space) -> TypeGuard[spaces.Box]:
@@ -72,8 +74,8 @@ def is_bounded(space: spaces.Space) -> TypeGuard[spaces.Box]:
 def uniform_action(space: spaces.Space, key: Key, num_envs: int) -> Array:
     """Draw actions `[N, A]` uniformly, in the policy's units (see `env_action`)."""
     if isinstance(space, spaces.Discrete):
-        return jax.random.randint(key, (num_envs,), 0, int(space.n))
-    return jax.random.uniform(key, (num_envs, *(space.shape or ())), minval=-1.0, maxval=1.0)
+        return jax.random.randint(key, (num_envs,), 0, int(space.n), jnp.int32)
+    return jax.random.uniform(key, (num_envs, *(space.shape or ())), jnp.float32, -1.0, 1.0)
 
 
 def finite_action(action: Array) -> Array:
@@ -84,7 +86,7 @@ def finite_action(action: Array) -> Array:
 def start(env: Env, key: Key, num_envs: int) -> VectorState:
     """Reset N environments."""
     obs, state = jax.vmap(env.reset)(jax.random.split(key, num_envs))
-    return VectorState(state, obs, jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32))
+    return VectorState(state, obs, jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32))
 
 
 def step_keys(key: Key, num_steps: int, num_envs: int) -> StepKeys:

@@ -162,7 +162,7 @@ def make_driver(
             state, report = phase.learn(state, transition, key_update, now, hyper)
             return state._replace(env=vector, carry=carry), (episodes, report)
 
-        after, (episodes, report) = jax.lax.scan(iteration, state, jnp.arange(iterations))
+        after, (episodes, report) = jax.lax.scan(iteration, state, jnp.arange(iterations, dtype=jnp.int32))
         return settle(state, after, episodes, report, step + iterations * schedule.iteration_steps)
 
     def evaluate(state: TrainState, step: Array, hyper: Hyper) -> Tallies:
@@ -253,7 +253,7 @@ def make_train(
                 tallies |= jax.lax.cond(schedule.evaluates_at(cfg, end), run, skip)
             return state, {"step": end} | metrics.summarise(tallies, state.diverged_at)
 
-        state, rows = jax.lax.scan(row, state, jnp.arange(schedule.rows))
+        state, rows = jax.lax.scan(row, state, jnp.arange(schedule.rows, dtype=jnp.int32))
         if first:
             rows = {name: jnp.append(first.get(name, jnp.nan), values) for name, values in rows.items()}
         return TrainOutput(state, rows)

@@ -103,8 +103,12 @@ def lane(tree: Any, i: int) -> Any:
 
 def on_device(tree: Any, like: Any) -> Any:
     """Return `tree`, as `lane` or `plain` make it, as arrays and keys again, as in `like`."""
-    wrap = lambda leaf, like: jax.random.wrap_key_data(leaf) if is_key(like) else leaf
-    return jax.tree.map(lambda leaf, like: wrap(jnp.asarray(leaf), like), tree, like)
+
+    def wrap(leaf: Any, like: Any) -> Any:
+        array = jnp.asarray(leaf)
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if is_key(like) else array
+
+    return jax.tree.map(wrap, tree, like)
 
 
 def seed_keys(*seeds: int, root: int = 0) -> jax.Array:

@@ -62,7 +62,7 @@ def make_actor_critic(
 
     def init(key: Key) -> dict[str, PyTree]:
         keys = dict(zip(chosen, jax.random.split(key, len(chosen)), strict=True))
-        obs, params = jnp.zeros((1, *spec.observation_space.shape)), {}
+        obs, params = jnp.zeros((1, *spec.observation_space.shape), jnp.float32), {}
         if "torso" in chosen:
             params["torso"] = chosen["torso"].init(keys["torso"], obs)
         x = features(params, obs)

@@ -88,13 +88,13 @@ def make(cfg: DDPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
         return off_policy.init_learner(params, ("pi", "q"), adam)
 
     def init_carry(num_envs: int) -> Array:
-        return jnp.zeros((num_envs, *spec.action_space.shape))
+        return jnp.zeros((num_envs, *spec.action_space.shape), jnp.float32)
 
     def act(state: State, noise: Array, obs: Array, key, step, *, explore: bool):
         action = policy(state.learner.params["pi"], obs)
         if not explore:
             return action, noise, ()
-        jump = cfg.exploration_noise * jax.random.normal(key, noise.shape)
+        jump = cfg.exploration_noise * jax.random.normal(key, noise.shape, noise.dtype)
         noise = (1 - cfg.noise_theta) * noise + jump
         return jnp.clip(action + noise, -1.0, 1.0), noise, ()
 

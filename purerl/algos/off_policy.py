@@ -103,8 +103,8 @@ def validate_replay(cfg: OffPolicyConfig) -> None:
 
 def example(spec: EnvSpec) -> tuple[Array, Array]:
     """Return `obs [1, O]` and `action [1, A]` of zeros, for the initialisation of networks."""
-    obs = jnp.zeros((1, *spec.observation_space.shape), spec.observation_space.dtype)
-    return obs, jnp.zeros((1, *spec.action_space.shape))
+    obs, action = (jnp.zeros((1, *space.shape), dtype_of(space)) for space in spec[1:])
+    return obs, action
 
 
 def init_learner(
@@ -139,13 +139,14 @@ def capacity(cfg: OffPolicyConfig) -> int:
 
 def row(spec: EnvSpec) -> Transition:
     """Return the shapes and dtypes of one transition, without `extras`."""
-
-    def like(shape: tuple[int, ...], dtype: Any) -> Any:  # JAX has no float64 and int64 by default
-        return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
-
-    obs = like(spec.observation_space.shape, spec.observation_space.dtype)
-    action = like(spec.action_space.shape, spec.action_space.dtype)
+    like: Any = jax.ShapeDtypeStruct
+    obs, action = (like(space.shape, dtype_of(space)) for space in spec[1:])
     return Transition(obs, action, like((), jnp.float32), obs, like((), bool), like((), bool))
+
+
+def dtype_of(space: spaces.Space) -> Any:
+    """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits."""
+    return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
 
 
 def replay_updates(
@@ -185,7 +186,9 @@ def replay_updates(
         learner, td_error, metrics = gradient_step(learner, batch, key_step, first + count)
         return (learner, buffer.update(current, batch.index, td_error).priority), metrics
 
-    (learner, priority), metrics = jax.lax.scan(step, (learner, replay.priority), jnp.arange(num_updates))
+    (learner, priority), metrics = jax.lax.scan(
+        step, (learner, replay.priority), jnp.arange(num_updates, dtype=jnp.int32)
+    )
     return learner, replay._replace(priority=priority), jax.tree.map(jnp.nanmean, metrics)
 
 

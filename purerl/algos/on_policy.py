@@ -154,7 +154,7 @@ def permutation(key: Key, rows: int) -> Array:
     their order; for a given pair of 4,096 rows this has probability 2^-20.
     """
     if rows > 2**12:
-        return jax.random.permutation(key, rows)
+        return jax.random.permutation(key, jnp.arange(rows, dtype=jnp.int32))
     numbers = jnp.uint32(2 ** (rows - 1).bit_length() - 1)
     words = jax.random.bits(key, (rows,), jnp.uint32) & ~numbers | jnp.arange(rows, dtype=jnp.uint32)
     return (jax.lax.sort(words, is_stable=False) & numbers).astype(jnp.int32)

@@ -133,7 +133,7 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     def init(key) -> State:
         params = model.init(key)
         opt_state = on_policy.adam(cfg, cfg.learning_rate).init(params)
-        return State(Learner(params, opt_state), normalize.init(cfg, spec), jnp.ones(()))
+        return State(Learner(params, opt_state), normalize.init(cfg, spec), jnp.float32(1))
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
         obs = normalize.normalize_obs(cfg, state.normalizer, obs)
@@ -166,7 +166,7 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             if cfg.early_stop_kl is not None:
                 going &= metrics["pi/kl"] <= 1.5 * cfg.early_stop_kl
                 learner = jax.tree.map(lambda new, old: jnp.where(going, new, old), learner, loop[0])
-                metrics["pi/stopped"] = 1.0 - going
+                metrics["pi/stopped"] = jnp.float32(~going)
             return (learner, going), metrics
 
         def epoch(loop: tuple[Learner, Array], key):

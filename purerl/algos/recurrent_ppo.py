@@ -107,7 +107,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
     core, pi, v = (chosen[name] for name in ("core", "pi", "v"))
 
     def init_carry(num_envs: int) -> Array:
-        return jnp.zeros((num_envs, cfg.rnn_size))
+        return jnp.zeros((num_envs, cfg.rnn_size), jnp.float32)
 
     def unroll(params: PyTree, carry: Array, obs: Array, ended: Array) -> tuple[Array, Array]:
         """Return features and RNN states after each observation, `[T, N, H]`, with a reset after each end."""
@@ -139,7 +139,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
 
     def init(key) -> State:
         key_rnn, key_pi, key_v = jax.random.split(key, 3)
-        carry, obs = init_carry(1), jnp.zeros((1, *spec.observation_space.shape))
+        carry, obs = init_carry(1), jnp.zeros((1, *spec.observation_space.shape), jnp.float32)
         params = {"core": core.init(key_rnn, carry, obs)}
         _, x = core.apply(params["core"], carry, obs)
         params |= {"pi": pi.init(key_pi, x), "v": v.init(key_v, x)}

@@ -59,7 +59,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     target_entropy = -spec.action_space.shape[0] if cfg.target_entropy is None else cfg.target_entropy
 
     def alpha_of(params: PyTree) -> Array:
-        return jnp.exp(params["log_alpha"]) if cfg.ent_coef is None else jnp.asarray(cfg.ent_coef)
+        return jnp.exp(params["log_alpha"]) if cfg.ent_coef is None else jnp.float32(cfg.ent_coef)
 
     def critic_loss(q_params, learner: Learner, batch: Batch, key):
         rows, alpha = batch.rows, alpha_of(learner.params)
@@ -69,7 +69,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         next_q = q.apply(learner.target["q"], rows.next_obs, next_action).min(0)
         target = soft_td_target(rows.reward, rows.terminated, next_q, next_log_prob, alpha, cfg.gamma)
         value = q.apply(q_params, rows.obs, rows.action)  # [2, B]
-        error = value - jax.lax.stop_gradient(target)
+        error = value - jax.lax.stop_gradient(target)[None]
         loss = 2 * half_mean_square(error, batch.weight)  # the sum over both critics
         return loss, (jnp.abs(error).max(0), {"q/loss": loss, "q/mean": value.mean()})
 
@@ -102,7 +102,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         obs, action = off_policy.example(spec)
         params = {"pi": pi.init(key_pi, obs), "q": q.init(key_q, obs, action)}
         if cfg.ent_coef is None:
-            params["log_alpha"] = jnp.zeros(())
+            params["log_alpha"] = jnp.float32(0)
         return off_policy.init_learner(params, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):

@@ -63,12 +63,12 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def critic_loss(q_params, target, batch: Batch, key):
         rows = batch.rows
-        noise = cfg.target_noise * jax.random.normal(key, rows.action.shape)
+        noise = cfg.target_noise * jax.random.normal(key, rows.action.shape, rows.action.dtype)
         noise = jnp.clip(noise, -cfg.noise_clip, cfg.noise_clip)
         next_action = jnp.clip(jnp.tanh(pi.apply(target["pi"], rows.next_obs)) + noise, -1.0, 1.0)
         next_q = q.apply(target["q"], rows.next_obs, next_action).min(0)
         value = q.apply(q_params, rows.obs, rows.action)  # [2, B]
-        error = value - td_target(rows.reward, rows.terminated, next_q, cfg.gamma)
+        error = value - td_target(rows.reward, rows.terminated, next_q, cfg.gamma)[None]
         loss = 2 * half_mean_square(error, batch.weight)  # the sum over both critics
         return loss, (jnp.abs(error).max(0), {"q/loss": loss, "q/mean": value.mean()})
 
@@ -88,7 +88,7 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         learner, loss = jax.lax.cond(
             (index + 1) % cfg.policy_delay == 0,
             delayed,
-            lambda same, _: (same, jnp.nan),
+            lambda same, _: (same, jnp.float32(jnp.nan)),
             learner,
             batch.rows.obs,
         )
@@ -103,7 +103,7 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     def act(state: State, carry, obs, key, step, *, explore: bool):
         action = jnp.tanh(pi.apply(state.learner.params["pi"], obs))
         if explore:
-            noise = cfg.exploration_noise * jax.random.normal(key, action.shape)
+            noise = cfg.exploration_noise * jax.random.normal(key, action.shape, action.dtype)
             action = jnp.clip(action + noise, -1.0, 1.0)
         return action, carry, ()
 

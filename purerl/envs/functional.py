@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from gymnasium import spaces
 
 from purerl.config import INT32_STEPS, ConfigError, Rule, did_you_mean, validate
+from purerl.ops.arrays import without_float64
 from purerl.types import EnvFunctions
 
 ParamsT = TypeVar("ParamsT")
@@ -44,13 +45,13 @@ def functional_env(
     validate("max_episode_steps", max_episode_steps, Rule("count", 1, INT32_STEPS))
 
     def timed_step(key, state, action, params=None):
-        params = default_params if params is None else params
+        params = default_params if params is None else without_float64(params)
         obs, state, reward, terminated, info = step(key, state, action, params)
         truncated = state.time >= max_episode_steps
         return obs, state, jnp.asarray(reward, jnp.float32), terminated, truncated, info
 
     def free_reset(key, params=None, needed=True):
-        return reset(key, default_params if params is None else params)
+        return reset(key, default_params if params is None else without_float64(params))
 
     return EnvFunctions(
         name,

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.config import INT32_STEPS, ConfigError, Rule, validate
+from purerl.ops.arrays import without_float64
 from purerl.types import Array, Env, EnvFunctions, Key, PyTree
 
 
@@ -76,7 +77,7 @@ def sticky_actions(env: Env, probability: float | Array) -> EnvFunctions:
 
     def step(key, state, action, params=None):
         key_stick, key_step = jax.random.split(key)
-        sticks = jax.random.bernoulli(key_stick, probability)
+        sticks = jax.random.bernoulli(key_stick, jnp.float32(probability))
         action = jnp.where(sticks, state.last_action, action).astype(jnp.int32)
         obs, inner, *rest = env.step(key_step, state.inner, action, params)
         return obs, Sticky(inner, action), *rest
@@ -170,7 +171,9 @@ def randomize(env: Env, sample: Callable[[Key], PyTree]) -> EnvFunctions:
 
     def reset(key, params=None, needed=True):
         key_params, key_reset = jax.random.split(key)
-        drawn = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), sample(key_params))
+        drawn = without_float64(
+            jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), sample(key_params))
+        )
         obs, state = env.reset(key_reset, drawn, needed)
         return obs, Randomized(state, drawn)
 

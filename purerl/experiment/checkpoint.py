@@ -127,6 +127,8 @@ def load(manifest: Manifest, like: PyTree, *, partly: bool = False) -> PyTree:
         entry, expected = manifest.arrays[name], {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
         if found := {key: shorten(str(entry[key])) for key in expected if entry[key] != expected[key]}:
             what = f"expected {leaf.dtype}{list(leaf.shape)}"
+            if entry["dtype"] in KEYS and _is_key(leaf):
+                what = f"set jax_default_prng_impl to {KEYS[entry['dtype']]}, as it was for this run"
             raise SchemaError(f"{manifest.path} holds {name} as {found}: {what}")
     try:
         with open_regular(manifest.path / "arrays.bin") as file:
@@ -197,5 +199,6 @@ def _versions() -> dict[str, str]:
         "jaxlib": importlib.metadata.version("jaxlib"),
         "python": platform.python_version(),
         "device": f"{device.platform}: {device.device_kind}",
+        "prng_impl": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
         "threefry_partitionable": str(jax.config.jax_threefry_partitionable),  # type: ignore[attr-defined]
     }

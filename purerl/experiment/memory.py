@@ -102,12 +102,7 @@ def refuse_if_too_large(plan: Plan, available: int | None, compiled: int = 0) ->
 
 def tree_bytes(tree: PyTree) -> int:
     """Return the bytes of all arrays in `tree`, which may be `jax.ShapeDtypeStruct`s and typed keys."""
-
-    def size(leaf: Any) -> int:
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return leaf.size * (8 if is_key else leaf.dtype.itemsize)  # a key is two uint32
-
-    return sum(map(size, jax.tree.leaves(tree)))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:

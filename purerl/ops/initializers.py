@@ -32,7 +32,7 @@ def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
             rows *= size
         gaussian = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
         basis = _gram_schmidt(gaussian)
-        return scale * (basis if rows >= columns else basis.T).reshape(shape)
+        return jnp.asarray(scale, dtype) * (basis if rows >= columns else basis.T).reshape(shape)
 
     return init
 

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.ops.arrays import to_rank
 from purerl.types import Array
 
 COEFFICIENT_MIN, COEFFICIENT_MAX = 1e-6, 1e6
@@ -79,6 +80,7 @@ def half_mean_square(error: Array, weight: Array | float = 1.0) -> Array:
         error: `[..., B]`.
         weight: `[B]`, such as the weights of rows that a prioritised replay buffer draws.
     """
+    weight = weight if isinstance(weight, float) else to_rank(weight, error.ndim)
     return 0.5 * (weight * jnp.square(error)).mean()
 
 

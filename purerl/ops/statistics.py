@@ -7,6 +7,7 @@ from typing import NamedTuple
 import chex
 import jax.numpy as jnp
 
+from purerl.ops.arrays import to_rank
 from purerl.types import Array
 
 COUNT_LIMIT = 2**31 - 1
@@ -28,7 +29,7 @@ class RunningMoments(NamedTuple):
 
 def init(shape: tuple[int, ...]) -> RunningMoments:
     """Return empty moments, with count 0."""
-    return RunningMoments(jnp.uint32(0), jnp.zeros(shape), jnp.zeros(shape))
+    return RunningMoments(jnp.uint32(0), *jnp.zeros((2, *shape), jnp.float32))
 
 
 def of_batch(batch: Array, event_ndim: int) -> RunningMoments:
@@ -60,7 +61,8 @@ def update(moments: RunningMoments, batch: Array) -> RunningMoments:
 
 def normalize(moments: RunningMoments, x: Array, clip: float = 10.0, eps: float = 1e-8) -> Array:
     """Return `x [..., *shape]` standardised and clipped to `[-clip, clip]`; unchanged if the count is 0."""
-    scaled = (x - moments.mean) / jnp.sqrt(moments.variance + eps)
+    mean, variance = (to_rank(moment, x.ndim) for moment in moments[1:])
+    scaled = (x - mean) / jnp.sqrt(variance + eps)
     return jnp.where(moments.count > 0, jnp.clip(scaled, -clip, clip), x)
 
 

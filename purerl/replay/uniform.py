@@ -73,7 +73,7 @@ def sample(state: State, key: Key, batch_size: int) -> Batch:
     The branch also keeps XLA:CPU from fusing the write before it into this gather, for which it would copy
     the whole buffer at every step.
     """
-    index = jax.random.randint(key, (batch_size,), 0, state.size)
+    index = jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)
 
     def gather() -> Transition:
         return jax.tree.map(lambda rows: rows[index], state.rows)
@@ -81,7 +81,7 @@ def sample(state: State, key: Key, batch_size: int) -> Batch:
     def blank() -> Transition:
         return jax.tree.map(lambda rows: jnp.zeros((batch_size, *rows.shape[1:]), rows.dtype), state.rows)
 
-    return Batch(jax.lax.cond(state.size > 0, gather, blank), index, jnp.ones(batch_size))
+    return Batch(jax.lax.cond(state.size > 0, gather, blank), index, jnp.ones(batch_size, jnp.float32))
 
 
 def update(state: State, index: Array, td_error: Array) -> State:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.check.interface import PURITY, Check, Task, attempt, fault
-from purerl.envs.check.types import Result, named, random_actions
+from purerl.envs.check.types import IMPL, Result, named, random_actions
 from purerl.types import Array, PyTree
 
 STEPS, ROWS = 10_000, 16
@@ -42,7 +42,7 @@ def check_behaviour(task: Task, deterministic_reset: bool) -> Check:
     horizon = task.max_episode_steps or 100
     num_rows = max(2, min(ROWS, STEPS // horizon))
     num_steps = min(horizon, STEPS // num_rows)
-    key_reset, key_step, key_action = jax.random.split(jax.random.key(0), 3)
+    key_reset, key_step, key_action = jax.random.split(jax.random.key(0, impl=IMPL), 3)
     at = np.arange(num_rows * num_steps).reshape(num_rows, num_steps)
     keys, actions = jax.random.split(key_step, STEPS)[at], random_actions(task, key_action, STEPS)[at]
     args = jax.random.split(key_reset, ROWS), keys[_rows(keys), 0], actions[_rows(keys), 0]
@@ -171,7 +171,7 @@ def _differing(expected: str, names: list[str], ones: list[Numbers], twos: list[
 def _in_space(task: Task, obs: Array) -> tuple[Array, Array, Array, Array]:
     """Return if `obs` is finite, and its element farthest out of bounds: excess, index, value."""
     space, obs = task.observation_space, obs.astype(jnp.float32)
-    finite, excess = jnp.isfinite(obs), jnp.full(obs.shape, -jnp.inf)
+    finite, excess = jnp.isfinite(obs), jnp.full(obs.shape, -jnp.inf, jnp.float32)
     if space is not None:
         with np.errstate(over="ignore"):  # bounds beyond float32 become infinite
             low, high = space.low.astype(np.float32), space.high.astype(np.float32)

@@ -14,6 +14,8 @@ from purerl.rollout import env_action, uniform_action
 from purerl.types import PyTree
 
 Shape = jax.ShapeDtypeStruct
+IMPL = "threefry2x32"
+"""Generator of all keys: with others a row's numbers depend on the batch it is drawn in."""
 SCALARS = {"reward": "float32", "terminated": "bool", "truncated": "bool"}
 
 
@@ -40,7 +42,7 @@ def random_actions(task: Task, key: jax.Array, num: int) -> jax.Array:
 
 def check_types(task: Task) -> Check:
     """Check the traced results of `reset` and `step`, alone and under `vmap`."""
-    key = jax.random.key(0)
+    key = jax.random.key(0, impl=IMPL)
     reset = lambda key, needed: task.reset(key, params=task.params, needed=needed)
     values = yield from _trace("reset", "(obs, state)", reset, key, True)
     if values is None:

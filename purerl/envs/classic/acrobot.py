@@ -59,7 +59,7 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """Draw all four numbers uniformly from [-0.1, 0.1]: hanging, almost at rest."""
-    state = State(*jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1), time=jnp.int32(0))
+    state = State(*jax.random.uniform(key, (4,), jnp.float32, -0.1, 0.1), time=jnp.int32(0))
     return observe(state), state
 
 
@@ -98,7 +98,7 @@ def torque_noise(key: Key, largest: float) -> Array | float:
     """Return a number uniform in [-largest, largest]; nothing is drawn for the default, a static 0."""
     if not isinstance(largest, jax.Array) and largest == 0:
         return 0.0
-    return jax.random.uniform(key, minval=-1.0) * largest
+    return jax.random.uniform(key, (), jnp.float32, -1.0) * largest
 
 
 def step(key: Key, state: State, action: Array, params: Params, book_or_nips: str):

@@ -47,7 +47,7 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """Draw all four numbers uniformly from [-0.05, 0.05]."""
-    state = State(*jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05), time=jnp.int32(0))
+    state = State(*jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05), time=jnp.int32(0))
     return observe(state), state
 
 

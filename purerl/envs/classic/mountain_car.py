@@ -49,7 +49,7 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: NamedTuple) -> tuple[Array, State]:
     """Draw a position uniformly from [-0.6, -0.4]; the velocity is 0."""
-    position = jax.random.uniform(key, minval=-0.6, maxval=-0.4)
+    position = jax.random.uniform(key, (), jnp.float32, -0.6, -0.4)
     state = State(position, jnp.float32(0.0), jnp.int32(0))
     return observe(state), state
 

@@ -41,8 +41,8 @@ def observe(state: State) -> Array:
 
 def reset(key: Key, params: Params) -> tuple[Array, State]:
     """Draw an angle uniformly from all, and a speed uniformly from [-1, 1]."""
-    high = jnp.array([jnp.pi, 1.0])
-    state = State(*jax.random.uniform(key, (2,), minval=-high, maxval=high), time=jnp.int32(0))
+    high = jnp.array([jnp.pi, 1.0], jnp.float32)
+    state = State(*jax.random.uniform(key, (2,), jnp.float32, -high, high), time=jnp.int32(0))
     return observe(state), state
 
 

@@ -77,7 +77,7 @@ def start(key: Key) -> State:
 
 def draw(key: Key) -> Draws:
     """Draw a direction uniformly, gold with chance 1/3, and a free row uniformly."""
-    bits = jax.random.bits(key)
+    bits = jax.random.bits(key, (), jnp.uint32)
     kind, rest = bits % 6, bits // (6 * 64)  # below 2**24, which float32 has exactly
     return Draws(kind < 3, kind % 3 == 0, rest.astype(jnp.float32) / SLOTS)
 
@@ -121,7 +121,7 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
 def _kth_free(present: Array, slot: Array) -> Array:
     """Return the free row at the fraction `slot`, one-hot `[8]` bool; no row where none is free."""
     free = (~present).astype(jnp.float32)
-    rank = free @ jnp.triu(jnp.ones((len(ROWS), len(ROWS))), 1)  # how many above each are free
+    rank = free @ jnp.triu(jnp.ones((len(ROWS), len(ROWS)), jnp.float32), 1)  # how many above each are free
     return ~present & (rank == jnp.floor(slot * free.sum()))
 
 

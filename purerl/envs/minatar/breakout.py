@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 def start(key: Key) -> State:
     """Draw a start: the ball at the left or the right wall below the bricks, with equal chance."""
-    right = jax.random.bernoulli(key)
+    right = jax.random.bernoulli(key, jnp.float32(0.5))
     x = jnp.where(right, SIZE - 1, 0).astype(jnp.int32)
     y = jnp.int32(3)
     return State(

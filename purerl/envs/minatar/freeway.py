@@ -66,7 +66,7 @@ def start(key: Key) -> State:
 
 def draw(key: Key) -> Draws:
     """Draw one of the ten velocities uniformly in each lane."""
-    fours = jax.random.bits(key, (2,)) % 10_000  # four decimal digits: one number for each lane
+    fours = jax.random.bits(key, (2,), jnp.uint32) % 10_000  # four decimal digits: one number for each lane
     twos = jnp.concatenate([fours // 100, fours % 100])
     number = jnp.concatenate([twos // 10, twos % 10]).astype(jnp.int32)
     return Draws(jnp.where(number < MAX_SPEED, number - MAX_SPEED, number - MAX_SPEED + 1))

@@ -176,7 +176,7 @@ def observe(state: State) -> Array:
         jnp.where(gauge, (1 << SIZE - 1) - (1 << SIZE - 1 - jnp.maximum(state.crew, 0)), 0),
         _rows(divers.y, drifting),
     ]
-    return (jnp.stack(planes).T[:, None, :] & (1 << LINE)[:, None]) != 0
+    return (jnp.stack(planes).T[:, None, :] & (1 << LINE)[None, :, None]) != 0
 
 
 def _bit(x: Array) -> Array:
@@ -191,4 +191,4 @@ def _behind(columns: Array, right: Array) -> Array:
 
 def _rows(y: Array, bits: Array) -> Array:
     """Return the bits `[n]` combined by row `y [n]`, `[10]`."""
-    return jnp.bitwise_or.reduce(jnp.where(LINE[:, None] == y, bits, 0), axis=1)
+    return jnp.bitwise_or.reduce(jnp.where(LINE[:, None] == y[None], bits[None], 0), axis=1)

@@ -128,10 +128,10 @@ def _fire(state: State) -> tuple[State, Array]:
     """Move the player's bullets, and count the enemies hit: in one cell a fish first, then the oldest."""
     bullets, enemies = state.bullets, state.enemies
     x = jnp.where(is_there(bullets.x), one_ahead(bullets.x, bullets.right), bullets.x)
-    hits = _same_cell(x, bullets.y, enemies) & is_there(enemies.x)
+    hits = _same_cell(x, bullets.y, enemies) & is_there(enemies.x)[None]
     order = enemies.move_timer + jnp.where(enemies.is_sub, SIZE, 0)  # of a cell, the oldest swims first
-    first = jnp.min(jnp.where(hits, order, 2 * SIZE), axis=1)
-    shot = jnp.any(hits & (order == first[:, None]), axis=0)
+    first = jnp.min(jnp.where(hits, order[None], 2 * SIZE), axis=1)
+    shot = jnp.any(hits & (order[None] == first[:, None]), axis=0)
     state = state._replace(
         bullets=bullets._replace(x=jnp.where(first < 2 * SIZE, GONE, x)),
         enemies=enemies._replace(x=jnp.where(shot, GONE, enemies.x)),
@@ -141,7 +141,7 @@ def _fire(state: State) -> tuple[State, Array]:
 
 def _same_cell(x: Array, y: Array, enemies: Enemies) -> Array:
     """Return `[2, 30]`: bullet i, at `x [2]` and `y [2]`, is in the cell of enemy j."""
-    return (x[:, None] == enemies.x) & (y[:, None] == enemies.y)
+    return (x[:, None] == enemies.x[None]) & (y[:, None] == enemies.y[None])
 
 
 def _pick_up(state: State) -> State:
@@ -170,7 +170,7 @@ def _swim(state: State) -> tuple[State, Array, Array]:
     x = jnp.where(swims, one_ahead(enemies.x, enemies.right), enemies.x)
     arrived = same_row & (x == state.x)
     touched = there & (arrived | (same_row & (enemies.x == state.x)))
-    hits = _same_cell(bullets.x, bullets.y, enemies._replace(x=x)) & swims & is_there(x) & ~arrived
+    hits = _same_cell(bullets.x, bullets.y, enemies._replace(x=x)) & (swims & is_there(x) & ~arrived)[None]
     shot = jnp.any(hits, axis=0)
     # A submarine that was shot or left in this very move may still fire.
     fires = there & enemies.is_sub & (enemies.fire_timer == 0)

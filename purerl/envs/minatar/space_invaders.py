@@ -102,7 +102,7 @@ def play(state: State, action: Array, draws: tuple[()], ramping: bool) -> tuple[
 
 def _count(board: Array) -> Array:
     """Return the number of objects on the board."""
-    return jnp.sum(jax.lax.population_count(board))
+    return jnp.sum(jax.lax.population_count(board), dtype=jnp.int32)
 
 
 def _steer(state: State, action: Array) -> State:
@@ -158,7 +158,7 @@ def observe(state: State) -> Array:
     cannon = jnp.where(LINE == BOTTOM, jnp.left_shift(1, state.cannon), 0)
     left_going, right_going = jnp.where(right, 0, aliens), jnp.where(right, aliens, 0)
     boards = jnp.stack([cannon, aliens, left_going, right_going, state.bullets, state.bombs])
-    return (boards.T[:, None, :] & BITS[:, None]) != 0
+    return (boards.T[:, None, :] & BITS[None, :, None]) != 0
 
 
 GAME = Game(

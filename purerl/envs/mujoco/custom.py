@@ -141,10 +141,10 @@ def _start_near(model: Any, keyframe: str | None, scale: float) -> Callable[[Any
 
     def draw(params: Any, key: Key) -> tuple[Array, Array]:
         key_qpos, key_qvel = jax.random.split(key)
-        near = jnp.add(qpos, scale * jax.random.uniform(key_qpos, qpos.shape, minval=-1.0))
+        near = jnp.add(qpos, scale * jax.random.uniform(key_qpos, qpos.shape, jnp.float32, -1.0))
         for i in places:
             near = near.at[i : i + 4].divide(jnp.linalg.norm(near[i : i + 4]))
-        return near, jnp.add(qvel, scale * jax.random.uniform(key_qvel, qvel.shape, minval=-1.0))
+        return near, jnp.add(qvel, scale * jax.random.uniform(key_qvel, qvel.shape, jnp.float32, -1.0))
 
     return draw
 

@@ -145,12 +145,12 @@ def _make_engine(task: Task, setup: Setup) -> Engine:
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
     """Return a `Task.draw`: positions and velocities uniform within `params.reset_noise_scale`."""
-    return _near_the_start(model, partial(jax.random.uniform, minval=-1.0))
+    return _near_the_start(model, partial(jax.random.uniform, dtype=jnp.float32, minval=-1.0))
 
 
 def uniform_and_normal(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:
     """Return a `Task.draw`: positions uniform within, velocities normal with, `reset_noise_scale`."""
-    return _near_the_start(model, jax.random.normal)
+    return _near_the_start(model, partial(jax.random.normal, dtype=jnp.float32))
 
 
 def _near_the_start(model: Any, draw_velocity: Callable) -> Callable[[Any, Key], tuple[Array, Array]]:
@@ -159,7 +159,7 @@ def _near_the_start(model: Any, draw_velocity: Callable) -> Callable[[Any, Key],
     def draw(params: Any, key: Key) -> tuple[Array, Array]:
         key_qpos, key_qvel = jax.random.split(key)
         scale = params.reset_noise_scale
-        qpos = init_qpos + scale * jax.random.uniform(key_qpos, (model.nq,), minval=-1.0)
+        qpos = init_qpos + scale * jax.random.uniform(key_qpos, (model.nq,), jnp.float32, -1.0)
         return qpos, scale * draw_velocity(key_qvel, (model.nv,))
 
     return draw

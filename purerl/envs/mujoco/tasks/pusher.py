@@ -89,10 +89,10 @@ def _make_draw(model: Any):
 
     def draw(params: Params, key: Key) -> tuple[Array, Array]:
         key_place, key_qvel = jax.random.split(key)
-        places = jax.random.uniform(key_place, (CANDIDATES, 2), minval=LOW, maxval=HIGH)
+        places = jax.random.uniform(key_place, (CANDIDATES, 2), jnp.float32, LOW, HIGH)
         place = places[jnp.argmax(jnp.linalg.norm(places, axis=1) > APART)]  # first far enough
         qpos = jnp.asarray(init_qpos).at[-4:-2].set(place).at[-2:].set(0.0)
-        qvel = jax.random.uniform(key_qvel, (model.nv,), minval=-0.005, maxval=0.005)
+        qvel = jax.random.uniform(key_qvel, (model.nv,), jnp.float32, -0.005, 0.005)
         return qpos, qvel.at[-4:].set(0.0)
 
     return draw

@@ -87,12 +87,12 @@ def _make_draw(model: Any):
 
     def draw(params: Params, key: Key) -> tuple[Array, Array]:
         key_qpos, key_qvel, key_radius, key_angle = jax.random.split(key, 4)
-        noise = jax.random.uniform(key_qpos, (model.nq,), minval=-0.1, maxval=0.1)
-        qvel = jax.random.uniform(key_qvel, (model.nv,), minval=-0.005, maxval=0.005)
+        noise = jax.random.uniform(key_qpos, (model.nq,), jnp.float32, -0.1, 0.1)
+        qvel = jax.random.uniform(key_qvel, (model.nv,), jnp.float32, -0.005, 0.005)
         # Gymnasium draws from the square until a point lies on the disc. The area of a disc grows with the
         # squared radius, so the root of a uniform number has the same distribution.
-        radius = REACH * jnp.sqrt(jax.random.uniform(key_radius))
-        angle = 2 * jnp.pi * jax.random.uniform(key_angle)
+        radius = REACH * jnp.sqrt(jax.random.uniform(key_radius, dtype=jnp.float32))
+        angle = 2 * jnp.pi * jax.random.uniform(key_angle, dtype=jnp.float32)
         goal = radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
         return (noise + init_qpos).at[-2:].set(goal), qvel.at[-2:].set(0.0)
 

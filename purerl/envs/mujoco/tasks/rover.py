@@ -74,10 +74,10 @@ def start(params: Params, key: Key) -> tuple[Array, Array]:
     """Draw rover, goal and pillars, each in a different cell."""
     key_cell, key_place, key_heading = jax.random.split(key, 3)
     num_things = 2 + NUM_PILLARS
-    cells = jax.random.permutation(key_cell, GRID * GRID)[:num_things]
+    cells = jax.random.permutation(key_cell, jnp.arange(GRID * GRID, dtype=jnp.int32))[:num_things]
     centres = (jnp.stack([cells // GRID, cells % GRID], 1) - (GRID - 1) / 2) * CELL
-    places = centres + SPREAD * jax.random.uniform(key_place, (num_things, 2), minval=-1.0)
-    half = jnp.pi * jax.random.uniform(key_heading, minval=-0.5, maxval=0.5)
+    places = centres + SPREAD * jax.random.uniform(key_place, (num_things, 2), jnp.float32, -1.0)
+    half = jnp.pi * jax.random.uniform(key_heading, (), jnp.float32, -0.5, 0.5)
     pose = [places[0], jnp.array([AXLE_HEIGHT]), jnp.stack([jnp.cos(half), 0.0, 0.0, jnp.sin(half)])]
     qpos = jnp.concatenate([*pose, jnp.zeros(2), places[1:].reshape(-1)])
     return qpos, jnp.zeros(6 + 2 + 2 * (1 + NUM_PILLARS))
@@ -123,6 +123,6 @@ def arrived(physics: Physics) -> Array:
 def collided(physics: Physics) -> Array:
     """Return True if the rover, seen from above, overlaps a pillar or a wall."""
     position, pillars = physics.qpos[:2], physics.qpos[11:].reshape(NUM_PILLARS, 2)
-    to_pillars = jnp.linalg.norm(pillars - position, axis=1) - PILLAR_RADIUS
+    to_pillars = jnp.linalg.norm(pillars - position[None], axis=1) - PILLAR_RADIUS
     to_walls = GRID * CELL / 2 - jnp.abs(position)
     return jnp.minimum(to_pillars.min(), to_walls.min()) <= ROVER_RADIUS

@@ -1,0 +1,24 @@
+"""Explicit ranks and dtypes, so that programs are the same under JAX's global switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl.types import Array, PyTree
+
+
+def to_rank(array: Any, ndim: int) -> Array:
+    """Return `array [*shape]` with leading axes of length 1 up to `ndim` axes: `[1, ..., *shape]`."""
+    return array.reshape((1,) * (ndim - array.ndim) + array.shape)
+
+
+def without_float64(tree: PyTree) -> PyTree:
+    """Return `tree` with float32 in the place of float64, which JAX has with `jax_enable_x64` only."""
+
+    def narrowed(leaf: Any) -> Any:
+        return jnp.asarray(leaf, jnp.float32) if getattr(leaf, "dtype", None) == jnp.float64 else leaf
+
+    return jax.tree.map(narrowed, tree)
