@@ -40,9 +40,8 @@ class ConfigError(ValueError):
 
     def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
         self.field, self.value = field, value
-        message = (
-            f"{shorten(field)} = {shorten(shown(value))}: expected {allowed.rstrip('.')}. {hint}".rstrip()
-        )
+        what = f"expected {allowed.rstrip('.')}. {hint}".rstrip()
+        message = f"{shorten(field)} = {shorten(shown(value))}: {what}"
         printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         super().__init__("".join(printed))
 
@@ -172,14 +171,8 @@ def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
         if isinstance(value, list | tuple) or getattr(value, "shape", ()):
             raise ConfigError(name, value, describe(rule), VMAP)
         validate(name, value, rule)
-    return dataclasses.replace(cfg, **{name: _number(value) for name, value in hyper.items()})
-
-
-def _number(value: Any) -> Any:
-    """Return a number as Python's, or as float32, which a float64 would widen under `jax_enable_x64`."""
-    if isinstance(value, jax.Array):
-        return value.astype(np.float32)
-    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+    as_number = lambda value: value.astype(np.float32) if isinstance(value, jax.Array) else plain(value)
+    return dataclasses.replace(cfg, **{name: as_number(value) for name, value in hyper.items()})
 
 
 def freeze(value: Any) -> Any:

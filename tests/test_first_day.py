@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from environments import clock
 from gymnasium import spaces
-from purerl.experiment.python_envs import outline
 from tiny import tiny
 
 import purerl
 from purerl.config import ConfigError, replace
 from purerl.make import spec_of
+from purerl.python_envs import outline
 from purerl.spaces import check_spaces
 
 SECONDS = 1.0

@@ -37,6 +37,7 @@ LAYERS = (
     {"health"},
     {"train"},
     {"programs"},
+    {"python_envs"},
     {"experiment"},
     {"cli"},
 )
