@@ -21,6 +21,7 @@ _PUBLIC = {
     "purerl.experiment.presets": ("from_preset",),
     "purerl.experiment.runner": ("load", "run"),
     "purerl.make": ("make_algorithm", "make_config", "make_env", "make_policy"),
+    "purerl.registry": ("register_algorithm", "register_env"),
     "purerl.train": ("make_driver", "make_train"),
     "purerl.types": (
         "Algorithm",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+from flax.core import FrozenDict
 from gymnasium.spaces import Discrete
 
 from purerl import evaluate as evaluation
@@ -18,7 +20,7 @@ from purerl.arguments import (
     check_state,
     with_default_params,
 )
-from purerl.config import Config, ConfigError, check, from_dict
+from purerl.config import Config, ConfigError, ConfigT, check, from_dict
 from purerl.network_trial import try_networks
 from purerl.spaces import check_spaces
 from purerl.types import Algorithm, Env, EnvSpec, HostEnv, TrainState
@@ -45,14 +47,18 @@ def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env | HostEnv
     """Return the environment with id `env`.
 
     Args:
-        env: registry id, such as "ant", or another library's behind its name, such as "gym:LunarLander-v3".
+        env: registry id, such as "ant", or another library's behind its name, such as "gym:LunarLander-v3",
+            or one of `register_env`.
         engine: physics engine of a MuJoCo task: auto, mujoco or mjx.
         **env_kwargs: the task's own options, such as reward weights.
 
     Raises:
         ConfigError: for an unknown id, engine or option.
     """
-    return registry.env_factory(env)(engine=engine, **env_kwargs)
+    made = registry.env_factory(env)(engine=engine, **env_kwargs)
+    if env in registry.OWN_ENVIRONMENTS:
+        check_env(made)
+    return made
 
 
 def spec_of(env: Env | HostEnv) -> EnvSpec:
@@ -91,6 +97,11 @@ def env_for(cfg: Config, env: Env | HostEnv | None) -> Env | HostEnv:
         return env_of(cfg)
     check_env(env)
     return env if isinstance(env, HostEnv) else with_default_params(env)
+
+
+def named_after(cfg: ConfigT, env: Env | HostEnv) -> ConfigT:
+    """Return `cfg` with the name of `env`, which was passed as an object, in place of its own."""
+    return dataclasses.replace(cfg, env=env.name, engine="auto", env_kwargs=FrozenDict())
 
 
 def env_of(cfg: Config) -> Env | HostEnv:

@@ -1,7 +1,12 @@
 """Mistakes of a first day in Python: one sentence each, at once, with nothing compiled."""
 
+import dataclasses
+import importlib
+import re
+import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import flax.linen as nn
@@ -15,6 +20,7 @@ from gymnasium import spaces
 from tiny import tiny
 
 import purerl
+from purerl import registry
 from purerl.config import ConfigError, replace
 from purerl.make import spec_of
 from purerl.python_envs import outline
@@ -503,6 +509,40 @@ def test_what_is_right_passes():
     assert purerl.make_config("ppo", gamma=np.float32(0.5), num_envs=np.int64(4)).num_envs == 4
     policy = purerl.make_policy(PPO, like(PPO, members=2), member=np.int64(1))
     assert jax.eval_shape(policy.act, (), np.zeros((5, 4)), KEY)[0].shape == (5,)
+
+
+# Networks
+
+PAGE = (Path(__file__).parents[1] / "docs" / "networks.md").read_text("utf-8")
+PROGRAMS = re.findall(r"(?<!dependency -->)\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("code", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_networks_of_the_page_pass_their_trial(code, tmp_path, monkeypatch):
+    """The training that they are given to can be traced."""
+    (tmp_path / "page.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "page", raising=False)
+    importlib.invalidate_caches()
+    jax.eval_shape(importlib.import_module("page").train, KEY)
+
+
+def test_the_page_has_every_network_of_every_algorithm():
+    """With the names that `networks` takes, and no others."""
+    rows = re.findall(r"^\| (`.*?) \| `(\w+)` \|", PAGE, re.MULTILINE)
+    found = {(algo, name) for algos, name in rows for algo in re.findall(r"`(\w+)`", algos)}
+    found.discard(("shared_torso", "torso"))
+    expected = set()
+    for algo in registry.ALGORITHMS:
+        for fields in ({}, {"shared_torso": True}):
+            known = {field.name for field in dataclasses.fields(registry.config_class(algo))}
+            if known >= set(fields):
+                cfg = tiny(algo, "pendulum", **fields)
+                spec = spec_of(purerl.make_env("pendulum"))
+                expected |= {
+                    (algo, name) for name in registry.algorithm_module(cfg).default_networks(cfg, spec)
+                }
+    assert found == expected - {("recurrent_ppo", "pi"), ("recurrent_ppo", "v")}
 
 
 # Parameters

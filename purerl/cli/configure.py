@@ -13,7 +13,7 @@ from purerl.config import Config, ConfigError, count, did_you_mean, from_dict, r
 from purerl.experiment.config_file import read_config
 from purerl.experiment.paths import user_path
 from purerl.experiment.presets import preset_fields
-from purerl.experiment.record import read_record
+from purerl.experiment.record import check_algorithm, read_record
 from purerl.experiment.untrusted import refuse_files
 from purerl.field_aliases import ALIASES
 
@@ -95,6 +95,7 @@ def _recorded(options: RunOptions, path: str) -> tuple[dict[str, Any], int]:
         if (value := getattr(options, name)) is not None:
             raise ConfigError(name, value, f"no value, since the run in {path} has its own")
     record = read_record(user_path("resume", path))
+    check_algorithm(record)
     algo = record["config"].get("algo")
     if options.algo not in (None, algo):
         raise ConfigError("algo", options.algo, f"{algo!r}, as the run in {path} has it", "It cannot change.")
@@ -113,7 +114,7 @@ def leftover(words: Sequence[str], cls: type[Config]) -> ConfigError:
     name, equals, value = word.partition("=")
     if word.startswith("-") and not DASHED_VALUE.match(word):
         return unknown(name, value if equals or after.startswith("--") else after, cls, known)
-    tables = {"algo": registry.ALGORITHMS, "env": registry.ENVIRONMENTS}
+    tables = {"algo": registry.algorithms(), "env": registry.environments()}
     meant = [f"{field} {word}" for field, table in tables.items() if word in table]
     meant += [word] if equals and name in known else []
     hint = f"Did you mean --{meant[0]}?" if meant else ""
@@ -126,7 +127,7 @@ def unknown(name: str, value: Any, cls: type[Config], known: Sequence[str]) -> C
     field = ALIASES.get(plain, plain)
     hint = did_you_mean(plain, known) or "See --help."
     if field not in known:
-        owners = [algo for algo in registry.ALGORITHMS if field in names(registry.config_class(algo))]
+        owners = [algo for algo in registry.algorithms() if field in names(registry.config_class(algo))]
         if owners:
             hint = f"{field} belongs to {', '.join(owners)}."
         elif field in names(RunOptions):

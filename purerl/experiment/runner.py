@@ -27,9 +27,11 @@ from purerl.experiment.paths import user_path
 from purerl.experiment.population import Population
 from purerl.experiment.record import (
     changes_of,
+    check_given,
     config_of,
     make_record,
     members_of,
+    own_parts,
     read_record,
     with_changes,
 )
@@ -37,7 +39,7 @@ from purerl.experiment.signals import Interrupts, answering
 from purerl.experiment.store import Store, holds_a_run, load_newest
 from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
 from purerl.health import split_replay
-from purerl.make import env_for
+from purerl.make import env_for, named_after
 from purerl.members import Members, make_members
 from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
 from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
@@ -119,7 +121,12 @@ def run(
     if resume and path is None:
         raise ConfigError("logdir", None, "the directory of the run to resume")
     old = read_record(path) if resume and path else None
-    env = env_for(cfg, env)
+    if old:
+        check_given(old, env, networks)
+    given, env = env, env_for(cfg, env)
+    if given is not None and (not old or "env" in old.get("own", {})):
+        cfg = named_after(cfg, env)
+    own = own_parts(cfg, given, networks)
     members = make_members(cfg, int(seeds), sweep, combine)
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
@@ -127,7 +134,7 @@ def run(
     schedule, plan = driver.schedule, make_plan(driver, members)
     refuse_if_too_large(plan, available_bytes())
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
-    record = make_record(driver, members, make_pieces(schedule, members.size, most_steps))
+    record = make_record(driver, members, make_pieces(schedule, members.size, most_steps), own)
     with ExitStack() as stack:
         store = _open_store(stack, path, resume)
         changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
@@ -197,7 +204,8 @@ def load(
         run_dir: the `logdir` of `purerl.run`.
         best: the policy of each member's best evaluation, with the normaliser it had then, in place of
             the newest; such a state has neither a replay buffer nor environments.
-        env: the task, if the run had one of its own, or one with a model file of its own.
+        env: the task, if the run was given one and its name is not registered by `purerl.register_env`, or if
+            it has a model file of its own.
         networks: those the run was trained with, if not the algorithm's own.
 
     Returns:
@@ -211,6 +219,7 @@ def load(
     path = user_path("run_dir", run_dir)
     validate("best", best, Rule("switch"))
     record = read_record(path, "run_dir")
+    check_given(record, env, networks)
     cfg, members = config_of(record), members_of(record)
     if env is None:
         refuse_files(cfg.env, cfg.env_kwargs, "Make the environment, and pass it as env.")

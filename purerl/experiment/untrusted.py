@@ -25,6 +25,7 @@ import purerl
 from purerl.config import ConfigError, shorten
 from purerl.experiment.atomic import write_json
 from purerl.health import split_replay
+from purerl.registry import OWN_ENVIRONMENTS
 from purerl.schedule import Schedule
 
 FORMAT = 3
@@ -38,7 +39,10 @@ CANDIDATES = 4
 MESSAGE = 1000
 """Characters of the longest message."""
 RECORD_FIELDS = {"config": dict, "seeds": int, "settings": list, "pieces": list, "changes": list}
+RECORD_FIELDS |= {"own": dict}
 """Fields of `run.json`, which every checkpoint repeats."""
+OWN_PARTS = {"algorithm": str, "env": str, "networks": list}
+"""Parts of a run that the user's code made, in the field `own`: a class's place, a name, names."""
 FIXED = ("algo", "env", "engine", "env_kwargs", "seed")
 """Fields of a configuration that cannot change on resume."""
 
@@ -110,11 +114,12 @@ def refuse_links(path: Path) -> None:
 def refuse_files(env: str, env_kwargs: Mapping[str, Any], hint: str) -> None:
     """Raise ConfigError if `env_kwargs` from a run's files may name a file or a module to open.
 
-    What another library's environment does with a text is unknown, so it gets numbers and switches only.
+    What an environment of another library or of the user does with a text is unknown, so it gets numbers and
+    switches only.
     """
     own = [asset.name for asset in Path(purerl.__file__).parent.glob("envs/mujoco/assets/*.xml")]
     for name, value in env_kwargs.items():
-        if ":" in env and not isinstance(value, bool | int | float | None):
+        if (":" in env or env in OWN_ENVIRONMENTS) and not isinstance(value, bool | int | float | None):
             what = f"a number or a switch: a text from the files of a run is not given to {shorten(env)}"
             raise ConfigError(name, value, what, hint)
         if name == "xml_file" and value is not None and value not in own:
@@ -160,9 +165,12 @@ def _constant(text: str) -> float:
 
 def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a run's record. Raises DamagedFile unless its fields have the types and ranges of a run."""
+    record = record | {"own": record.get("own", {})}  # runs of earlier versions have none
     for name, kind in RECORD_FIELDS.items():
         if type(record.get(name)) is not kind:
             raise DamagedFile(f"{path} lacks the field {name} of a run")
+    if any(type(value) is not OWN_PARTS.get(name) for name, value in record["own"].items()):
+        raise DamagedFile(f"{path} has parts of its own that no run has")
     settings = record["settings"]
     if not all(isinstance(s, dict) and all(type(v) is float for v in s.values()) for s in settings):
         raise DamagedFile(f"{path} has settings that no run has")
