@@ -18,7 +18,7 @@ _PUBLIC = {
     "purerl.envs.mujoco.custom": ("mujoco_env",),
     "purerl.evaluate": ("Policy",),
     "purerl.experiment.untrusted": ("CheckpointError",),
-    "purerl.experiment.presets": ("from_preset",),
+    "purerl.presets": ("from_preset",),
     "purerl.experiment.runner": ("load", "run"),
     "purerl.make": ("make_algorithm", "make_config", "make_env", "make_policy"),
     "purerl.registry": ("register_algorithm", "register_env"),

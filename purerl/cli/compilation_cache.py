@@ -9,8 +9,7 @@ from pathlib import Path
 
 import jax
 
-from purerl.experiment.paths import user_path
-from purerl.user_cache import user_cache
+from purerl.user_paths import user_cache, user_path
 
 
 def use_compilation_cache(where: str = "auto") -> None:

@@ -10,12 +10,13 @@ from purerl import registry
 from purerl.cast import cast
 from purerl.cli.options import DASHED_VALUE, help_text, read_options
 from purerl.config import Config, ConfigError, count, did_you_mean, from_dict, real, switch, text
-from purerl.experiment.config_file import read_config
-from purerl.experiment.paths import user_path
-from purerl.experiment.presets import preset_fields
-from purerl.experiment.record import check_algorithm, read_record
+from purerl.config_file import read_config
+from purerl.experiment.record import read_record
 from purerl.experiment.untrusted import refuse_files
 from purerl.field_aliases import ALIASES
+from purerl.own_parts import check_algorithm
+from purerl.presets import preset_fields
+from purerl.user_paths import user_path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,13 +31,12 @@ from purerl.experiment.atomic import sync_directory
 from purerl.experiment.untrusted import (
     FORMAT,
     CheckpointError,
-    DamagedFile,
     Manifest,
     SchemaError,
     checkpoint_name,
-    open_regular,
     write_sealed,
 )
+from purerl.files import DamagedFile, open_regular
 from purerl.types import PyTree
 
 BLOCK = 16 * 2**20

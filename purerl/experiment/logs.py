@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from purerl.experiment.atomic import write_json, write_whole
-from purerl.experiment.untrusted import DamagedFile, read_lines
+from purerl.experiment.untrusted import read_lines
+from purerl.files import DamagedFile
 
 SPINNING_UP = {
     "epoch": "Epoch",

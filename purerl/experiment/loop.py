@@ -10,11 +10,11 @@ import numpy as np
 
 from purerl.experiment import checkpoint
 from purerl.experiment.display import Display
-from purerl.experiment.memory import format_bytes
 from purerl.experiment.population import Population
 from purerl.experiment.signals import Interrupted, Interrupts
 from purerl.experiment.store import Store, stored
 from purerl.experiment.untrusted import CheckpointError
+from purerl.machine import format_bytes
 from purerl.programs import Snapshot
 
 Row = dict[str, np.ndarray]

@@ -16,22 +16,13 @@ from purerl.arguments import check_config
 from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.display import Display, spread
 from purerl.experiment.loop import Loop
-from purerl.experiment.memory import (
-    available_bytes,
-    disk_note,
-    make_plan,
-    refuse_if_too_large,
-    tree_bytes,
-)
-from purerl.experiment.paths import user_path
+from purerl.experiment.memory import disk_note, make_plan, refuse_if_too_large, tree_bytes
 from purerl.experiment.population import Population
 from purerl.experiment.record import (
     changes_of,
-    check_given,
     config_of,
     make_record,
     members_of,
-    own_parts,
     read_record,
     with_changes,
 )
@@ -39,13 +30,16 @@ from purerl.experiment.signals import Interrupts, answering
 from purerl.experiment.store import Store, holds_a_run, load_newest
 from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
 from purerl.health import split_replay
+from purerl.machine import available_bytes
 from purerl.make import env_for, named_after
 from purerl.members import Members, make_members
+from purerl.own_parts import check_given, own_parts
 from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
 from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
 from purerl.schedule import rounding_note
 from purerl.train import Driver, make_driver
 from purerl.types import Env, HostEnv, TrainState
+from purerl.user_paths import user_path
 
 
 class Run(NamedTuple):

@@ -31,7 +31,6 @@ from purerl.experiment.population import Population
 from purerl.experiment.untrusted import (
     CANDIDATES,
     CheckpointError,
-    DamagedFile,
     Manifest,
     SchemaError,
     check_place,
@@ -40,6 +39,7 @@ from purerl.experiment.untrusted import (
     refuse_links,
     write_sealed,
 )
+from purerl.files import DamagedFile
 from purerl.health import split_replay
 from purerl.programs import Snapshot
 from purerl.schedule import Schedule

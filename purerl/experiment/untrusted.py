@@ -11,11 +11,9 @@ import errno
 import hashlib
 import json
 import math
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +22,7 @@ import numpy as np
 import purerl
 from purerl.config import ConfigError, shorten
 from purerl.experiment.atomic import write_json
+from purerl.files import DamagedFile, open_regular
 from purerl.health import split_replay
 from purerl.registry import OWN_ENVIRONMENTS
 from purerl.schedule import Schedule
@@ -45,10 +44,6 @@ OWN_PARTS = {"algorithm": str, "env": str, "networks": list}
 """Parts of a run that the user's code made, in the field `own`: a class's place, a name, names."""
 FIXED = ("algo", "env", "engine", "env_kwargs", "seed")
 """Fields of a configuration that cannot change on resume."""
-
-
-class DamagedFile(Exception):
-    """A file that is not as it was written: the message names it and the fault."""
 
 
 class CheckpointError(Exception):
@@ -76,21 +71,6 @@ def one_line(text: str) -> str:
     """Escape `text` for a terminal: printable, and at most MESSAGE characters."""
     text = text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """Open `path` if it is a regular file itself: no link, pipe or device. Raises DamagedFile otherwise."""
-    try:
-        # Opening a pipe would wait for its writer: hence O_NONBLOCK, which files ignore.
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DamagedFile(f"{path} cannot be opened: {error}") from error
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise DamagedFile(f"{path} is not a regular file")
-    return os.fdopen(number, "rb")
 
 
 def read_lines(path: Path, lines: int) -> list[str]:

@@ -7,26 +7,25 @@ import re
 import pytest
 
 import purerl
-from purerl import registry
+from purerl import presets, registry
 from purerl.cli import configure
 from purerl.cli.configure import parse
 from purerl.config import ConfigError
-from purerl.experiment import presets
-from purerl.experiment.config_file import LARGEST, read_config
+from purerl.config_file import LARGEST, read_config
 from purerl.make import env_of, spec_of, validate
 
 PRESETS = re.findall(r"^  ([\w-]+):$", presets.FILE.read_text("utf-8"), re.MULTILINE)
 """Names of the presets, without the reader of the file: a fault in it is no error of collection."""
 MUTANTS = {
     "the file wins": ("cli/configure.py", "fields | own)", "own | fields)", "test_order_of_the_sources"),
-    "presets win": ("experiment/presets.py", "own) | fields)", "fields | own))", "test_order_of_the_sources"),
+    "presets win": ("presets.py", "own) | fields)", "fields | own))", "test_order_of_the_sources"),
     "cartpole for all": (
         "algos/off_policy.py",
         'text("pendulum")',
         'text("cartpole")',
         "test_every_algorithm_fits_its_default_environment",
     ),
-    "like wins": ("experiment/presets.py", "= presets[name] |", "|= presets[name] or", "test_like_inherits"),
+    "like wins": ("presets.py", "= presets[name] |", "|= presets[name] or", "test_like_inherits"),
 }
 
 

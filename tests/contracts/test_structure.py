@@ -18,10 +18,11 @@ FILES = sorted((ROOT / "purerl").rglob("*.py"))
 PROGRAMS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")])
 LAYERS = (
     {"types"},
-    {"ops", "field_aliases", "user_cache", "shown"},
+    {"ops", "field_aliases", "shown", "machine", "files"},
     {"config", "normalize"},
     {
         "registry",
+        "user_paths",
         "cast",
         "replay",
         "networks",
@@ -33,7 +34,8 @@ LAYERS = (
         "schedule",
     },
     {"algos", "envs"},
-    {"make", "metrics", "arguments", "network_trial"},
+    {"make", "metrics", "arguments", "network_trial", "own_parts", "config_file"},
+    {"presets"},
     {"health"},
     {"train"},
     {"programs"},

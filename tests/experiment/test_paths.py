@@ -8,12 +8,12 @@ import purerl
 from purerl.cli import compilation_cache, configure
 from purerl.config import ConfigError
 from purerl.experiment import runner
-from purerl.experiment.paths import user_path
 from purerl.experiment.store import Store
+from purerl.user_paths import user_path
 
 MUTANTS = {
     "a directory named ~": (
-        "experiment/paths.py",
+        "user_paths.py",
         ".expanduser()",
         "",
         "test_a_run_is_in_the_home_directory",

@@ -23,13 +23,8 @@ from purerl.experiment.population import Population
 from purerl.experiment.record import read_record
 from purerl.experiment.signals import Interrupted
 from purerl.experiment.store import Store, load_newest
-from purerl.experiment.untrusted import (
-    CheckpointError,
-    DamagedFile,
-    SchemaError,
-    open_regular,
-    read_manifest,
-)
+from purerl.experiment.untrusted import CheckpointError, SchemaError, read_manifest
+from purerl.files import DamagedFile, open_regular
 
 MUTANTS = {
     "any checksum of arrays": (
@@ -39,7 +34,7 @@ MUTANTS = {
         "test_a_damaged_checkpoint_is_passed_over",
     ),
     "links are followed": (
-        "experiment/untrusted.py",
+        "files.py",
         "os.O_RDONLY | os.O_NOFOLLOW",
         "os.O_RDONLY",
         "test_a_damaged_checkpoint_is_passed_over",

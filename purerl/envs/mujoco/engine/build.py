@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from purerl.envs.mujoco.engine.physics import EngineError
-from purerl.user_cache import user_cache
+from purerl.user_paths import user_cache
 
 FOLDER = Path(__file__).parent
 SOURCES = ("native.cc", "native_batch.h", "native_plan.h")

@@ -17,7 +17,7 @@ from purerl.cli.train import train
 from purerl.config import ConfigError
 from purerl.experiment.untrusted import write_sealed
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 FIELDS = tiny_fields("sac", "pendulum", env_kwargs={}, eval_interval=0, checkpoint_interval=16)
 """Of a run of 40 steps."""
 
@@ -213,7 +213,7 @@ MUTANTS = {
         "test_the_record_names_what_was_run",
     ),
     "a run on an environment of one's own loads without it": (
-        "experiment/record.py",
+        "own_parts.py",
         "if name is not None and env is None and name not in OWN_ENVIRONMENTS:",
         "if False:",
         "test_what_is_not_registered_is_one_sentence",
@@ -225,7 +225,7 @@ MUTANTS = {
         "test_texts_of_a_record_are_not_given_to_a_factory",
     ),
     "a class passes for its base": (
-        "experiment/record.py",
+        "own_parts.py",
         "if known and config_class(cfg.algo) is not cls:",
         "if False:",
         "test_a_class_cannot_pass_for_another",

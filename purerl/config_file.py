@@ -14,7 +14,7 @@ import yaml
 
 from purerl.cast import checked_mapping, parse_json, unique
 from purerl.config import ConfigError
-from purerl.experiment.untrusted import open_regular
+from purerl.files import open_regular
 
 LARGEST = 2**15
 """Bytes of a file; the slowest reader, that of YAML, takes about a second for them."""

@@ -8,7 +8,7 @@ from typing import Any
 from purerl import registry
 from purerl.cast import cast
 from purerl.config import Config, ConfigError, did_you_mean
-from purerl.experiment.config_file import read_config
+from purerl.config_file import read_config
 from purerl.make import make_config
 
 FILE = Path(__file__).parents[1] / "presets.yaml"
