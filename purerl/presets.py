@@ -11,7 +11,7 @@ from purerl.config import Config, ConfigError, did_you_mean
 from purerl.config_file import read_config
 from purerl.make import make_config
 
-FILE = Path(__file__).parents[1] / "presets.yaml"
+FILE = Path(__file__).with_name("presets.yaml")
 
 
 def preset_fields(name: str) -> dict[str, Any]:

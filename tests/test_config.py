@@ -433,8 +433,8 @@ def test_hyper_may_be_traced():
 MUTANTS = {
     "an error does not name the value": (
         "config.py",
-        "{shorten(field)} = {shorten(shown(value))}: expected",
-        "{shorten(field)}: expected",
+        "{shorten(field)} = {shorten(shown(value))}: {what}",
+        "{shorten(field)}: {what}",
         "test_a_bad_value_is_refused",
     ),
     "long values are not cut": (

@@ -221,8 +221,8 @@ MUTANTS = {
     ),
     "warm-up learns": (
         "train.py",
-        "return make_algorithm(hyper).observe(algo, transition), {}",
-        "return make_algorithm(hyper).update(algo, transition, key, step)",
+        "make_algorithm(hyper).observe(state.algo, transition)",
+        "make_algorithm(hyper).update(state.algo, transition, key, step)[0]",
         "test_warm_up_draws_uniform_actions_without_the_policy",
     ),
     "the second policy is greedy too": (

@@ -48,8 +48,8 @@ MUTANTS = {
     ),
     "checkpoint before its row": (
         "experiment/loop.py",
-        "if snapshot.step >= due and not self._population.has_row(snapshot):",
-        "if snapshot.step >= due:",
+        "self._is_due(snapshot.step) and not self._population.has_row(snapshot)",
+        "self._is_due(snapshot.step)",
         "test_a_checkpoint_has_the_row_that_ends_with_it",
     ),
     "old hyperparameters": (
