@@ -16,6 +16,7 @@ import runpy
 import shlex
 import sys
 import tomllib
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ import pytest
 from tiny import SMALL
 
 import purerl
+from purerl import registry
 from purerl.cli import configure
 from purerl.cli.configure import parse
 from purerl.config import to_dict
@@ -90,12 +92,24 @@ def lacking(code: str) -> list[str]:
 
 
 def run_page(page: Path) -> dict[str, Any]:
-    """Run the Python blocks of a page in order, in the working directory, and return what they define."""
-    names: dict[str, Any] = {"__name__": "page"}
-    for code in blocks(page, "python"):
-        if not lacking(code):
-            run_block(code, names, page.name)
-    return names
+    """Run the Python blocks of a page in order, in the working directory, and return what they define.
+
+    They are the module `my_module`, which a page may import, as from a file of the reader's. A script that
+    ends gets `--help`. What is registered is forgotten.
+    """
+    module = types.ModuleType("my_module")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        patch.setattr(sys, "argv", ["my_module.py", "--help"])
+        for code in blocks(page, "python"):
+            if not lacking(code):
+                try:
+                    run_block(code, vars(module), page.name)
+                except SystemExit as end:
+                    assert not end.code, code
+    registry.OWN_ALGORITHMS.clear()
+    registry.OWN_ENVIRONMENTS.clear()
+    return vars(module)
 
 
 def run_block(code: str, names: dict[str, Any], file: str = "block") -> None:
@@ -115,9 +129,9 @@ def run_block(code: str, names: dict[str, Any], file: str = "block") -> None:
 
 def compare(value: Any, comment: str, names: dict[str, Any], code: str) -> None:
     """Raise AssertionError if `comment` is a shape or a literal, and not that of `value`."""
-    if shape := re.match(r"\[(\w+(?:, (?:\w+|\.\.\.))*)\]", comment):
+    if shape := re.match(r"\[((?:\w+(?:, (?:\w+|\.\.\.))*)?)\]", comment):
         *sizes, last = shape[1].split(", ")
-        sizes += [] if last == "..." else [last]
+        sizes += [last] if last not in ("", "...") else []
         for leaf in jax.tree.leaves(value):
             got = np.shape(leaf)
             known = [int(s) if s.isdigit() else names.get(s, g) for s, g in zip(sizes, got, strict=False)]
