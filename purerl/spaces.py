@@ -84,6 +84,8 @@ def _check_bounds(space: spaces.Box, refuse: Any) -> None:
 def _name(space: Any) -> str:
     """Return a space in words; one of another library as its type."""
     kind = type(space)
+    if space is None:
+        return "None"
     return (
         " ".join(str(space).split())
         if isinstance(space, spaces.Space)

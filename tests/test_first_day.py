@@ -322,6 +322,7 @@ MISTAKES = {
     # Keys and hyperparameters
     "a seed in place of a key": (lambda: train(0), "key = 0", "jax.random.key(0)"),
     "an old key": (lambda: train(np.zeros(2, np.uint32)), "key = uint32[2]", "jax.random.key(0)"),
+    "a number as a field": (lambda: train(hyper={1: 0.5}), "1 = 0.5", "a real-valued field"),
     "hyper as a list": (lambda: train(hyper=[1e-3]), "hyper = [0.001]", "a mapping"),
     "a value against its rule": (lambda: train(hyper={"gamma": 1.5}), "gamma = 1.5", "at most 1"),
     "one of many against it": (
@@ -402,6 +403,8 @@ MISTAKES = {
     ),
     "an observation of objects": (gym(moved=moved(None)), "obs of Mine's step = object[]", "float32[2]"),
     "four values": (gym(moved=moved()[1:]), "results of step of Mine = 4 values", "Gym's old `done`"),
+    "no spaces": (gym(action_space=None), "env = 'Mine'", "an environment with action_space"),
+    "None as info": (gym(moved=(*moved()[:4], None)), "info of step of Mine = None", "a dict"),
     "no info": (gym(started=Gym.started[0]), "results of reset of Mine = one ndarray", "(obs, info)"),
     "a reset without a seed": (
         lambda: purerl.from_gymnasium(OldGym),
