@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import Config, ConfigError, Rule, validate
+from purerl.envs.check.interface import HINTS
 from purerl.rollout import env_action, uniform_action
 from purerl.shown import Words, shape_of, shapes_of
 from purerl.spaces import check_spaces
@@ -25,6 +26,7 @@ ADAPTERS = {
     "gym": "purerl.from_gymnasium(lambda: MyEnv()), once it has Gymnasium's interface",
 }
 """Library -> the call that makes its environments purerl's."""
+LISTED = "purerl.check_env(env) lists every fault."
 RESULTS = ("obs", "state", "reward", "terminated", "truncated", "info")
 """Results of `step`; those of `reset` are the first two."""
 
@@ -95,8 +97,7 @@ def _check_kind(env: Any) -> None:
     if len(missing) == len(needed) and callable(env):
         raise ConfigError("env", shown, what, "This is a function; call it if it makes one.")
     if missing:
-        hint = "purerl.check_env(env) lists every fault of an environment of your own."
-        raise ConfigError("env", shown, f"{what}; this one has no {', '.join(missing)}", hint)
+        raise ConfigError("env", shown, f"{what}; this one has no {', '.join(missing)}", LISTED)
 
 
 def _is_count(value: Any) -> bool:
@@ -104,31 +105,56 @@ def _is_count(value: Any) -> bool:
 
 
 def _try_env(env: Env) -> None:
-    """Trace a reset and a step; their errors pass through. Raise ConfigError for results of another form."""
-    hint = "purerl.check_env(env) lists every fault."
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    """Trace a reset and a step. Raise ConfigError if they cannot be traced, or return something else.
 
-    def checked(function: str, values: Any, names: tuple[str, ...]) -> tuple:
-        if not isinstance(values, tuple | list) or len(values) != len(names):
-            got = f"{len(values)} values" if isinstance(values, tuple | list) else type(values).__name__
-            what = f"{len(names)} results, ({', '.join(names)})"
-            raise ConfigError(f"results of {env.name}'s {function}", Words(got), what, hint)
-        obs, wanted = values[0], env.observation_space.shape
-        if getattr(obs, "shape", None) != wanted:
-            what = f"an array of shape {wanted}, as in observation_space"
-            raise ConfigError(f"obs of {env.name}'s {function}", shapes_of(obs), what, hint)
-        return tuple(values)
+    Errors in the user's own code pass through.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
 
     def action(key: Key) -> Any:
         return env_action(env.action_space, uniform_action(env.action_space, key, 1))[0]
 
-    _, state = checked("reset", jax.eval_shape(env.reset, key), RESULTS[:2])
-    moved = checked("step", jax.eval_shape(env.step, key, state, jax.eval_shape(action, key)), RESULTS)
-    for name, value in zip(RESULTS[2:5], moved[2:5], strict=True):
-        if getattr(value, "shape", None) != ():
+    _, state = _traced(env, "reset", RESULTS[:2], key)
+    _, after, *numbers, info = _traced(env, "step", RESULTS, key, state, jax.eval_shape(action, key))
+    for name, kinds, value in zip(RESULTS[2:5], ("fiu", "b", "b"), numbers, strict=True):
+        if getattr(value, "shape", None) != () or value.dtype.kind not in kinds:
+            what = "one bool, of shape ()" if kinds == "b" else "one number, of shape ()"
+            raise ConfigError(f"{name} of {env.name}'s step", shapes_of(value), what, LISTED)
+    if not isinstance(info, dict):
+        raise ConfigError(f"info of {env.name}'s step", shapes_of(info), "a dict", LISTED)
+    before, now = _arrays(state), _arrays(after)
+    for path in before | now:
+        if before.get(path) != now.get(path):
+            what = f"{before.get(path, 'nothing')}, as from reset"
             raise ConfigError(
-                f"{name} of {env.name}'s step", shapes_of(value), "one number, of shape ()", hint
+                f"state{path} of {env.name}'s step", now.get(path, Words("nothing")), what, LISTED
             )
+
+
+def _traced(env: Env, function: str, names: tuple[str, ...], *args: Any) -> tuple:
+    """Return the shapes of a call of `reset` or `step`; the first is the observation."""
+    try:
+        values = jax.eval_shape(getattr(env, function), *args)
+    except tuple(HINTS) as error:
+        hint = next(hint for kind, hint in HINTS.items() if isinstance(error, kind))
+        what = f"a function that JAX can trace, got {type(error).__name__}"
+        raise ConfigError(
+            f"{function} of {env.name}", Words("a function"), what, f"{hint} {LISTED}"
+        ) from error
+    if not isinstance(values, tuple | list) or len(values) != len(names):
+        got = f"{len(values)} values" if isinstance(values, tuple | list) else type(values).__name__
+        what = f"{len(names)} results, ({', '.join(names)})"
+        raise ConfigError(f"results of {env.name}'s {function}", Words(got), what, LISTED)
+    if getattr(values[0], "shape", None) != env.observation_space.shape:
+        what = f"an array of shape {env.observation_space.shape}, as in observation_space"
+        raise ConfigError(f"obs of {env.name}'s {function}", shapes_of(values[0]), what, LISTED)
+    return tuple(values)
+
+
+def _arrays(tree: PyTree) -> dict[str, Words]:
+    """Return the types and shapes of the leaves of `tree` by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): shape_of(leaf) for path, leaf in leaves}
 
 
 def check_key(key: Any) -> None:
@@ -182,11 +208,7 @@ def check_fits(state: PyTree, expected: PyTree, algo: str) -> None:
         what = f"a state of {algo}, got one of {type(state).__module__}"
         raise ConfigError("state", Words(type(state).__name__), what, hint)
     ours, theirs = (
-        {
-            jax.tree_util.keystr(path): shape_of(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-            if not jax.tree_util.keystr(path).startswith(".replay")
-        }
+        {path: kind for path, kind in _arrays(tree).items() if not path.startswith(".replay")}
         for tree in (state, expected)
     )
     for path in theirs | ours:

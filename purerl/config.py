@@ -166,7 +166,7 @@ def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
     for name, value in hyper.items():
         if name not in allowed:
             what = f"a real-valued field: one of {', '.join(sorted(allowed))}"
-            raise ConfigError(name, value, what, did_you_mean(str(name), allowed))
+            raise ConfigError(str(name), value, what, did_you_mean(str(name), allowed))
         rule = fields[name].metadata["rule"]
         if isinstance(value, list | tuple) or getattr(value, "shape", ()):
             raise ConfigError(name, value, describe(rule), VMAP)

@@ -215,5 +215,5 @@ def choose(defaults: Mapping[str, Network], networks: Mapping[str, Any] | None) 
     for name in networks or {}:
         if name not in defaults:
             what = f"a network of this algorithm: one of {', '.join(defaults)}"
-            raise ConfigError("networks", name, what, did_you_mean(name, defaults))
+            raise ConfigError("networks", name, what, did_you_mean(str(name), defaults))
     return {name: Network(*(networks or {}).get(name, default)) for name, default in defaults.items()}

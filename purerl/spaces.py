@@ -83,4 +83,11 @@ def _check_bounds(space: spaces.Box, refuse: Any) -> None:
 
 def _name(space: Any) -> str:
     """Return a space in words; one of another library as its type."""
-    return " ".join(str(space).split()) if isinstance(space, spaces.Space) else f"a {type(space).__name__}"
+    kind = type(space)
+    if space is None:
+        return "None"
+    return (
+        " ".join(str(space).split())
+        if isinstance(space, spaces.Space)
+        else f"a {kind.__module__}.{kind.__name__}"
+    )

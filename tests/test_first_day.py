@@ -80,6 +80,11 @@ def returning(reset=None, step=None):
     return CLOCK._replace(**change)
 
 
+def later(out):
+    """Return the results of a step with a time of another type."""
+    return out[0], out[1]._replace(time=out[1].time + 0.5), *out[2:]
+
+
 class Gym(gymnasium.Env):
     """Gymnasium's interface, kept but for the class attribute that a mistake replaces."""
 
@@ -229,6 +234,21 @@ MISTAKES = {
         "reward of clock's step = float32[3]",
         "one number",
     ),
+    "a state that changes its type": (
+        lambda: purerl.make_train(PPO, env=returning(step=later)),
+        "state.time of clock's step = float32[]",
+        "int32[], as from reset",
+    ),
+    "a number as a flag": (
+        lambda: purerl.make_train(PPO, env=returning(step=lambda out: (*out[:3], out[2], *out[4:]))),
+        "terminated of clock's step = float32[]",
+        "one bool",
+    ),
+    "a condition in Python": (
+        lambda: purerl.make_train(PPO, env=returning(step=lambda out: bool(out[2] > 0) and out)),
+        "step of clock = a function",
+        "TracerBoolConversionError. Use jnp instead of np, and jnp.where instead of if.",
+    ),
     # Networks
     "networks in a list": (
         lambda: purerl.make_train(PAIR, networks=[linear(2)]),
@@ -302,6 +322,7 @@ MISTAKES = {
     # Keys and hyperparameters
     "a seed in place of a key": (lambda: train(0), "key = 0", "jax.random.key(0)"),
     "an old key": (lambda: train(np.zeros(2, np.uint32)), "key = uint32[2]", "jax.random.key(0)"),
+    "a number as a field": (lambda: train(hyper={1: 0.5}), "1 = 0.5", "a real-valued field"),
     "hyper as a list": (lambda: train(hyper=[1e-3]), "hyper = [0.001]", "a mapping"),
     "a value against its rule": (lambda: train(hyper={"gamma": 1.5}), "gamma = 1.5", "at most 1"),
     "one of many against it": (
@@ -382,6 +403,8 @@ MISTAKES = {
     ),
     "an observation of objects": (gym(moved=moved(None)), "obs of Mine's step = object[]", "float32[2]"),
     "four values": (gym(moved=moved()[1:]), "results of step of Mine = 4 values", "Gym's old `done`"),
+    "no spaces": (gym(action_space=None), "env = 'Mine'", "an environment with action_space"),
+    "None as info": (gym(moved=(*moved()[:4], None)), "info of step of Mine = None", "a dict"),
     "no info": (gym(started=Gym.started[0]), "results of reset of Mine = one ndarray", "(obs, info)"),
     "a reset without a seed": (
         lambda: purerl.from_gymnasium(OldGym),
@@ -426,7 +449,9 @@ def test_a_mistake_is_one_sentence(mistake, compiled, tmp_path, monkeypatch):
     assert compiled == [] and list(tmp_path.iterdir()) == []
     head, _, rest = message.partition(": expected ")
     assert head.startswith(start) and all(part in rest for part in parts), message
-    assert message.isprintable() and len(message) < 700 and "Tracer" not in message
+    assert (
+        message.isprintable() and len(message) < 700 and "Tracer(" not in message and "Tracer<" not in message
+    )
     assert ("Did you mean" in message) == any("Did you mean" in part for part in parts), message
 
 
@@ -439,7 +464,7 @@ SPACES = {
     "Tuple": (in_spaces(spaces.Tuple([BOX])), "Box observation space", "Concatenate its parts"),
     "Discrete": (in_spaces(spaces.Discrete(3)), "Box observation space", "one_hot"),
     "MultiBinary": (in_spaces(spaces.MultiBinary(3)), "Box observation space", "float32"),
-    "none of Gymnasium's": (in_spaces(SimpleNamespace()), "got a SimpleNamespace"),
+    "none of Gymnasium's": (in_spaces(SimpleNamespace()), "got a types.SimpleNamespace"),
     "whole numbers": (in_spaces(spaces.Box(0, 9, (2,), np.int32)), "observations of float32, or uint8"),
     "no numbers": (in_spaces(spaces.Box(0, 1, (0,))), "at least one number in an observation"),
     "action: Dict": (in_spaces(action_space=spaces.Dict({"a": BOX})), "a Discrete or a flat Box action"),

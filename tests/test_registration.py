@@ -159,6 +159,9 @@ def test_a_run_with_networks_of_ones_own_needs_them_again(run_dir, tmp_path):
         purerl.load(tmp_path, networks={"pi": (None, None)})
 
 
+SHORT = {"total_timesteps": 64, "num_envs": 2, "num_steps": 8, "eval_interval": 0, "log_interval": 64}
+
+
 class NoMake(purerl.Config):
     algo = "no_make"
 
@@ -202,7 +205,7 @@ def test_a_class_cannot_pass_for_another(modules, tmp_path):
         __module__ = "purerl.algos.ppo"
 
     with pytest.raises(ConfigError, match=r"Quick.algo = 'ppo': expected an id of its own"):
-        purerl.run(Quick(env="cartpole"), logdir=tmp_path / "run")
+        purerl.run(Quick(env="cartpole", **SHORT), logdir=tmp_path / "run")
 
 
 MUTANTS = {

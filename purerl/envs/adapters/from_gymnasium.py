@@ -85,6 +85,9 @@ def from_gymnasium(
         if not isinstance(env, gymnasium.Env):
             what = f"a function that returns a gymnasium.Env, got one that returns {type(env).__name__}"
             raise ConfigError("make_one", make_one, what)
+        for space in ("observation_space", "action_space"):
+            if not isinstance(getattr(env, space, None), spaces.Space):
+                raise ConfigError("env", type(env.unwrapped).__name__, f"an environment with {space}")
         return env if isinstance(env.observation_space, spaces.Box) else FlattenObservation(env)
 
     env = _tried(copy, name or "env")

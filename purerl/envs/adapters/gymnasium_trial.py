@@ -44,6 +44,8 @@ def try_env(env: gymnasium.Env, name: str) -> None:
 
 def _check_values(where: str, values: Any, expected: str) -> None:
     if isinstance(values, tuple) and len(values) == expected.count(",") + 1:
+        if not isinstance(values[-1], dict):
+            raise ConfigError(f"info of {where}", values[-1], "a dict")
         return
     found = f"{len(values)} values" if isinstance(values, tuple) else f"one {type(values).__name__}"
     hint = OLD_STEP if isinstance(values, tuple) and len(values) == 4 else ""
