@@ -175,14 +175,9 @@ def replace(cfg: ConfigT, hyper: Mapping[str, Any]) -> ConfigT:
             what = f"a real-valued field: one of {', '.join(sorted(allowed))}"
             raise ConfigError(name, value, what, did_you_mean(name, allowed))
         validate(name, value, fields[name].metadata["rule"])
-    return dataclasses.replace(cfg, **{name: _number(value) for name, value in hyper.items()})
-
-
-def _number(value: Any) -> Any:
-    """Return a number as Python's, or as float32, which a float64 would widen under `jax_enable_x64`."""
-    if isinstance(value, jax.Array):
-        return value.astype(np.float32)
-    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+    # A float64 would widen what it meets under `jax_enable_x64`; Python's numbers do not.
+    number = lambda value: value.astype(np.float32) if isinstance(value, jax.Array) else freeze(value)
+    return dataclasses.replace(cfg, **{name: number(value) for name, value in hyper.items()})
 
 
 def freeze(value: Any) -> Any:
@@ -191,9 +186,7 @@ def freeze(value: Any) -> Any:
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer):
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, Tracer):
         return freeze(value.tolist()) if hasattr(value, "tolist") else value  # a key array has none
     return value
 

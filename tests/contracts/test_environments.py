@@ -150,8 +150,8 @@ MUTANTS = {
     ),
     "worlds: one reset for all": (
         "envs/functional.py",
-        "return reset(key, default_params if params is None else params)",
-        "return reset(jax.random.key(0), default_params if params is None else params)",
+        "return reset(key, default_params if",
+        "return reset(jax.random.key(0), default_params if",
         "test_every_key_begins_another_episode",
     ),
 }
