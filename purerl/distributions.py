@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import jax
 import jax.numpy as jnp
 from gymnasium import spaces
 
-from purerl.ops.arrays import without_float64
+from purerl.ops.arrays import lenient, without_float64
 from purerl.types import Array, Key, PyTree
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ class Lenient:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             inner = [arg._inner if isinstance(arg, Lenient) else arg for arg in args]
-            with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-                return without_float64(getattr(self._inner, name)(*inner, **kwargs))
+            return without_float64(lenient(getattr(self._inner, name))(*inner, **kwargs))
 
         return call
 

@@ -77,7 +77,7 @@ def count_step(
 ) -> Progress:
     """Add a step to the episodes that go on; `where` is `numpy.where` on the host."""
     returns = progress.returns + where(progress.alive, reward, np.float32(0))
-    return Progress(progress.alive & ~ended, returns, progress.lengths + progress.alive)
+    return Progress(progress.alive & ~ended, returns, progress.lengths + progress.alive.astype(np.int32))
 
 
 def keys_of(key: Key) -> tuple[Key, Key]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from purerl import metrics
 from purerl.metrics import Tallies
 from purerl.rollout import Episodes
-from purerl.types import Array, Metrics, PyTree, TrainState
+from purerl.types import Array, PyTree, TrainState
 
 
 def settle(
-    before: TrainState, after: TrainState, episodes: Episodes, report: Metrics, step: Array
+    before: TrainState, after: TrainState, episodes: Episodes, report: Mapping[str, Array], step: Array
 ) -> tuple[TrainState, Tallies]:
     """Close a piece of training: freeze the member if it diverged, and tally what was measured.
 
@@ -76,6 +78,11 @@ def with_learned(state: TrainState, algo: PyTree) -> TrainState:
 
 
 def all_finite(tree: PyTree) -> Array:
-    """Return a scalar bool: every number in the float leaves of `tree` is finite."""
+    """Return a scalar bool: every number in the float leaves of `tree` is finite.
+
+    True with `jax_debug_nans`, so that nothing is put in the place of a number that the switch should find.
+    """
+    if jax.config.jax_debug_nans:  # type: ignore[attr-defined]
+        return jnp.bool_(True)
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))

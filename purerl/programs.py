@@ -12,6 +12,7 @@ from purerl import metrics
 from purerl.health import split_replay
 from purerl.members import Members
 from purerl.metrics import Tallies
+from purerl.ops.statistics import LARGEST
 from purerl.schedule import Schedule
 from purerl.train import Driver
 from purerl.types import Array, PyTree, TrainState
@@ -27,7 +28,7 @@ class Best(NamedTuple):
     algo: PyTree
     """The algorithm's State without its replay buffer, normaliser included, `[S, ...]`."""
     value: Array
-    """`[S]`: its mean return; -inf before any evaluation."""
+    """`[S]`: its mean return; the lowest number of float32 before any evaluation."""
     step: Array
     """`[S]` int32: its step; -1 before any evaluation."""
 
@@ -135,7 +136,7 @@ def make_programs(driver: Driver, members: Members, pieces: Pieces) -> Programs:
             shapes |= jax.eval_shape(play, state, step, hyper)
             algo = jax.tree.map(jnp.copy, split_replay(state.algo)[0])
             best = Best(
-                algo, jnp.full(keys.shape, -jnp.inf, jnp.float32), jnp.full(keys.shape, -1, jnp.int32)
+                algo, jnp.full(keys.shape, -LARGEST, jnp.float32), jnp.full(keys.shape, -1, jnp.int32)
             )
         return state, metrics.empty(shapes), best
 
@@ -166,7 +167,7 @@ def keep_best(
     state: TrainState, tallies: Tallies, best: Best, step: Array, played: Tallies
 ) -> tuple[Tallies, Best]:
     """Add an evaluation at `step` to `tallies`, and keep each member's better policy."""
-    value = jnp.where(played["eval/return"].count > 0, played["eval/return"].mean, -jnp.inf)
+    value = jnp.where(played["eval/return"].count > 0, played["eval/return"].mean, -LARGEST)
     now = Best(split_replay(state.algo)[0], value, jnp.full_like(best.step, step))
     better = value > best.value
 

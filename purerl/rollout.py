@@ -62,8 +62,8 @@ def env_action(space: spaces.Space, action: Array) -> Array:
     if not is_bounded(space):
         return action
     low, high = (to_rank(np.asarray(bound), action.ndim) for bound in (space.low, space.high))
-    centre, half, low, high = (np.float32(x) for x in ((high + low) / 2, (high - low) / 2, low, high))
-    return jnp.clip(centre + half * action, low, high)
+    stretched = np.float32((high + low) / 2) + np.float32((high - low) / 2) * action
+    return jnp.clip(stretched, np.float32(low), np.float32(high))
 
 
 def is_bounded(space: spaces.Space) -> TypeGuard[spaces.Box]:

@@ -28,7 +28,6 @@ from purerl.types import (
     Env,
     HostEnv,
     Key,
-    Metrics,
     PyTree,
     TrainOutput,
     TrainState,
@@ -65,7 +64,7 @@ class Phase(NamedTuple):
     """`(root key, step) -> (key of the rollout, key of the update)`."""
     act: Callable[..., tuple[Array, PyTree, PyTree]]
     """`(learned, carry, obs [N, O], key, step, hyper) -> (action [N, A], carry, extras)`."""
-    learn: Callable[[TrainState, Transition, Key, Array, Hyper], tuple[TrainState, Metrics]]
+    learn: Callable[..., tuple[TrainState, Mapping[str, Array]]]
     """`(state, Transition [T, N], key, step, hyper) -> (state, metrics)`. Who has diverged stores nothing."""
 
 
@@ -235,12 +234,11 @@ def make_train(
         check_key(key)
         hyper = {} if hyper is None else hyper
         replace(cfg, hyper)  # before anything is traced
-        state, first = driver.init(key, hyper), {}
+        state, first = driver.init(key, hyper), None
         if schedule.warmup_steps:
             iterations = schedule.warmup_steps // schedule.iteration_steps
             state, tallies = driver.warmup(state, jnp.int32(0), hyper, iterations)
-            first = {"step": jnp.int32(schedule.warmup_steps)}
-            first |= metrics.summarise(tallies, state.diverged_at)
+            first = metrics.summarise(tallies, state.diverged_at, step=jnp.int32(schedule.warmup_steps))
 
         def row(state: TrainState, i: Array):
             start = schedule.warmup_steps + i * schedule.row_steps
@@ -251,11 +249,9 @@ def make_train(
                 run = partial(driver.evaluate, state, end, hyper)
                 skip = partial(metrics.empty, jax.eval_shape(run))
                 tallies |= jax.lax.cond(schedule.evaluates_at(cfg, end), run, skip)
-            return state, {"step": end} | metrics.summarise(tallies, state.diverged_at)
+            return state, metrics.summarise(tallies, state.diverged_at, step=end)
 
         state, rows = jax.lax.scan(row, state, jnp.arange(schedule.rows, dtype=jnp.int32))
-        if first:
-            rows = {name: jnp.append(first.get(name, jnp.nan), values) for name, values in rows.items()}
-        return TrainOutput(state, rows)
+        return TrainOutput(state, metrics.prepend(first, rows) if first else rows)
 
     return train

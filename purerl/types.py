@@ -17,16 +17,57 @@ axis from outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 Array = jax.Array
 Key = jax.Array
 """A typed PRNG key, as `jax.random.key` makes it."""
 PyTree = Any
 Metrics = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class MaskedMetrics(Mapping[str, Any]):
+    """Metrics by name, of which some may lack a value: NaN for a reader, and a flag beside it in a program.
+
+    So a program returns no NaN where a value is only missing, and `jax_debug_nans` finds those of a fault.
+    Values are NumPy arrays, or traced ones in a program.
+    """
+
+    numbers: dict[str, Array]
+    """Unspecified, but finite, where there is no value."""
+    known: dict[str, Array]
+    """Bool arrays of the same shapes, False where there is no value. A name without one always has one."""
+
+    @staticmethod
+    def of(metrics: Mapping[str, Array]) -> MaskedMetrics:
+        """Return `metrics` with flags: without any, unless it has them."""
+        return metrics if isinstance(metrics, MaskedMetrics) else MaskedMetrics(dict(metrics), {})
+
+    def __getitem__(self, name: str) -> Any:
+        number, known = self.numbers[name], self.known.get(name, True)
+        if isinstance(number, jax.ShapeDtypeStruct):
+            return number
+        if isinstance(number, Tracer) or isinstance(known, Tracer):
+            return number if known is True else jnp.where(known, number, jnp.nan)
+        return np.asarray(number) if known is True else np.where(known, number, np.float32(np.nan))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __repr__(self) -> str:
+        return f"MaskedMetrics({', '.join(self)})"
 
 
 class Transition(NamedTuple):
@@ -166,7 +207,7 @@ class Algorithm(NamedTuple):
     init: Callable[[Key], PyTree]
     act: Callable[..., tuple[Array, PyTree, PyTree]]
     observe: Callable[[PyTree, Transition], PyTree]
-    update: Callable[[PyTree, Transition, Key, Array], tuple[PyTree, Metrics]]
+    update: Callable[[PyTree, Transition, Key, Array], tuple[PyTree, Mapping[str, Array]]]
     num_envs: int
     num_steps: int
     warmup_steps: int = 0
@@ -193,5 +234,5 @@ class TrainOutput(NamedTuple):
     """Result of a whole training run."""
 
     state: TrainState
-    metrics: Metrics
+    metrics: MaskedMetrics
     """One row per log interval: each value `[rows]`, NaN where an interval has none."""

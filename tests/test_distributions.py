@@ -140,7 +140,7 @@ MUTANTS = {
     ),
     "squash: added 1e-6": (
         "distributions.py",
-        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
         "return (lambda u, p: (jnp.tanh(u), p - jnp.log(1 - jnp.tanh(u) ** 2 + "
         "1e-6).sum(-1)))(*diagonal_normal(mean, log_std).sample_and_log_prob(se"
         "ed=key))",
@@ -148,7 +148,7 @@ MUTANTS = {
     ),
     "squash: 1 - tanh**2": (
         "distributions.py",
-        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
         "return (lambda u, p: (jnp.tanh(u), p - jnp.log(1 - jnp.tanh(u) ** 2).s"
         "um(-1)))(*diagonal_normal(mean, log_std).sample_and_log_prob(seed=key)"
         ")",
@@ -156,14 +156,14 @@ MUTANTS = {
     ),
     "squash: no correction": (
         "distributions.py",
-        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
         "return (lambda u, p: (jnp.tanh(u), p))(*diagonal_normal(mean, log_std)"
         ".sample_and_log_prob(seed=key))",
         "test_squashed_density_integrates_to_1",
     ),
     "squash: mean over the action": (
         "distributions.py",
-        "return cast(Distribution, squashed).sample_and_log_prob(seed=key)",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
         "return (lambda u, p: (jnp.tanh(u), p - (2 * (jnp.log(2.0) - u + jnp.lo"
         "g(1 / (1 + jnp.exp(-2 * u))))).mean(-1)))(*diagonal_normal(mean, log_s"
         "td).sample_and_log_prob(seed=key))",

@@ -376,14 +376,14 @@ MUTANTS = {
     ),
     "action: not clipped": (
         "rollout.py",
-        "return jnp.clip((high + low) / 2 + (high - low) / 2 * action, low, high)",
-        "return (high + low) / 2 + (high - low) / 2 * action",
+        "return jnp.clip(stretched, np.float32(low), np.float32(high))",
+        "return stretched",
         "test_env_action_clips_then_stretches",
     ),
     "action: box around 0": (
         "rollout.py",
-        "jnp.clip((high + low) / 2 + (high",
-        "jnp.clip((high",
+        "np.float32((high + low) / 2) + ",
+        "",
         "test_env_action_clips_then_stretches",
     ),
     "action: half bounded is bounded": (
@@ -394,8 +394,8 @@ MUTANTS = {
     ),
     "warm-up: half the range": (
         "rollout.py",
-        "minval=-1.0",
-        "minval=0.0",
+        "jnp.float32, -1.0, 1.0",
+        "jnp.float32, 0.0, 1.0",
         "test_uniform_action_fills_the_policys_range",
     ),
     "contain: only rewards are looked at": (

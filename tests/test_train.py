@@ -106,7 +106,7 @@ def test_the_exploring_policy_adds_rows_and_changes_nothing(evaluated):
     suffixes = {"length", "return", "return_max", "return_min", "return_std"}
     assert more == {f"eval_stochastic/{suffix}" for suffix in suffixes}
     assert_close(greedy.state, both.state)
-    assert_close(greedy.metrics, {name: both.metrics[name] for name in greedy.metrics})
+    assert_close(dict(greedy.metrics), {name: both.metrics[name] for name in greedy.metrics})
     done = np.isfinite(both.metrics["eval/return"])
     assert done.any()
     assert (np.isfinite(both.metrics["eval_stochastic/return"]) == done).all()

@@ -108,7 +108,7 @@ def make(cfg: A2CConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         left = on_policy.remaining(cfg, step) if cfg.anneal_lr else 1.0
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, obs, steps.action, estimates)
         updates, opt_state = optimizer(cfg.learning_rate * left).update(gradient, state.opt_state)
-        metrics["v/explained_variance"] = losses.explained_variance(estimates.value, estimates.target)
+        metrics = on_policy.with_explained_variance(metrics, estimates.value, estimates.target)
         return State(optax.apply_updates(state.params, updates), opt_state, observed.normalizer), metrics
 
     return Algorithm(

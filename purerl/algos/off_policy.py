@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -13,10 +13,11 @@ from gymnasium import spaces
 
 from purerl.config import Config, ConfigError, choice, count, real, sizes, text
 from purerl.networks import ACTIVATIONS
+from purerl.ops.arrays import lenient
 from purerl.replay import uniform
 from purerl.replay.uniform import Batch
 from purerl.rollout import is_bounded
-from purerl.types import Algorithm, Array, EnvSpec, Key, Metrics, PyTree, Transition
+from purerl.types import Algorithm, Array, EnvSpec, Key, MaskedMetrics, PyTree, Transition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class State(NamedTuple):
     replay: uniform.State
 
 
-GradientStep = Callable[[Learner, Batch, Key, Array], tuple[Learner, Array, Metrics]]
+GradientStep = Callable[[Learner, Batch, Key, Array], tuple[Learner, Array, Mapping[str, Array]]]
 """`(learner, batch [B, ...], key, index) -> (learner, td_error [B], metrics)`.
 
 `index` numbers the gradient steps. It is never batched, so `lax.cond` on it stays a branch.
@@ -119,7 +120,7 @@ def descend(
     learner: Learner, name: str, optimizer: optax.GradientTransformation, gradient: PyTree
 ) -> Learner:
     """Take a step of `optimizer` on the network `name`."""
-    steps, opt_state = optimizer.update(gradient, learner.opt_state[name])
+    steps, opt_state = lenient(optimizer.update)(gradient, learner.opt_state[name])
     params = optax.apply_updates(learner.params[name], steps)
     return learner._replace(
         params=learner.params | {name: params}, opt_state=learner.opt_state | {name: opt_state}
@@ -159,7 +160,7 @@ def replay_updates(
     num_updates: int,
     batch_size: int,
     buffer: Buffer = uniform,
-) -> tuple[Learner, Any, Metrics]:
+) -> tuple[Learner, Any, MaskedMetrics]:
     """Take gradient steps, each on a batch of its own, and give the TD errors back to the buffer.
 
     Of the replay buffer only `priority` is carried from step to step: XLA would copy rows.
@@ -175,10 +176,10 @@ def replay_updates(
         buffer: functions of the buffer.
 
     Returns:
-        `(learner, replay, metrics)`; each metric is the mean over the gradient steps where it is not NaN.
+        `(learner, replay, metrics)`; each metric is the mean over the gradient steps that gave it a value.
     """
 
-    def step(loop: tuple[Learner, PyTree], count: Array) -> tuple[tuple[Learner, PyTree], Metrics]:
+    def step(loop: tuple[Learner, PyTree], count: Array) -> tuple[tuple[Learner, PyTree], Any]:
         learner, priority = loop
         current = replay._replace(priority=priority)
         key_sample, key_step = jax.random.split(jax.random.fold_in(key, count))
@@ -186,10 +187,18 @@ def replay_updates(
         learner, td_error, metrics = gradient_step(learner, batch, key_step, first + count)
         return (learner, buffer.update(current, batch.index, td_error).priority), metrics
 
-    (learner, priority), metrics = jax.lax.scan(
-        step, (learner, replay.priority), jnp.arange(num_updates, dtype=jnp.int32)
-    )
-    return learner, replay._replace(priority=priority), jax.tree.map(jnp.nanmean, metrics)
+    counts = jnp.arange(num_updates, dtype=jnp.int32)
+    (learner, priority), metrics = jax.lax.scan(step, (learner, replay.priority), counts)
+    return learner, replay._replace(priority=priority), mean_of_known(metrics)
+
+
+def mean_of_known(metrics: Mapping[str, Array]) -> MaskedMetrics:
+    """Return the mean of each metric `[U]` over the gradient steps that gave it a value."""
+    metrics, means = MaskedMetrics.of(metrics), {}
+    for name, values in metrics.numbers.items():
+        known = jnp.broadcast_to(metrics.known.get(name, True), values.shape)
+        means[name] = jnp.where(known, values, 0.0).sum() / jnp.maximum(known.sum(dtype=jnp.float32), 1.0)
+    return MaskedMetrics(means, {name: known.any() for name, known in metrics.known.items()})
 
 
 def make_off_policy(
@@ -220,7 +229,7 @@ def make_off_policy(
     def observe(state: State, transition: Transition) -> State:
         return state._replace(replay=buffer.add(state.replay, transition))
 
-    def update(state: State, transition: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+    def update(state: State, transition: Transition, key: Key, step: Array) -> tuple[State, MaskedMetrics]:
         state = observe(state, transition)
         learner, replay, metrics = replay_updates(
             gradient_step,

@@ -15,7 +15,8 @@ from purerl.config import MAX_INTERVAL, Config, ConfigError, choice, count, real
 from purerl.networks import ACTIVATIONS
 from purerl.normalize import Normalizer, normalize_obs, normalize_reward
 from purerl.ops import losses, returns
-from purerl.types import Array, Key, Metrics, PyTree, Transition
+from purerl.ops.arrays import lenient
+from purerl.types import Array, Key, MaskedMetrics, Metrics, PyTree, Transition
 
 MAX_ROWS = 2**25
 """Most transitions of a rollout: totals are rounded up by at most this and stay int32."""
@@ -124,6 +125,13 @@ def remaining(cfg: Config, step: Array | int) -> Array:
     return jnp.maximum(1.0 - step / cfg.total_timesteps, 0.0)
 
 
+def with_explained_variance(metrics: Metrics, value: Array, target: Array) -> MaskedMetrics:
+    """Return `metrics` with that of the critic's `value [...]`; it has none for a constant `target [...]`."""
+    name = "v/explained_variance"
+    explained = losses.explained_variance(value, target)
+    return MaskedMetrics(metrics | {name: explained}, {name: target.var() > 0})
+
+
 class Clipped(Protocol):
     """Fields of a configuration that `clip_gradient` and `adam` read."""
 
@@ -138,7 +146,8 @@ def clip_gradient(cfg: Clipped) -> optax.GradientTransformation:
 
 def adam(cfg: Clipped, learning_rate: float | Array) -> optax.GradientTransformation:
     """Return Adam on clipped gradients, with the epsilon of OpenAI's baselines."""
-    return optax.chain(clip_gradient(cfg), optax.adam(learning_rate, eps=1e-5))
+    chain = optax.chain(clip_gradient(cfg), optax.adam(learning_rate, eps=1e-5))
+    return chain._replace(update=lenient(chain.update))
 
 
 def flatten_time(tree: PyTree) -> PyTree:

@@ -180,9 +180,6 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         loop = state.learner, jnp.bool_(True)
         (learner, _), metrics = jax.lax.scan(epoch, loop, jax.random.split(key, cfg.num_epochs))
         metrics = jax.tree.map(jnp.mean, metrics)
-        metrics["v/explained_variance"] = losses.explained_variance(
-            batch.estimates.value, batch.estimates.target
-        )
         state = observed._replace(learner=learner)
         if cfg.kl_penalty_target is not None:
             metrics["pi/kl_coef"] = state.kl_coef
@@ -191,7 +188,8 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             state = state._replace(
                 kl_coef=losses.adapted_coefficient(state.kl_coef, kl, cfg.kl_penalty_target)
             )
-        return state, metrics
+        old_value, _, target = batch.estimates
+        return state, on_policy.with_explained_variance(metrics, old_value, target)
 
     return Algorithm(
         init=init, act=act, observe=observe, update=update, num_envs=cfg.num_envs, num_steps=cfg.num_steps

@@ -160,7 +160,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         return state._replace(normalizer=normalize.observe(cfg, state.normalizer, transition))
 
     def sequences(state: State, observed: State, transition: Transition):
-        """Return the rollout by environment, and the critic's explained variance."""
+        """Return the rollout by environment, and the estimates `[T * N]`."""
         params, shape = state.learner.params, transition.reward.shape
         obs, next_obs = (
             normalize.normalize_obs(cfg, state.normalizer, o) for o in (transition.obs, transition.next_obs)
@@ -175,11 +175,11 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
         log_prob = transition.extras["log_prob"]
         by_time = obs, transition.action, log_prob, ended, advantage, target
         by_env = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)
-        return Sequences(carry, *by_env), losses.explained_variance(estimates.value, estimates.target)
+        return Sequences(carry, *by_env), estimates
 
     def update(state: State, transition: Transition, key, step):
         observed = observe(state, transition)
-        rows, explained = sequences(state, observed, transition)
+        rows, (value, _, target) = sequences(state, observed, transition)
         left = on_policy.remaining(cfg, step) if cfg.anneal_lr else 1.0
         adam = on_policy.adam(cfg, cfg.learning_rate * left)
 
@@ -192,8 +192,8 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
             return on_policy.one_epoch(gradient_step, learner, rows, key, num_minibatches=cfg.num_minibatches)
 
         learner, metrics = jax.lax.scan(epoch, state.learner, jax.random.split(key, cfg.num_epochs))
-        metrics = jax.tree.map(jnp.mean, metrics) | {"v/explained_variance": explained}
-        return observed._replace(learner=learner), metrics
+        metrics = jax.tree.map(jnp.mean, metrics)
+        return observed._replace(learner=learner), on_policy.with_explained_variance(metrics, value, target)
 
     return Algorithm(
         init=init,

@@ -23,7 +23,7 @@ from purerl.algos.off_policy import Learner, State
 from purerl.config import count, real
 from purerl.ops.losses import half_mean_square, td_target
 from purerl.replay.uniform import Batch
-from purerl.types import Algorithm, EnvSpec, Network
+from purerl.types import Algorithm, EnvSpec, MaskedMetrics, Network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,14 +85,10 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
             learner.params["q"], learner.target, batch, key
         )
         learner = off_policy.descend(learner, "q", adam, gradient)
-        learner, loss = jax.lax.cond(
-            (index + 1) % cfg.policy_delay == 0,
-            delayed,
-            lambda same, _: (same, jnp.float32(jnp.nan)),
-            learner,
-            batch.rows.obs,
-        )
-        return learner, td_error, metrics | {"pi/loss": loss}
+        due = (index + 1) % cfg.policy_delay == 0
+        wait = lambda same, _: (same, jnp.float32(0))
+        learner, loss = jax.lax.cond(due, delayed, wait, learner, batch.rows.obs)
+        return learner, td_error, MaskedMetrics(metrics | {"pi/loss": loss}, {"pi/loss": due})
 
     def init_learner(key) -> Learner:
         key_pi, key_q = jax.random.split(key)

@@ -138,7 +138,7 @@ def make(cfg: TRPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
         critic, more = on_policy.fit_critic(
             cfg, value, (state.params["v"], state.opt_state), obs, target, key
         )
-        metrics |= more | {"v/explained_variance": losses.explained_variance(old_value, target)}
+        metrics = on_policy.with_explained_variance(metrics | more, old_value, target)
         return State({"pi": pi, "v": critic[0]}, critic[1], observed.normalizer), metrics
 
     return Algorithm(

@@ -115,7 +115,7 @@ def make(cfg: VPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         pi, pi_opt, metrics = ascend(state, obs, steps.action, losses.standardize(advantage), step)
         critic = state.params["v"], state.opt_state["v"]
         (v, v_opt), more = on_policy.fit_critic(cfg, value, critic, obs, target, key)
-        metrics |= more | {"v/explained_variance": losses.explained_variance(old_value, target)}
+        metrics = on_policy.with_explained_variance(metrics | more, old_value, target)
         return State({"pi": pi, "v": v}, {"pi": pi_opt, "v": v_opt}, observed.normalizer), metrics
 
     return Algorithm(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
@@ -13,6 +15,17 @@ from purerl.types import Array, PyTree
 def to_rank(array: Any, ndim: int) -> Array:
     """Return `array [*shape]` with leading axes of length 1 up to `ndim` axes: `[1, ..., *shape]`."""
     return array.reshape((1,) * (ndim - array.ndim) + array.shape)
+
+
+def lenient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function`, of a library that needs JAX's default promotion of ranks and dtypes."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def without_float64(tree: PyTree) -> PyTree:

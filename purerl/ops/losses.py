@@ -147,11 +147,12 @@ def standardize(x: Array, eps: float = 1e-8) -> Array:
 def explained_variance(prediction: Array, target: Array) -> Array:
     """Return `1 - Var(target - prediction) / Var(target)`: 1 is perfect, 0 no better than a constant.
 
-    Both `[...]`, to a scalar; NaN if the target is constant.
+    Both `[...]`, to a scalar; without a meaning, and 0, if the target is constant.
     """
     chex.assert_equal_shape([prediction, target])
     variance = target.var()
-    return jnp.where(variance > 0, 1.0 - (target - prediction).var() / variance, jnp.nan)
+    left = (target - prediction).var() / jnp.where(variance > 0, variance, 1.0)
+    return jnp.where(variance > 0, 1.0 - left, 0.0)
 
 
 def td_target(reward: Array, terminated: Array, next_value: Array, gamma: float | Array) -> Array:

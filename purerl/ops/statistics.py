@@ -14,6 +14,10 @@ COUNT_LIMIT = 2**31 - 1
 """Largest count, so that the sum of two fits into uint32; beyond it the oldest data slowly fades."""
 
 
+LARGEST = float(jnp.finfo(jnp.float32).max)
+"""Lowest number so far of no numbers at all, and minus the highest: finite, for `jax_debug_infs`."""
+
+
 class RunningMoments(NamedTuple):
     """Running mean and population variance, per element.
 
@@ -79,12 +83,13 @@ class Tally(NamedTuple):
 def tally(values: Array, where: Array) -> Tally:
     """Return the tally of the `values` with `where` true; both `[...]`, to scalars."""
     chex.assert_equal_shape([values, where])
-    kept = jnp.maximum(where.sum(), 1)
+    count = where.sum(dtype=jnp.int32)
+    kept = jnp.maximum(count, 1).astype(jnp.float32)
     mean = jnp.where(where, values, 0.0).sum() / kept
     variance = jnp.where(where, jnp.square(values - mean), 0.0).sum() / kept
-    low = jnp.where(where, values, jnp.inf).min(initial=jnp.inf)
-    high = jnp.where(where, values, -jnp.inf).max(initial=-jnp.inf)
-    return Tally(where.sum().astype(jnp.uint32), mean, variance, low, high)
+    low = jnp.where(where, values, LARGEST).min(initial=LARGEST)
+    high = jnp.where(where, values, -LARGEST).max(initial=-LARGEST)
+    return Tally(count.astype(jnp.uint32), mean, variance, low, high)
 
 
 def merge_tallies(a: Tally, b: Tally) -> Tally:

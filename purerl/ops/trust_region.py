@@ -131,7 +131,7 @@ def line_search(
 
     def attempt(carry):
         tries, _, _, params = carry
-        fraction = jnp.float32(backtrack) ** tries
+        fraction = jnp.float32(backtrack) ** tries.astype(jnp.float32)
         candidate = _add(params, fraction, step)
         accepted = accept(candidate)
         chex.assert_shape(accepted, ())

@@ -69,8 +69,8 @@ MUTANTS = {
     ),
     "one noise for all": (
         "algos/ddpg.py",
-        "jax.random.normal(key, noise.shape)",
-        "jax.random.normal(key, noise.shape[1:])",
+        "jax.random.normal(key, noise.shape, ",
+        "jax.random.normal(key, noise.shape[1:], ",
         "test_noise_is_0_at_the_start_of_an_episode",
     ),
     "noisy evaluation": (

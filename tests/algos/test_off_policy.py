@@ -15,6 +15,7 @@ import purerl
 from purerl import registry
 from purerl.algos import off_policy
 from purerl.replay import uniform
+from purerl.types import MaskedMetrics
 
 MUTANTS = {
     "one batch for all gradient steps": (
@@ -37,8 +38,8 @@ MUTANTS = {
     ),
     "metrics of the last step": (
         "algos/off_policy.py",
-        "jax.tree.map(jnp.nanmean, metrics)",
-        "jax.tree.map(lambda leaf: leaf[-1], metrics)",
+        "priority=priority), mean_of_known(metrics)",
+        "priority=priority), jax.tree.map(lambda leaf: leaf[-1], metrics)",
         "test_every_gradient_step_has_its_own_batch",
     ),
     "priorities of the first step only": (
@@ -49,8 +50,8 @@ MUTANTS = {
     ),
     "priorities are lost": (
         "algos/off_policy.py",
-        "return learner, replay._replace(priority=priority), jax",
-        "return learner, replay, jax",
+        "return learner, replay._replace(priority=priority), mean",
+        "return learner, replay, mean",
         "test_priorities_reach_the_next_gradient_step",
     ),
     "steps counted by environment": (
@@ -103,12 +104,11 @@ MUTANTS = {
     ),
     "rows in the carry": (
         "algos/off_policy.py",
-        "(learner, priority), metrics = jax.lax.scan"
-        "(step, (learner, replay.priority), jnp.arange(num_updates))",
+        "(learner, priority), metrics = jax.lax.scan(step, (learner, replay.priority), counts)",
         "keep = lambda out, rows: ((out[0], jax.lax.optimization_barrier(rows)), out[1])\n"
         "    carry = ((learner, replay.priority), replay.rows)\n"
         "    step_all = lambda loop, count: keep(step(loop[0], count), loop[1])\n"
-        "    ((learner, priority), _), metrics = jax.lax.scan(step_all, carry, jnp.arange(num_updates))",
+        "    ((learner, priority), _), metrics = jax.lax.scan(step_all, carry, counts)",
         "test_rows_are_never_carried",
     ),
 }
@@ -124,15 +124,15 @@ def filled(writes):
 
 
 def test_every_gradient_step_has_its_own_batch():
-    """Batch, key and number of each, and the mean of the metrics that are not NaN."""
+    """Batch, key and number of each, and the mean of the metrics that have a value."""
     replay, key, seen = filled(4), jax.random.key(3), []
 
     def look(learner, batch, key, index):
         jax.debug.callback(
             lambda *values: seen.append([*map(np.asarray, values)]), *batch[1:], key_data(key), index
         )
-        odd = jnp.where(index % 2 == 1, index.astype(jnp.float32), jnp.nan)
-        return learner + batch.rows.reward.sum(), batch.rows.reward, {"all": index * 1.0, "odd": odd}
+        metrics = MaskedMetrics({"all": index * 1.0, "odd": index * 1.0}, {"odd": index % 2 == 1})
+        return learner + batch.rows.reward.sum(), batch.rows.reward, metrics
 
     key_data = jax.random.key_data
     total, after, metrics = off_policy.replay_updates(

@@ -387,8 +387,8 @@ MUTANTS = {
     ),
     "ppo: says what it did not skip": (
         "algos/ppo.py",
-        'metrics["pi/stopped"] = 1.0 - going',
-        'metrics["pi/stopped"] = 1.0 * going',
+        'metrics["pi/stopped"] = jnp.float32(~going)',
+        'metrics["pi/stopped"] = jnp.float32(going)',
         "test_an_update_stops_for_good_at_the_kl_limit",
     ),
     "ppo: estimates anew with stale parameters": (

@@ -75,7 +75,7 @@ MUTANTS = {
     ),
     "a fixed temperature of 1": (
         "algos/sac.py",
-        "jnp.asarray(cfg.ent_coef)",
+        "jnp.float32(cfg.ent_coef)",
         "jnp.float32(1.0)",
         "test_an_update_is_the_plain_one",
     ),

@@ -23,8 +23,8 @@ MUTANTS = {
     ),
     "one noise for all rows": (
         "algos/td3.py",
-        "jax.random.normal(key, rows.action.shape)",
-        "jax.random.normal(key, rows.action.shape[1:])",
+        "jax.random.normal(key, rows.action.shape, ",
+        "jax.random.normal(key, rows.action.shape[1:], ",
         "test_an_update_is_the_plain_one",
     ),
     "a time limit is a death": (
@@ -95,8 +95,8 @@ MUTANTS = {
     ),
     "one action noise for all": (
         "algos/td3.py",
-        "jax.random.normal(key, action.shape)",
-        "jax.random.normal(key, action.shape[1:])",
+        "jax.random.normal(key, action.shape, ",
+        "jax.random.normal(key, action.shape[1:], ",
         "test_actions_are_those_of_the_policy_and_noise",
     ),
 }

@@ -393,7 +393,7 @@ MUTANTS = {
     ),
     "sac: a weakly typed parameter": (
         "algos/sac.py",
-        'params["log_alpha"] = jnp.zeros(())',
+        'params["log_alpha"] = jnp.float32(0)',
         'params["log_alpha"] = jnp.asarray(0.0)',
         "test_observe_and_update_keep_the_states_types[sac-pendulum]",
     ),

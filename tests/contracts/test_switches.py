@@ -8,13 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import FLAGS
+from tiny import seed_keys, tiny
+
+import purerl
+from purerl.rollout import uniform_action, unroll
 
 HERE = Path(__file__).parent
 TRACED = {
     "explicit ranks": {"JAX_NUMPY_RANK_PROMOTION": "raise"},
+    "explicit dtypes": {"JAX_NUMPY_DTYPE_PROMOTION": "strict"},
     "rbg": {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
     "unsafe_rbg": {"JAX_DEFAULT_PRNG_IMPL": "unsafe_rbg"},
     "two devices": {"XLA_FLAGS": FLAGS + " --xla_force_host_platform_device_count=2"},
@@ -22,7 +29,9 @@ TRACED = {
 """Switches under which a program that is traced is sure to run, or has other random numbers."""
 RUN = {
     "64 bits": {"JAX_ENABLE_X64": "1"},
+    "NaN and infinity": {"JAX_DEBUG_NANS": "1", "JAX_DEBUG_INFS": "1"},
 }
+"""Switches that change a program, or watch it."""
 LIMIT = 300
 """Seconds."""
 pytestmark = pytest.mark.slow
@@ -59,3 +68,55 @@ def test_everything_learns_the_same(switch, plain, tmp_path):
     for name in plain:
         assert found[name].dtype == plain[name].dtype, name
         np.testing.assert_allclose(found[name], plain[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_a_nan_of_a_fault_is_found():
+    """A member that breaks down is not put back, as it is without the switch: its gradient is NaN."""
+    value = lambda params, obs: jnp.sqrt(0 * params) + 0 * obs[:, 0]
+    networks = {"v": (lambda key, obs: jnp.float32(1), value)}
+    cfg, key = tiny("a2c", "cartpole", eval_interval=0), seed_keys(0)[0]
+    train = lambda: jax.jit(purerl.make_train(cfg, networks=networks))(key)
+    assert train().state.diverged_at > 0
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        train()
+
+
+def test_a_delayed_update_returns_no_nan():
+    """For a loop of one's own around `update`: the actor's loss has a value in every second step only."""
+    cfg = tiny("td3", policy_delay=2)
+    driver = purerl.make_driver(cfg)
+    state = driver.init(jax.random.key(0), {})
+    policy = lambda carry, obs, key: (uniform_action(driver.env.action_space, key, cfg.num_envs), carry, ())
+    roll = lambda state: unroll(driver.env, policy, state.env, state.carry, jax.random.key(2), 1)[2]
+    rows = jax.jit(roll)(state)
+    with jax.debug_nans(True):
+        _, metrics = jax.jit(driver.algo.update)(state.algo, rows, jax.random.key(1), jnp.int32(0))
+    assert np.isnan(metrics["pi/loss"]) and np.isfinite(metrics["q/loss"])
+
+
+MUTANTS = {
+    "a member is put back under the switch": (
+        "health.py",
+        "if jax.config.jax_debug_nans:",
+        "if False:",
+        "test_a_nan_of_a_fault_is_found",
+    ),
+    "a width of JAX's choice": (
+        "replay/uniform.py",
+        "jnp.ones(batch_size, jnp.float32)",
+        "jnp.ones(batch_size)",
+        "test_everything_learns_the_same[64 bits]",
+    ),
+    "a rank too few": (
+        "algos/td3.py",
+        "next_q, cfg.gamma)[None]",
+        "next_q, cfg.gamma)",
+        "test_everything_works[explicit ranks]",
+    ),
+    "an update without a value is NaN": (
+        "algos/td3.py",
+        "(same, jnp.float32(0))",
+        "(same, jnp.float32(jnp.nan))",
+        "test_a_delayed_update_returns_no_nan",
+    ),
+}

@@ -54,6 +54,12 @@ def test_every_type_comes_back(impl, tmp_path):
     assert jax.tree.map(lambda leaf: leaf.dtype, found) == jax.tree.map(lambda leaf: leaf.dtype, tree)
 
 
+def test_keys_of_another_generator_are_refused_by_its_name(tmp_path):
+    save(tmp_path, {"key": jax.random.key(0, impl="unsafe_rbg")}, place(0))
+    with pytest.raises(SchemaError, match="set jax_default_prng_impl to unsafe_rbg, as it was"):
+        load(tmp_path, {"key": jax.random.key(0, impl="threefry2x32")})
+
+
 def test_a_bool_is_true_or_false(tmp_path):
     """Other bytes than 0 and 1 would be a third value in compiled code."""
     save(tmp_path, {"a": jnp.array([True, False])}, place(0))

@@ -66,6 +66,11 @@ def advised(error):
     return re.search(r"[Ll]ower ([\w ]+?)(,|\.|$)", str(error)).group(1).split(" or ")
 
 
+def test_keys_have_the_bytes_of_their_generator():
+    sizes = [tree_bytes(jax.random.key(0, impl=impl)) for impl in ("threefry2x32", "rbg", "unsafe_rbg")]
+    assert sizes == [8, 16, 16]
+
+
 @pytest.mark.parametrize(
     ("algo", "fields", "field"),
     [

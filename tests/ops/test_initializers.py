@@ -98,7 +98,12 @@ MUTANTS = {
         "basis",
         "test_columns_or_rows_are_orthonormal",
     ),
-    "orthogonal: no scale": ("ops/initializers.py", "return scale * (", "return (", "test_scale_multiplies"),
+    "orthogonal: no scale": (
+        "ops/initializers.py",
+        "return jnp.asarray(scale, dtype) * (",
+        "return (",
+        "test_scale_multiplies",
+    ),
     "orthogonal: not Haar": (
         "ops/initializers.py",
         "jax.random.normal(key, (max",

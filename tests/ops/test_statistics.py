@@ -200,11 +200,11 @@ MUTANTS = {
     ),
     "normalize: by the variance": (
         "ops/statistics.py",
-        "jnp.sqrt(moments.variance + eps)",
-        "(moments.variance + eps)",
+        "jnp.sqrt(variance + eps)",
+        "(variance + eps)",
         "test_normalize",
     ),
-    "normalize: not centred": ("ops/statistics.py", "(x - moments.mean)", "(x)", "test_normalize"),
+    "normalize: not centred": ("ops/statistics.py", "(x - mean)", "(x)", "test_normalize"),
     "normalize: not clipped": (
         "ops/statistics.py",
         "jnp.clip(scaled, -clip, clip)",
@@ -219,8 +219,8 @@ MUTANTS = {
     ),
     "normalize: 0 / 0": (
         "ops/statistics.py",
-        "moments.variance + eps",
-        "moments.variance",
+        "jnp.sqrt(variance + eps)",
+        "jnp.sqrt(variance)",
         "test_normalize_a_feature_that_never_varies",
     ),
     "tally: counts what is not marked": (
@@ -231,14 +231,14 @@ MUTANTS = {
     ),
     "tally: lowest of all": (
         "ops/statistics.py",
-        "jnp.where(where, values, jnp.inf).min(",
+        "jnp.where(where, values, LARGEST).min(",
         "jnp.where(where, values, 0.0).min(",
         "test_tally_of_the_marked_values",
     ),
     "tally: empty is 0 / 0": (
         "ops/statistics.py",
-        "jnp.maximum(where.sum(), 1)",
-        "where.sum()",
+        "jnp.maximum(count, 1)",
+        "count",
         "test_an_empty_tally_has_count_0_and_finite_moments",
     ),
     "tally: highest is lost in merging": (

@@ -44,20 +44,21 @@ MUTANTS = {
     ),
     "empty slots are drawn": (
         "replay/uniform.py",
-        "jax.random.randint(key, (batch_size,), 0, state.size)",
-        "jax.random.randint(key, (batch_size,), 0, len(state.rows.reward))",
+        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)",
+        "jax.random.randint(key, (batch_size,), 0, len(state.rows.reward), jnp.int32)",
         "test_empty_slots_are_never_drawn",
     ),
     "one slot is never drawn": (
         "replay/uniform.py",
-        "jax.random.randint(key, (batch_size,), 0, state.size)",
-        "jax.random.randint(key, (batch_size,), 0, state.size - 1)",
+        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)",
+        "jax.random.randint(key, (batch_size,), 0, state.size - 1, jnp.int32)",
         "test_sampling_is_uniform",
     ),
     "old rows are drawn more often": (
         "replay/uniform.py",
-        "jax.random.randint(key, (batch_size,), 0, state.size)",
-        "jax.random.randint(key, (batch_size,), 0, state.size)\n    index = index * index // state.size",
+        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)",
+        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)\n"
+        "    index = index * index // state.size",
         "test_sampling_is_uniform",
     ),
     "a write may wrap": (

@@ -12,6 +12,7 @@ import numpy as np
 
 from purerl.envs.check.interface import PURITY, Check, Task, attempt, fault
 from purerl.envs.check.types import IMPL, Result, named, random_actions
+from purerl.ops.statistics import LARGEST
 from purerl.types import Array, PyTree
 
 STEPS, ROWS = 10_000, 16
@@ -171,12 +172,13 @@ def _differing(expected: str, names: list[str], ones: list[Numbers], twos: list[
 def _in_space(task: Task, obs: Array) -> tuple[Array, Array, Array, Array]:
     """Return if `obs` is finite, and its element farthest out of bounds: excess, index, value."""
     space, obs = task.observation_space, obs.astype(jnp.float32)
-    finite, excess = jnp.isfinite(obs), jnp.full(obs.shape, -jnp.inf, jnp.float32)
+    least = -LARGEST  # finite, for `jax_debug_infs`
+    finite, excess = jnp.isfinite(obs), jnp.full(obs.shape, least, jnp.float32)
     if space is not None:
         with np.errstate(over="ignore"):  # bounds beyond float32 become infinite
             low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-        excess = jnp.where(finite, jnp.maximum(low - obs, obs - high), excess)
-    excess = jnp.append(excess, -jnp.inf)  # one more, in case there are no elements
+        excess = jnp.where(finite, jnp.maximum(jnp.maximum(low - obs, obs - high), least), excess)
+    excess = jnp.append(excess, jnp.float32(least))  # one more, in case there are no elements
     index = jnp.argmax(excess)
     return finite.all(), excess[index], index, jnp.append(obs, 0.0)[index]
 

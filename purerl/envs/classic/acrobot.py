@@ -106,7 +106,7 @@ def step(key: Key, state: State, action: Array, params: Params, book_or_nips: st
 
     At the goal the free end, of links of length 1, is more than 1 above the first joint.
     """
-    torque = (action - 1) * params.torque + torque_noise(key, params.torque_noise_max)
+    torque = (jnp.float32(action) - 1) * params.torque + torque_noise(key, params.torque_noise_max)
     theta_1, theta_2, speed_1, speed_2 = integrate(state[:4], torque, params, book_or_nips)
     state = State(
         wrap(theta_1),

@@ -65,7 +65,7 @@ def drive(state: State, acceleration: Array, gravity: float) -> State:
 
 def step(key: Key, state: State, action: Array, params: Params):
     """Accelerate to the left (0), not at all (1) or to the right (2); the reward is -1."""
-    state = drive(state, (action - 1) * params.force, params.gravity)
+    state = drive(state, (jnp.float32(action) - 1) * params.force, params.gravity)
     terminated = (state.position >= params.goal_position) & (state.velocity >= params.goal_velocity)
     return observe(state), state, -1.0, terminated, {}
 

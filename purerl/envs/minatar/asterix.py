@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import DOWN, LEFT, NOOP, RIGHT, SIZE, UP, Game, mark, minatar_env
+from purerl.envs.minatar.game import DOWN, LEFT, NOOP, RIGHT, SIZE, UP, Game, along, mark, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 ROWS = range(1, SIZE - 1)
@@ -92,8 +92,8 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
     gold = jnp.where(spawned, draws.gold, state.gold)
     present = state.present | spawned
 
-    player_x = jnp.clip(state.player_x + (action == RIGHT) - (action == LEFT), 0, SIZE - 1)
-    player_y = jnp.clip(state.player_y + (action == DOWN) - (action == UP), ROWS.start, ROWS.stop - 1)
+    player_x = jnp.clip(state.player_x + along(action, RIGHT, LEFT), 0, SIZE - 1)
+    player_y = jnp.clip(state.player_y + along(action, DOWN, UP), ROWS.start, ROWS.stop - 1)
     in_row = jnp.arange(ROWS.start, ROWS.stop) == player_y
     touched = present & in_row & (x == player_x)
     present &= ~(touched & gold)

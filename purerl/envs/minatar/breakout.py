@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import LEFT, NOOP, RIGHT, SIZE, Game, mark, minatar_env
+from purerl.envs.minatar.game import LEFT, NOOP, RIGHT, SIZE, Game, along, mark, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 BRICK_ROWS = range(1, 4)
@@ -71,7 +71,7 @@ def draw(key: Key) -> tuple[()]:
 
 def play(state: State, action: Array, draws: tuple[()], ramping: bool) -> tuple[State, Array, Array]:
     """Move the paddle, then the ball."""
-    paddle = jnp.clip(state.paddle + (action == RIGHT) - (action == LEFT), 0, SIZE - 1)
+    paddle = jnp.clip(state.paddle + along(action, RIGHT, LEFT), 0, SIZE - 1)
     aim = state.ball_x + state.speed_x
     x, y = jnp.clip(aim, 0, SIZE - 1), state.ball_y + state.speed_y
     speed_x = jnp.where(x == aim, state.speed_x, -state.speed_x)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import DOWN, NOOP, SIZE, UP, Game, mark, minatar_env
+from purerl.envs.minatar.game import DOWN, NOOP, SIZE, UP, Game, along, mark, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 LANES = range(1, SIZE - 1)
@@ -74,8 +74,8 @@ def draw(key: Key) -> Draws:
 
 def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[State, Array, Array]:
     """Move the player, change the velocities if it has crossed, then move the cars."""
-    up, down = (action == UP) & (state.rest == 0), (action == DOWN) & (state.rest == 0)
-    y = jnp.minimum(state.player_y + down - up, SIZE - 1)
+    shift = jnp.where(state.rest == 0, along(action, DOWN, UP), 0)
+    y = jnp.minimum(state.player_y + shift, SIZE - 1)
     crossed = y == 0
     y = jnp.where(crossed, SIZE - 1, y)
     velocity = jnp.where(crossed, draws.velocity, state.velocity)
@@ -84,7 +84,7 @@ def play(state: State, action: Array, draws: Draws, ramping: bool) -> tuple[Stat
     goes = wait == 0
     x = _around(state.x + jnp.where(goes, jnp.sign(velocity), 0))
     hit = (jnp.arange(LANES.start, LANES.stop) == y) & ((state.x == COLUMN) | (x == COLUMN))
-    rest = jnp.where(up | down, REST, state.rest)
+    rest = jnp.where(shift != 0, REST, state.rest)
     state = State(
         player_y=jnp.where(hit.any(), SIZE - 1, y),
         rest=jnp.maximum(rest - 1, 0),

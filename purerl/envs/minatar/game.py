@@ -68,6 +68,11 @@ def mark(channels: int, row: Array, column: Array, channel: Array) -> Array:
     return board.at[row, column, channel].set(1, mode="drop")
 
 
+def along(action: Array, forwards: int, backwards: int) -> Array:
+    """Return 1 if `action` is `forwards`, -1 if it is `backwards`, and 0 otherwise: int32."""
+    return jnp.int32(action == forwards) - jnp.int32(action == backwards)
+
+
 def minatar_env(
     game: Game,
     engine: str = "auto",

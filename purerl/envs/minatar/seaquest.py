@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.minatar.game import DOWN, FIRE, LEFT, NOOP, RIGHT, SIZE, UP, Game, minatar_env
+from purerl.envs.minatar.game import DOWN, FIRE, LEFT, NOOP, RIGHT, SIZE, UP, Game, along, minatar_env
 from purerl.envs.minatar.sea import (
     DIVER_INTERVAL,
     GONE,
@@ -114,10 +114,9 @@ def _steer(state: State, action: Array) -> State:
     """Apply the player's action."""
     fires = (action == FIRE) & (state.fire_timer == 0)
     left, right = action == LEFT, action == RIGHT
-    down = (action == DOWN).astype(jnp.int32) - (action == UP)
     return state._replace(
-        x=jnp.clip(state.x + right - left, 0, SIZE - 1),
-        y=jnp.clip(state.y + down, 0, SIZE - 2),
+        x=jnp.clip(state.x + along(action, RIGHT, LEFT), 0, SIZE - 1),
+        y=jnp.clip(state.y + along(action, DOWN, UP), 0, SIZE - 2),
         right=(state.right | right) & ~left,
         bullets=push(state.bullets, Bullets(state.x, state.y, state.right), fires),
         fire_timer=jnp.where(fires, FIRE_INTERVAL, state.fire_timer),
@@ -154,7 +153,7 @@ def _pick_up(state: State) -> State:
         drifts = is_there(x) & (timer == 0) & ~met
         x = jnp.where(drifts, one_ahead(x, divers.right[i]), x)
         met |= drifts & same_row & (state.x == x) & (crew < FULL_BOAT)
-        crew = crew + met
+        crew = crew + met.astype(jnp.int32)
         columns.append(jnp.where(met, GONE, x))
         timers.append(jnp.where(timer == 0, DIVER_MOVE_INTERVAL, timer - 1))
     return state._replace(
@@ -198,10 +197,11 @@ def _breathe(state: State, ramping: bool) -> tuple[State, Array, Array]:
     delivers = renews & (state.crew == FULL_BOAT)
     drowned = (state.oxygen <= 0) | (comes_up & (state.crew == 0))
     bonus = jnp.where(delivers, tenths(state.oxygen), 0)
-    level = state.level + renews if ramping else state.level
+    renewal = renews.astype(jnp.int32)
+    level = state.level + renewal if ramping else state.level
     state = state._replace(
-        oxygen=jnp.where(renews, OXYGEN, state.oxygen - below),
-        crew=jnp.where(delivers, 0, state.crew) - renews,
+        oxygen=jnp.where(renews, OXYGEN, state.oxygen - below.astype(jnp.int32)),
+        crew=jnp.where(delivers, 0, state.crew) - renewal,
         surfaced=~below & (state.surfaced | renews),
         level=jnp.minimum(level, HARDEST),
     )

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs.minatar.game import FIRE, LEFT, NOOP, RIGHT, SIZE, Game, minatar_env
+from purerl.envs.minatar.game import FIRE, LEFT, NOOP, RIGHT, SIZE, Game, along, minatar_env
 from purerl.types import Array, EnvFunctions, Key
 
 FIRE_INTERVAL = 5
@@ -109,7 +109,7 @@ def _steer(state: State, action: Array) -> State:
     """Apply the player's action."""
     fires = (action == FIRE) & (state.fire_timer == 0)
     bullet = jnp.where(fires, jnp.left_shift(1, state.cannon), 0)
-    shift = (action == RIGHT).astype(jnp.int32) - (action == LEFT)
+    shift = along(action, RIGHT, LEFT)
     return state._replace(
         cannon=jnp.clip(state.cannon + shift, 0, SIZE - 1),
         bullets=state.bullets | jnp.where(LINE == BOTTOM, bullet, 0),

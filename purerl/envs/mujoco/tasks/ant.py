@@ -96,7 +96,7 @@ def _make_reward_and_termination(options: Options, body: int, dt: float):
         contact_cost = jnp.sum(jnp.square(_contact_forces(params, physics)))
         terms = {
             "reward_forward": params.forward_reward_weight * x_velocity,
-            "reward_survive": params.healthy_reward * healthy,
+            "reward_survive": params.healthy_reward * healthy.astype(jnp.float32),
             "reward_ctrl": -params.ctrl_cost_weight * jnp.sum(jnp.square(action)),
             "reward_contact": -params.contact_cost_weight * contact_cost,
         }

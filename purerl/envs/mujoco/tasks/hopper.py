@@ -70,7 +70,7 @@ def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
             "x_velocity": x_velocity,
             "reward_forward": params.forward_reward_weight * x_velocity,
             "reward_ctrl": -params.ctrl_cost_weight * jnp.sum(jnp.square(action)),
-            "reward_survive": params.healthy_reward * healthy,
+            "reward_survive": params.healthy_reward * healthy.astype(jnp.float32),
         }
         reward = info["reward_forward"] + info["reward_survive"] + info["reward_ctrl"]
         return reward, ~healthy & options.terminate_when_unhealthy, info

@@ -87,7 +87,7 @@ def _make_reward_and_termination(options: Options, model: Any):
         low, high = params.healthy_z_range
         healthy = (low < physics.qpos[2]) & (physics.qpos[2] < high)
         terms = {
-            "reward_survive": params.healthy_reward * healthy,
+            "reward_survive": params.healthy_reward * healthy.astype(jnp.float32),
             "reward_forward": params.forward_reward_weight * x_velocity,
             "reward_ctrl": -params.ctrl_cost_weight * jnp.sum(jnp.square(action)),
             "reward_contact": -contact_cost(params.contact_cost_weight, params.contact_cost_range, physics),

@@ -73,7 +73,7 @@ def _reward_and_termination(params: Params, physics: Physics, action: Array) -> 
     x, _, z = physics.fields["site_xpos"][0]
     terminated = z <= MIN_HEIGHT
     info = {
-        "reward_survive": params.healthy_reward * ~terminated,
+        "reward_survive": params.healthy_reward * (~terminated).astype(jnp.float32),
         "distance_penalty": -(0.01 * x**2 + (z - 2.0) ** 2),
         "velocity_penalty": -(1e-3 * physics.qvel[1] ** 2 + 5e-3 * physics.qvel[2] ** 2),
     }

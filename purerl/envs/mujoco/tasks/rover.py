@@ -75,7 +75,7 @@ def start(params: Params, key: Key) -> tuple[Array, Array]:
     key_cell, key_place, key_heading = jax.random.split(key, 3)
     num_things = 2 + NUM_PILLARS
     cells = jax.random.permutation(key_cell, jnp.arange(GRID * GRID, dtype=jnp.int32))[:num_things]
-    centres = (jnp.stack([cells // GRID, cells % GRID], 1) - (GRID - 1) / 2) * CELL
+    centres = (jnp.stack([cells // GRID, cells % GRID], 1).astype(jnp.float32) - (GRID - 1) / 2) * CELL
     places = centres + SPREAD * jax.random.uniform(key_place, (num_things, 2), jnp.float32, -1.0)
     half = jnp.pi * jax.random.uniform(key_heading, (), jnp.float32, -0.5, 0.5)
     pose = [places[0], jnp.array([AXLE_HEIGHT]), jnp.stack([jnp.cos(half), 0.0, 0.0, jnp.sin(half)])]
@@ -103,7 +103,7 @@ def reward(params: Params, physics: Physics, action: Array) -> tuple[Array, Metr
     terms = {
         "reward_progress": params.progress_weight * progress,
         "reward_arrival": params.arrival_bonus * success,
-        "reward_collision": -params.collision_cost * collided(physics),
+        "reward_collision": -params.collision_cost * collided(physics).astype(jnp.float32),
         "reward_ctrl": -params.ctrl_cost_weight * cost,
     }
     total = jnp.stack(list(terms.values())).sum()
