@@ -32,8 +32,8 @@ RUN = {
     "NaN and infinity": {"JAX_DEBUG_NANS": "1", "JAX_DEBUG_INFS": "1"},
 }
 """Switches that change a program, or watch it."""
-LIMIT = 300
-"""Seconds."""
+LIMIT = 900
+"""Seconds; a process takes 50 to 90 of a processor, on a busy machine several times as long."""
 pytestmark = pytest.mark.slow
 
 
@@ -113,10 +113,10 @@ MUTANTS = {
         "next_q, cfg.gamma)",
         "test_everything_works[explicit ranks]",
     ),
-    "an update without a value is NaN": (
+    "an update that was skipped has a loss": (
         "algos/td3.py",
-        "(same, jnp.float32(0))",
-        "(same, jnp.float32(jnp.nan))",
+        '{"pi/loss": due}',
+        "{}",
         "test_a_delayed_update_returns_no_nan",
     ),
 }
