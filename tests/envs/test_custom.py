@@ -1,6 +1,7 @@
 """Tasks made by `mujoco_env`, and the rover, against geometry and MuJoCo itself."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,12 @@ PENDULUM = """
 </mujoco>
 """
 
+ENGINES = [
+    dict(engine="mujoco", route="native"),
+    dict(engine="mujoco", route="callback"),
+    pytest.param(dict(engine="mjx"), marks=pytest.mark.slow),
+]
+
 
 @pytest.fixture
 def pendulum_file(tmp_path):
@@ -56,6 +63,65 @@ def make(path, reward=upright, terminated=fallen, **kwargs):
 
 def test_a_pendulum_passes_check_env(pendulum_file):
     purerl.check_env(make(pendulum_file, max_episode_steps=50))
+
+
+HOLDING = """
+<mujoco>
+  <worldbody>
+    <body mocap="true"> <geom size="0.1" contype="0" conaffinity="0"/> </body>
+    <body>
+      <joint name="arm" axis="0 1 0" damping="0.1"/>
+      <geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.02" contype="0" conaffinity="0"/>
+    </body>
+  </worldbody>
+  <actuator> <intvelocity joint="arm" kp="50" ctrlrange="-1 1" actrange="-3 3"/> </actuator>
+  <keyframe>
+    <key name="other"/>
+    <key name="home" qpos="1" act="1" time="2.5" ctrl="0.5" mpos="0 1 2" mquat="0 1 0 0"/>
+  </keyframe>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize("setup", ENGINES)
+def test_a_start_at_a_keyframe_is_all_of_it(setup, tmp_path):
+    path = tmp_path / "arm.xml"
+    path.write_text(HOLDING)
+    names = dict(fields=("mocap_pos", "mocap_quat", "actuator_force"), reset_noise_scale=0.0)
+    env = make(path, lambda params, physics, action: 0.0, None, start="home", **names, **setup)
+    model = mujoco.MjModel.from_xml_path(str(path))
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, 1)
+    mujoco.mj_forward(model, data)
+    state = jax.jit(env.reset)(jax.random.key(0))[1]
+    for name, value in state.physics.fields.items():
+        np.testing.assert_allclose(value, getattr(data, name), atol=1e-5)
+    step = jax.jit(env.step)
+    data.ctrl[:] = 0
+    for _ in range(20):
+        mujoco.mj_step(model, data)
+        state = step(jax.random.key(0), state, np.zeros(1, np.float32))[1]
+    assert data.qpos[0] == pytest.approx(1.0, abs=0.02)
+    np.testing.assert_allclose(state.physics.qpos, data.qpos, atol=1e-5)
+    row = state.physics.row
+    time = row["time"] if isinstance(row, dict) else np.asarray(row).view(np.float64)[0]
+    assert time == pytest.approx(data.time)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('<option><flag sleep="enable"/></option>', "'sleep'.* without <flag sleep"),
+        ('<size memory="1K"/>', "cannot be read: mj_stackAlloc: out of memory"),
+    ],
+)
+def test_a_model_that_cannot_run_is_refused_when_made(line, message, tmp_path):
+    path = tmp_path / "robot.xml"
+    body = '<geom type="plane" size="5 5 1"/><body><freejoint/><geom type="box" size="0.1 0.1 0.1"/></body>'
+    text = PENDULUM.replace("<worldbody>", f"{line}<worldbody>{body}")
+    path.write_text(re.sub("<keyframe>.*</keyframe>", "", text))
+    with pytest.raises(purerl.ConfigError, match=message):
+        make(path, engine="mujoco")
 
 
 def test_a_file_named_like_an_asset_is_the_users(pendulum_file, monkeypatch):
@@ -414,3 +480,31 @@ def test_the_rovers_constants_are_its_models():
     assert (model.actuator_ctrlrange == [-rover.MAX_WHEEL_SPEED, rover.MAX_WHEEL_SPEED]).all()
     ranges = [model.sensor(f"range{i:02d}").cutoff[0] for i in range(16)]
     assert ranges == [rover.MAX_RANGE] * 16
+
+
+MUTANTS = {
+    "the native route starts at no keyframe": (
+        "envs/mujoco/engine/native_plan.h",
+        "mj_resetDataKeyframe(m, d, call.plan->keyframe)",
+        "mj_resetData(m, d)",
+        "test_a_start_at_a_keyframe_is_all_of_it[setup0]",
+    ),
+    "the callback route starts at no keyframe": (
+        "envs/mujoco/engine/callback.py",
+        "if self.plan.keyframe >= 0:",
+        "if False:",
+        "test_a_start_at_a_keyframe_is_all_of_it[setup1]",
+    ),
+    "MJX starts at no keyframe": (
+        "envs/mujoco/engine/mjx.py",
+        "mj_resetDataKeyframe(model, start, keyframe)",
+        "mj_resetData(model, start)",
+        "test_a_start_at_a_keyframe_is_all_of_it[setup2]",
+    ),
+    "a model whose bodies sleep is made": (
+        "envs/mujoco/engine/c.py",
+        "mujoco.mjtEnableBit.mjENBL_SLEEP",
+        "0",
+        "test_a_model_that_cannot_run_is_refused_when_made",
+    ),
+}

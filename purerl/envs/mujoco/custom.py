@@ -56,8 +56,9 @@ def mujoco_env(
             it. `max_episode_steps` is the time limit; a diverged simulation is terminated in any case.
         observation: `(params, physics) -> [O]`; None gives `qpos` and `qvel`.
         start: `(params, key) -> (qpos [nq], qvel [nv])`; or the name of a keyframe of the model; or None
-            for its reference pose. A pose gets uniform noise on every position and velocity, as is usual
-            in Gymnasium, with quaternions normalized.
+            for its reference pose. A keyframe also sets activations, mocap bodies and the time. A pose gets
+            uniform noise on every position and velocity, as is usual in Gymnasium, with quaternions
+            normalized.
         fields: float arrays of mjData that the functions read from `physics.fields`, such as
             "sensordata", "site_xpos" or "cfrc_ext". As in Gymnasium, those that depend on positions
             alone are one physics step old.
@@ -81,8 +82,10 @@ def mujoco_env(
             raise ConfigError(argument, function, "a function")
     model = _load(xml_file)
     shapes = user_task_checks.shapes_of(model)
+    keyframe = -1
     if not callable(start):
-        start = _start_near(model, start, options.reset_noise_scale)
+        keyframe = -1 if start is None else _find_keyframe(model, start)
+        start = _start_near(model, keyframe, options.reset_noise_scale)
     task = Task(
         name=name,
         model=model,
@@ -96,6 +99,7 @@ def mujoco_env(
         reward_and_termination=user_task_checks.reward_and_termination(
             reward, terminated or (lambda params, physics: False)
         ),
+        keyframe=keyframe,
         camera=camera or {},
     )
     user_task_checks.trace(task, shapes)
@@ -126,13 +130,17 @@ def _load(xml_file: str | Path) -> Any:
     return model
 
 
-def _start_near(model: Any, keyframe: str | None, scale: float) -> Callable[[Any, Key], tuple[Array, Array]]:
+def _find_keyframe(model: Any, name: str) -> int:
+    known = [model.key(i).name for i in range(model.nkey)]
+    if name not in known:
+        allowed = f"a function, None, or a keyframe of the model: {', '.join(known) or 'it has none'}"
+        raise ConfigError("start", name, allowed)
+    return known.index(name)
+
+
+def _start_near(model: Any, keyframe: int, scale: float) -> Callable[[Any, Key], tuple[Array, Array]]:
     pose = model.qpos0, np.zeros(model.nv)
-    if keyframe is not None:
-        known = [model.key(i).name for i in range(model.nkey)]
-        if keyframe not in known:
-            allowed = f"a function, None, or a keyframe of the model: {', '.join(known) or 'it has none'}"
-            raise ConfigError("start", keyframe, allowed)
+    if keyframe >= 0:
         pose = model.key(keyframe).qpos, model.key(keyframe).qvel
     qpos, qvel = (np.array(part, np.float32) for part in pose)
     joints = zip(model.jnt_type, model.jnt_qposadr, strict=True)

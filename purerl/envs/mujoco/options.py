@@ -152,10 +152,17 @@ def load_model(xml_file: str | Path) -> Any:
     import mujoco
 
     try:
-        return mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
+        model = mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
+        mujoco.mj_forward(model, mujoco.MjData(model))  # for which <size memory=""/> may be too small
+        return model
     except ConfigError:
         raise
-    except (ValueError, RuntimeError, OSError) as error:  # bad XML, an unknown ~user, a name that is too long
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+        mujoco.FatalError,
+    ) as error:  # bad XML, an unknown ~user, a name that is too long
         reason = " ".join(str(error).split())
         allowed = f"an MJCF file; this one cannot be read: {shorten(reason, 300)}"
         raise ConfigError("xml_file", str(xml_file), allowed) from error

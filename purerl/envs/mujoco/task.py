@@ -44,6 +44,9 @@ class Task(NamedTuple):
     """`(params, physics) -> obs [O]` float32."""
     reward_and_termination: Callable[[PyTree, Physics, Array], tuple[Array, Array, Metrics]]
     """`(params, physics after the step, action) -> (reward, terminated, info)`."""
+    keyframe: int = -1
+    """Number of the model's keyframe that sets the rest of the state at a start: activations, mocap bodies,
+    time. -1 is the model's own initial state."""
     camera: Mapping[str, Any] = MappingProxyType({})
     """Default viewpoint of pictures: fields of `mujoco.MjvCamera`."""
 
@@ -139,8 +142,8 @@ def _make_engine(task: Task, setup: Setup) -> Engine:
         model.opt.ls_iterations = setup.ls_iterations
     arguments = model, task.frame_skip, task.fields, task.tracked
     if on_c:
-        return c.make_engine(*arguments, setup.num_threads, setup.route or "auto")
-    return mjx.make_engine(*arguments, setup.impl or "jax")
+        return c.make_engine(*arguments, setup.num_threads, setup.route or "auto", task.keyframe)
+    return mjx.make_engine(*arguments, setup.impl or "jax", task.keyframe)
 
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:

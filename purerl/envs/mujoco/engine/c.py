@@ -6,6 +6,9 @@ C++ handler that XLA calls, and `callback.py`, plain Python, for machines withou
 programs on an accelerator.
 """
 
+# The names of the mujoco package come from compiled modules, which pyright cannot see into.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import copy
@@ -32,6 +35,7 @@ def make_engine(
     tracked: Sequence[str] = (),
     num_threads: int | None = None,
     route: str = "auto",
+    keyframe: int = -1,
 ) -> Engine:
     """Return the engine for one model; nothing is compiled before its first use.
 
@@ -42,12 +46,19 @@ def make_engine(
         tracked: names of mjData arrays whose change is reported in `Physics.change`.
         num_threads: None means one per CPU that this process may use. No result depends on it.
         route: native, callback, or auto: native where that is possible.
+        keyframe: number of the keyframe at which resets begin; -1 is the model's own initial state.
 
-    Raises ValueError for an unknown field; in use, EngineError if the route does not work here.
+    Raises ValueError for an unknown field and ConfigError for a model whose bodies may sleep; in use,
+    EngineError if the route does not work here.
     """
+    import mujoco
+
+    if model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP:
+        allowed = "a model without <flag sleep='enable'/>: a step would depend on more than the state"
+        raise ConfigError("model", "sleep", allowed)
     names = ("qpos", "qvel", *(name for name in fields if name not in ("qpos", "qvel")))
     shapes = field_shapes(model, names), field_shapes(model, tracked)
-    plan = Plan(copy.copy(model), frame_skip, *shapes, num_threads or usable_cpus())
+    plan = Plan(copy.copy(model), frame_skip, *shapes, num_threads or usable_cpus(), keyframe)
     results = [
         jax.ShapeDtypeStruct((2 * plan.row_size,), jnp.uint32),
         jax.ShapeDtypeStruct((2 * plan.tracked_size,), jnp.uint32),

@@ -88,6 +88,8 @@ class _Simulations:
 
         def one(data, sim):
             mujoco.mj_resetData(model, data)
+            if self.plan.keyframe >= 0:
+                mujoco.mj_resetDataKeyframe(model, data, self.plan.keyframe)
             data.qpos[:], data.qvel[:] = positions[sim], velocities[sim]
             mujoco.mj_forward(model, data)  # contact forces stay 0 in a reset, as in Gymnasium
 

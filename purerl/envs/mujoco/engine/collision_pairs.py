@@ -51,7 +51,7 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
         geom.name = geom.name or f"purerl_{number}"
     try:
         listed = spec.compile()  # numbers the geoms, too
-        pairs = list(_colliding(model))
+        pairs = list(colliding_pairs(model))
         # With an overriding margin MuJoCo's search finds fewer contacts than listed pairs do.
         overridden = model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE
         plain = not (model.npair or model.nflex or overridden)
@@ -75,7 +75,7 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
     return listed
 
 
-def _colliding(model: Any) -> Iterator[tuple[int, int]]:
+def colliding_pairs(model: Any) -> Iterator[tuple[int, int]]:
     """Yield the pairs of geoms that pass MuJoCo's filters, in the order of their contacts.
 
     The first geom of a pair has the smaller type.

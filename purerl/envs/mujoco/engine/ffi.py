@@ -47,7 +47,7 @@ def _library() -> ctypes.CDLL:
     library = load_library()
     text, integer = ctypes.c_char_p, ctypes.c_int
     library.PurerlRegister.argtypes = [
-        *(ctypes.c_int64, ctypes.c_void_p, integer, integer),
+        *(ctypes.c_int64, ctypes.c_void_p, integer, integer, integer),
         *(text, text, text, integer),
     ]
     for name, symbol in ((STEP, library.PurerlStep), (RESET, library.PurerlReset)):
@@ -65,7 +65,7 @@ def _register(library: ctypes.CDLL, plan: Plan) -> np.int64:
 
     image = np.zeros(mujoco.mj_sizeModel(plan.model), np.uint8)
     mujoco.mj_saveModel(plan.model, None, image)
-    spec = repr((plan.frame_skip, tuple(plan.fields), tuple(plan.tracked), plan.num_threads))
+    spec = repr((plan.frame_skip, tuple(plan.fields), tuple(plan.tracked), plan.num_threads, plan.keyframe))
     digest = hashlib.sha256(image.tobytes() + spec.encode()).digest()
     plan_id = np.frombuffer(digest[:8], np.int64)[0]
     error = ctypes.create_string_buffer(256)
@@ -74,6 +74,7 @@ def _register(library: ctypes.CDLL, plan: Plan) -> np.int64:
         plan.model._address,
         plan.frame_skip,
         plan.num_threads,
+        plan.keyframe,
         ",".join(plan.fields).encode(),
         ",".join(plan.tracked).encode(),
         error,

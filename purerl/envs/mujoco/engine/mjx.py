@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
+from purerl.envs.mujoco.engine import mjx_support
 from purerl.envs.mujoco.engine.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
 from purerl.envs.mujoco.engine.plan import usable_cpus
 from purerl.types import Array
@@ -41,6 +42,8 @@ NEWTON_ITERATIONS = 100
 """MuJoCo's default, for models that ask for the PGS solver, which MJX does not have."""
 STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
 """The fields that carry a simulation from step to step; the others are derived."""
+START = ("time", "act", "ctrl", "mocap_pos", "mocap_quat")
+"""The fields that a keyframe sets, besides the positions and velocities that a task draws."""
 RESET_SHARE = 32
 """A reset places 1/32 of the simulations at a time, because each costs the same, needed or not."""
 FEW_CPUS = 4
@@ -55,6 +58,7 @@ def make_engine(
     fields: Sequence[str] = (),
     tracked: Sequence[str] = (),
     impl: str = "jax",
+    keyframe: int = -1,
 ) -> Engine:
     """Return the engine for one model; nothing is built before its first use.
 
@@ -64,12 +68,14 @@ def make_engine(
         fields: names of derived mjData arrays, reported in `Physics.fields`.
         tracked: names of mjData arrays whose change is reported in `Physics.change`.
         impl: MJX's implementation.
+        keyframe: number of the keyframe at which resets begin; -1 is the model's own initial state.
 
-    Raises ValueError for an unknown field; in use, EngineError for a model that MJX cannot simulate.
+    Raises ValueError for an unknown field and ConfigError for a model that MJX does not simulate.
     """
+    mjx_support.check(model)
     model = copy.copy(model)
     shapes = field_shapes(model, [*fields, *(name for name in tracked if name not in fields)])
-    build = functools.cache(lambda: _build(model, impl))
+    build = functools.cache(lambda: _build(model, impl, keyframe))
     init_qpos = np.asarray(model.qpos0, np.float32)
 
     def step(physics: Physics, ctrl: Array, overrides: Values) -> Physics:
@@ -196,8 +202,8 @@ def _nothing(shapes: dict[str, tuple[int, ...]]) -> Values:
     return {name: jnp.zeros(shape) for name, shape in shapes.items()}
 
 
-def _build(model: Any, impl: str) -> tuple[Any, Any]:
-    """Return MJX's model and its data as after mj_resetData."""
+def _build(model: Any, impl: str, keyframe: int) -> tuple[Any, Any]:
+    """Return MJX's model and its data as after mj_resetDataKeyframe."""
     import mujoco
 
     mjx = _mjx()
@@ -207,11 +213,12 @@ def _build(model: Any, impl: str) -> tuple[Any, Any]:
     if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         model.opt.iterations = max(model.opt.iterations, NEWTON_ITERATIONS)
-    if model.nmat == 0 and (model.sensor_type == mujoco.mjtSensor.mjSENS_RANGEFINDER).any():
-        raise EngineError("MJX's rangefinders need at least one <material> in the model")
+    start = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, start, keyframe)
     try:
         with jax.ensure_compile_time_eval():
-            return mjx.put_model(model, impl=impl), mjx.make_data(model, impl=impl)
+            mx, data = mjx.put_model(model, impl=impl), mjx.make_data(model, impl=impl)
+            return mx, data.replace(**{name: jnp.float32(getattr(start, name)) for name in START})
     except (NotImplementedError, ValueError) as error:
         raise EngineError(f"MJX cannot simulate this model: {error}. Use engine='mujoco'.") from error
 

@@ -113,7 +113,7 @@ ffi::Error Reset(ffi::ThreadPool pool, int64_t id, Pred needed, F32 qpos, F32 qv
 // Registers a plan; returns its packed size, or -1 with an error. `fields` and `tracked` are
 // comma-separated.
 extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, int num_threads,
-                              const char* fields, const char* tracked, char* error,
+                              int keyframe, const char* fields, const char* tracked, char* error,
                               int error_size) {
   auto plan = std::make_unique<Plan>();  // all zero
   int fields_size = ParseFields(model, fields, &plan->fields, error, error_size);
@@ -131,6 +131,7 @@ extern "C" int PurerlRegister(int64_t id, const mjModel* model, int frame_skip, 
   plan->model = mj_copyModel(nullptr, model);
   plan->frame_skip = frame_skip;
   plan->num_threads = num_threads;
+  plan->keyframe = keyframe;
   std::string seen = std::string(",") + fields + "," + tracked + ",";
   for (const char* name : {",cacc,", ",cfrc_int,", ",cfrc_ext,"}) {
     plan->body_forces |= seen.find(name) != std::string::npos;

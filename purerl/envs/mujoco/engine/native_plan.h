@@ -37,6 +37,7 @@ struct Plan {
   mjModel* model;
   int frame_skip;
   int num_threads;
+  int keyframe;      // at which resets begin; -1: the model's own initial state
   bool body_forces;  // cacc, cfrc_int or cfrc_ext are among the fields
   std::vector<Field> fields, tracked;
   int row_size, tracked_size, packed_size;
@@ -174,7 +175,7 @@ void ResetOne(const mjModel* m, mjData* d, int sim, void* arg) {
   const Call& call = *static_cast<const Call*>(arg);
   in_engine = true;
   WriteBlank(call, sim, true);
-  mj_resetData(m, d);
+  mj_resetDataKeyframe(m, d, call.plan->keyframe);  // as mj_resetData for -1
   const float* qpos = call.qpos + static_cast<size_t>(sim) * m->nq;
   const float* qvel = call.qvel + static_cast<size_t>(sim) * m->nv;
   for (int i = 0; i < m->nq; i++) d->qpos[i] = qpos[i];

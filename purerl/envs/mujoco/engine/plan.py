@@ -27,6 +27,8 @@ class Plan(NamedTuple):
     tracked: Shapes
     """Arrays whose change over a step follows the fields in `packed`."""
     num_threads: int
+    keyframe: int = -1
+    """Number of the model's keyframe at which resets begin; -1 is the model's own initial state."""
 
     @property
     def row_size(self) -> int:
