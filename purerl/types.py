@@ -60,6 +60,12 @@ class MaskedMetrics(Mapping[str, Any]):
             return number if known is True else jnp.where(known, number, jnp.nan)
         return np.asarray(number) if known is True else np.where(known, number, np.float32(np.nan))
 
+    def __or__(self, other: Mapping[str, Array]) -> MaskedMetrics:
+        """Return both; where names agree, those of `other`."""
+        more = MaskedMetrics.of(other)
+        known = {name: flags for name, flags in self.known.items() if name not in more}
+        return MaskedMetrics(self.numbers | more.numbers, known | more.known)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.numbers)
 

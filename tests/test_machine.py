@@ -1,4 +1,4 @@
-"""What the machine can still give, and sizes in words."""
+"""Memory that the machine can still give, and sizes in words."""
 
 import jax
 import jax.numpy as jnp

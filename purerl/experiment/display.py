@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line at least this often."""
 PATIENCE_SECONDS = 1.5
-"""What takes longer is announced in a line, where there is no bar to show it."""
+"""Longest work without an announcing line, where there is no bar to show it."""
 PACE_SECONDS = 60.0
 """The rate shown is that of the last minute."""
 
