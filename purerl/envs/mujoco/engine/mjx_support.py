@@ -18,33 +18,33 @@ from purerl.config import ConfigError
 from purerl.envs.mujoco.engine.collision_pairs import colliding_pairs
 
 AGREES = {
-    "actuator_trntype": ("mjtTrn", "mjTRN_", "JOINT JOINTINPARENT TENDON SITE"),
-    "actuator_dyntype": ("mjtDyn", "mjDYN_", "NONE INTEGRATOR FILTER FILTEREXACT MUSCLE"),
-    "actuator_gaintype": ("mjtGain", "mjGAIN_", "FIXED AFFINE MUSCLE"),
-    "actuator_biastype": ("mjtBias", "mjBIAS_", "NONE AFFINE MUSCLE"),
-    "jnt_type": ("mjtJoint", "mjJNT_", "FREE BALL SLIDE HINGE"),
-    "eq_type": ("mjtEq", "mjEQ_", "CONNECT WELD JOINT TENDON"),
-    "wrap_type": ("mjtWrap", "mjWRAP_", "JOINT PULLEY SITE SPHERE CYLINDER"),
+    "actuator_trntype": ("mjTRN_", "JOINT JOINTINPARENT TENDON SITE"),
+    "actuator_dyntype": ("mjDYN_", "NONE INTEGRATOR FILTER FILTEREXACT MUSCLE"),
+    "actuator_gaintype": ("mjGAIN_", "FIXED AFFINE MUSCLE"),
+    "actuator_biastype": ("mjBIAS_", "NONE AFFINE MUSCLE"),
+    "jnt_type": ("mjJNT_", "FREE BALL SLIDE HINGE"),
+    "eq_type": ("mjEQ_", "CONNECT WELD JOINT TENDON"),
+    "wrap_type": ("mjWRAP_", "JOINT PULLEY SITE SPHERE CYLINDER"),
     "sensor_type": (
-        *("mjtSensor", "mjSENS_"),
+        "mjSENS_",
         "MAGNETOMETER CAMPROJECTION RANGEFINDER JOINTPOS TENDONPOS ACTUATORPOS BALLQUAT FRAMEPOS FRAMEXAXIS "
         "FRAMEYAXIS FRAMEZAXIS FRAMEQUAT SUBTREECOM CLOCK VELOCIMETER GYRO JOINTVEL TENDONVEL ACTUATORVEL "
         "BALLANGVEL FRAMELINVEL FRAMEANGVEL SUBTREELINVEL SUBTREEANGMOM TOUCH CONTACT ACCELEROMETER FORCE "
         "TORQUE ACTUATORFRC JOINTACTFRC TENDONACTFRC FRAMELINACC FRAMEANGACC",
     ),
-    "opt.integrator": ("mjtIntegrator", "mjINT_", "EULER RK4 IMPLICITFAST"),
-    "opt.cone": ("mjtCone", "mjCONE_", "PYRAMIDAL ELLIPTIC"),
-    "opt.solver": ("mjtSolver", "mjSOL_", "PGS CG NEWTON"),  # PGS is replaced by Newton
-    "opt.jacobian": ("mjtJacobian", "mjJAC_", "DENSE SPARSE AUTO"),
+    "opt.integrator": ("mjINT_", "EULER RK4 IMPLICITFAST"),
+    "opt.cone": ("mjCONE_", "PYRAMIDAL ELLIPTIC"),
+    "opt.solver": ("mjSOL_", "PGS CG NEWTON"),  # PGS is replaced by Newton
+    "opt.jacobian": ("mjJAC_", "DENSE SPARSE AUTO"),
     "opt.disableflags": (
-        *("mjtDisableBit", "mjDSBL_"),
+        "mjDSBL_",
         # With SPRING or DAMPER alone MJX drops all passive forces.
         "CONSTRAINT EQUALITY FRICTIONLOSS LIMIT CONTACT GRAVITY CLAMPCTRL WARMSTART ACTUATION REFSAFE SENSOR "
         "EULERDAMP FILTERPARENT MIDPHASE AUTORESET NATIVECCD ISLAND",
     ),
-    "opt.enableflags": ("mjtEnableBit", "mjENBL_", "INVDISCRETE"),
+    "opt.enableflags": ("mjENBL_", "INVDISCRETE"),
 }
-"""Fields of a kind: the enumeration, the prefix of its names, and those that MJX computes."""
+"""Fields of a kind: the prefix of the enumeration's names, and those that MJX computes."""
 
 IGNORED = {
     "nplugin": "plugins",
@@ -145,8 +145,24 @@ def _kinds(model: Any) -> Iterator[str]:
     """Yield the values of enumerations that are not in `AGREES`."""
     import mujoco
 
-    for field, (enumeration, prefix, names) in AGREES.items():
-        members = getattr(mujoco, enumeration).__members__
+    enumerations = {
+        "actuator_trntype": mujoco.mjtTrn,
+        "actuator_dyntype": mujoco.mjtDyn,
+        "actuator_gaintype": mujoco.mjtGain,
+        "actuator_biastype": mujoco.mjtBias,
+        "jnt_type": mujoco.mjtJoint,
+        "eq_type": mujoco.mjtEq,
+        "wrap_type": mujoco.mjtWrap,
+        "sensor_type": mujoco.mjtSensor,
+        "opt.integrator": mujoco.mjtIntegrator,
+        "opt.cone": mujoco.mjtCone,
+        "opt.solver": mujoco.mjtSolver,
+        "opt.jacobian": mujoco.mjtJacobian,
+        "opt.disableflags": mujoco.mjtDisableBit,
+        "opt.enableflags": mujoco.mjtEnableBit,
+    }
+    for field, (prefix, names) in AGREES.items():
+        members = enumerations[field].__members__
         known = {int(members[prefix + name]) for name in names.split() if prefix + name in members}
         given = set(map(int, np.unique(_value(model, field))))
         if field.endswith("flags"):
