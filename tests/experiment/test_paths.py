@@ -2,13 +2,11 @@
 
 import jax
 import pytest
-from lab import fail, go, step_of
+from lab import go, step_of
 
 import purerl
 from purerl.cli import compilation_cache, configure
 from purerl.config import ConfigError
-from purerl.experiment import runner
-from purerl.experiment.store import Store
 from purerl.user_paths import user_path
 
 MUTANTS = {
@@ -48,15 +46,6 @@ def test_a_run_is_in_the_home_directory(home, finished):
     finished("sac-1").rename(home / "one")
     assert purerl.load("~/one")[0].algo == "sac"
     assert go("sac-1", "~/one", resume=True).logdir == home / "one" and step_of(home / "one") >= 520
-
-
-def test_a_new_run_begins_in_the_home_directory(home, monkeypatch):
-    opened = []
-    monkeypatch.setattr(runner, "Store", lambda path: opened.append(path) or Store(path))
-    monkeypatch.setattr(runner, "_population", fail)
-    with pytest.raises(AssertionError, match="not expected"):
-        go("sac-1", "~/two")
-    assert opened == [home / "two"] and (home / "two" / "lock").exists()
 
 
 def test_a_command_reads_from_the_home_directory(home, monkeypatch):

@@ -24,7 +24,6 @@ from purerl.experiment.record import read_record
 from purerl.experiment.signals import Interrupted
 from purerl.experiment.store import Store, load_newest
 from purerl.experiment.untrusted import CheckpointError, SchemaError, read_manifest
-from purerl.files import DamagedFile, open_regular
 
 MUTANTS = {
     "any checksum of arrays": (
@@ -256,12 +255,6 @@ def test_texts_of_a_record_reach_no_library(env, name, value, run):
 
 
 # Files
-
-
-def test_a_device_is_not_opened():
-    """It may have no end."""
-    with pytest.raises(DamagedFile, match="not a regular file"):
-        open_regular(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m\n", "\x9b", "a\0b", "\ud800", "‮", "x" * 10**6])
