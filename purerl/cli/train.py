@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -41,8 +42,8 @@ def train(argv: Sequence[str] | None = None) -> int:
         return _fail(1, f"error: {error}")
     except Interrupted as error:
         return _fail(128 + error.signum, str(error))
-    except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+    except KeyboardInterrupt as error:
+        return _fail(128 + next(iter(error.args), signal.SIGINT), "interrupted")
     return 3 if (result.diverged_at >= 0).any() else 0
 
 

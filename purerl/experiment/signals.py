@@ -61,7 +61,7 @@ class Interrupts(AbstractContextManager):
 
     def _note(self, signum: int, frame: object) -> None:
         if self.pending is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(signum)
         self.pending = signum
         text = f"{signal.Signals(signum).name}: ending cleanly; once more ends at once"
         threading.Thread(target=self._say, args=(text,)).start()  # here it might interrupt another print

@@ -33,6 +33,7 @@ REPOSITORY = Path(__file__).parents[2]
         (OSError(28, "full"), 1),
         (Interrupted(15, "SIGTERM: saved"), 143),
         (KeyboardInterrupt(), 130),
+        (KeyboardInterrupt(15), 143),
     ],
     ids=str,
 )
