@@ -31,23 +31,23 @@ RESULTS = ("obs", "state", "reward", "terminated", "truncated", "info")
 """Results of `step`; those of `reset` are the first two."""
 
 
-def check_config(cfg: Any) -> None:
-    """Raise ConfigError unless `cfg` is a configuration."""
-    if isinstance(cfg, Config):
+def check_config(given: Any) -> None:
+    """Raise ConfigError unless `given` is a configuration."""
+    if isinstance(given, Config):
         return
     what = 'a config, such as purerl.make_config("ppo", env="cartpole")'
     hint = ""
-    if isinstance(cfg, str):
-        what = f'a config, such as purerl.make_config("{cfg}", env=...)'
-    elif isinstance(cfg, type) and issubclass(cfg, Config):
-        hint = f"Make one: purerl.make_config({cfg.algo!r}, ...)."
-    elif isinstance(cfg, TrainState):
+    if isinstance(given, str):
+        what = f'a config, such as purerl.make_config("{given}", env=...)'
+    elif isinstance(given, type) and issubclass(given, Config):
+        hint = f"Make one: purerl.make_config({given.algo!r}, ...)."
+    elif isinstance(given, TrainState):
         hint = "The config comes first, and then the state."
-    elif type(cfg) is tuple and cfg and isinstance(cfg[0], Config):
+    elif type(given) is tuple and given and isinstance(given[0], Config):
         hint = "purerl.load returns both: cfg, state = purerl.load(run_dir)."
-    elif isinstance(cfg, Mapping):
+    elif isinstance(given, Mapping):
         hint = "purerl.make_config(algo, **fields) makes one from fields."
-    raise ConfigError("cfg", cfg, what, hint)
+    raise ConfigError("cfg", given, what, hint)
 
 
 def check_env(env: Any) -> None:

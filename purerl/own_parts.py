@@ -10,25 +10,25 @@ from purerl.registry import ALGORITHMS, OWN_ALGORITHMS, OWN_ENVIRONMENTS, algori
 from purerl.shown import shorten
 
 
-def own_parts(cfg: Config, env: Any, networks: Mapping[str, Any] | None) -> dict[str, Any]:
+def own_parts(cls: type[Config], env: Any, networks: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the parts of a run that the user's code makes, for its record: names only, never imported.
 
     Args:
-        cfg: the configuration.
+        cls: the class of the configuration.
         env: an environment that was passed as an object, or None.
         networks: the user's networks, or None.
 
     Raises:
         ConfigError: if a config class of the user has the `algo` of another class.
     """
-    cls, known = type(cfg), cfg.algo in algorithms()
+    known = cls.algo in algorithms()
     own: dict[str, Any] = {}
-    if known and config_class(cfg.algo) is not cls:
+    if known and config_class(cls.algo) is not cls:
         what = (
-            f"an id of its own, since {cls.__name__} is another class than {config_class(cfg.algo).__name__}"
+            f"an id of its own, since {cls.__name__} is another class than {config_class(cls.algo).__name__}"
         )
-        raise ConfigError(f"{cls.__name__}.algo", cfg.algo, what)
-    if cfg.algo not in ALGORITHMS:
+        raise ConfigError(f"{cls.__name__}.algo", cls.algo, what)
+    if cls.algo not in ALGORITHMS:
         own["algorithm"] = f"{cls.__module__}:{cls.__qualname__}"
     if env is not None:
         own["env"] = env.name

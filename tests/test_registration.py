@@ -229,7 +229,7 @@ MUTANTS = {
     ),
     "a class passes for its base": (
         "own_parts.py",
-        "if known and config_class(cfg.algo) is not cls:",
+        "if known and config_class(cls.algo) is not cls:",
         "if False:",
         "test_a_class_cannot_pass_for_another",
     ),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from purerl.cli.compilation_cache import use_compilation_cache
 from purerl.cli.configure import parse
-from purerl.config import Config, ConfigError
+from purerl.config import ConfigError
 from purerl.experiment.runner import run
 from purerl.experiment.signals import Interrupted, SecondEndsAtOnce
 from purerl.experiment.untrusted import CheckpointError
@@ -30,7 +30,7 @@ def train(argv: Sequence[str] | None = None) -> int:
             result = run(
                 cfg,
                 options.seeds,
-                options.resume or options.logdir or _new_directory(cfg),
+                options.resume or options.logdir or _new_directory(cfg.algo, cfg.env),
                 resume=options.resume is not None,
                 allow_changes=options.allow_changes,
                 stop_at_return=options.stop_at_return,
@@ -56,8 +56,8 @@ def main() -> None:
     sys.exit(code)
 
 
-def _new_directory(cfg: Config) -> str:
-    name = re.sub(r"[^\w.-]+", "-", f"{cfg.algo}-{cfg.env}")  # ids such as gym:ALE/Breakout-v5
+def _new_directory(algo: str, env: str) -> str:
+    name = re.sub(r"[^\w.-]+", "-", f"{algo}-{env}")  # ids such as gym:ALE/Breakout-v5
     return f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.config import Config, ConfigError
+from purerl.config import ConfigError
 from purerl.health import split_replay
 from purerl.machine import format_bytes
 from purerl.members import Members
@@ -67,9 +67,8 @@ def make_plan(driver: Driver, members: Members) -> Plan:
     return Plan(parts, members)
 
 
-def disk_note(path: Path, largest: int, cfg: Config) -> str:
+def disk_note(path: Path, largest: int, minutes: int, steps: int) -> str:
     """Return one line about the checkpoints in `path`, of at most `largest` bytes each, and the room."""
-    minutes, steps = cfg.checkpoint_minutes, cfg.checkpoint_interval
     often = [f"every {minutes} minutes"] * (minutes > 0) + [f"every {steps:,} steps"] * (steps > 0)
     when = " and ".join(often) or "at the end"
     text = f"disk: a checkpoint {when}, of at most {format_bytes(largest)}; the newest two stay"

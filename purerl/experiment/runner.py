@@ -120,7 +120,7 @@ def run(
     given, env = env, env_for(cfg, env)
     if given is not None and (not old or "env" in old.get("own", {})):
         cfg = named_after(cfg, env)
-    own = own_parts(cfg, given, networks)
+    own = own_parts(type(cfg), given, networks)
     members = make_members(cfg, int(seeds), sweep, combine)
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
@@ -152,7 +152,8 @@ def run(
             display.say(rounding_note(driver.cfg, schedule))
         display.say(plan.describe())
         if store:
-            display.say(disk_note(store.path, tree_bytes(population.shapes.arrays), cfg))
+            largest = tree_bytes(population.shapes.arrays)
+            display.say(disk_note(store.path, largest, cfg.checkpoint_minutes, cfg.checkpoint_interval))
         display.phase("compiling")
         snapshot = saved or population.start()  # fills a replay buffer of gigabytes while the rest compiles
         population.compile(interrupts.check)
