@@ -59,8 +59,9 @@ def test_it_is_the_training_inside_the_program(algo, fields):
 @pytest.mark.slow
 def test_every_step_is_stored():
     """As many transitions as the environments stepped, and no step between."""
-    Ladder.made.clear()
-    stored = run("sac", SAC | {"eval_interval": 0}, env=from_gymnasium(Ladder)).state.algo.replay.size
+    env = from_gymnasium(Ladder)
+    Ladder.made.clear()  # the trial of the environment itself
+    stored = run("sac", SAC | {"eval_interval": 0}, env=env).state.algo.replay.size
     assert stored.tolist() == [76, 76] and [env.steps for env in Ladder.made if env.steps] == [38] * 4
 
 
