@@ -82,7 +82,12 @@ def make_algorithm(
     Raises:
         ConfigError: if `cfg` is wrong in itself or does not fit `env`.
     """
-    spec = spec_of(env_for(cfg, env))
+    return algorithm_on(cfg, env_for(cfg, env), networks)
+
+
+def algorithm_on(cfg: Config, env: Env | HostEnv, networks: Mapping[str, Any] | None) -> Algorithm:
+    """Return the algorithm on an environment of `env_for`, which is not tried again."""
+    spec = spec_of(env)
     validate(cfg, spec, networks)
     return registry.algorithm_module(cfg).make(cfg, spec, networks)
 
@@ -142,7 +147,7 @@ def make_policy(
     check_member(member, state)
     if member is not None:
         state = jax.tree.map(lambda leaf: leaf[member], state)
-    algo = make_algorithm(cfg, env, networks)
+    algo = algorithm_on(cfg, env, networks)
     key = jax.eval_shape(lambda: jax.random.key(0))
     check_fits(state.algo, jax.eval_shape(algo.init, key), cfg.algo)
     return evaluation.policy_of(algo, state.algo, env, step=cfg.total_timesteps)

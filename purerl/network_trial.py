@@ -14,6 +14,7 @@ from gymnasium import spaces
 from purerl.config import Config, ConfigError
 from purerl.networks import choose
 from purerl.shown import Words, shapes_of, shorten
+from purerl.spaces import dtype_of
 from purerl.types import EnvSpec, Network
 
 BATCHES = (1, 3)
@@ -69,7 +70,7 @@ def _try_batch(
     """Apply the networks to `batch` observations, after `init` with a single one, as algorithms do."""
 
     def rows(space: spaces.Space, dtype: Any = None) -> Callable[[int], Shape]:
-        dtype = jax.dtypes.canonicalize_dtype(dtype or space.dtype)
+        dtype = dtype_of(space) if dtype is None else dtype
         return lambda size: Shape((size, *(space.shape or ())), dtype)
 
     scaled = getattr(cfg, "normalize_obs", False)

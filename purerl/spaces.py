@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
@@ -29,6 +30,11 @@ def check_spaces(spec: EnvSpec) -> None:
     """
     _check_observations(spec.name, spec.observation_space)
     _check_actions(spec.name, spec.action_space)
+
+
+def dtype_of(space: spaces.Space) -> Any:
+    """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits."""
+    return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
 
 
 def _check_observations(name: str, space: Any) -> None:

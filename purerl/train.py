@@ -132,7 +132,11 @@ def make_driver(
     cfg: Config, env: Env | HostEnv | None = None, networks: Mapping[str, Any] | None = None
 ) -> Driver:
     """Return the functions of a training run. Raises ConfigError before anything is traced."""
-    env = in_the_program(env_for(cfg, env))
+    return driver_on(cfg, in_the_program(env_for(cfg, env)), networks)
+
+
+def driver_on(cfg: Config, env: Env, networks: Mapping[str, Any] | None) -> Driver:
+    """Return the driver on an environment of `env_for`, which is not tried again."""
     spec = spec_of(env)
     validate(cfg, spec, networks)
     make = registry.algorithm_module(cfg).make

@@ -17,3 +17,15 @@ def strict_ranks():
     """
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """A list that grows with every compilation by XLA."""
+    events = []
+    listen = lambda event, seconds, **_: events.append(event) if "backend_compile" in event else None
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.jit(lambda x: x + 12345).lower(0.0).compile()
+    assert events, "the listener hears nothing"
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)

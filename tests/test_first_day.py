@@ -414,18 +414,6 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    """A list that grows with every compilation by XLA."""
-    events = []
-    listen = lambda event, seconds, **_: events.append(event) if "backend_compile" in event else None
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    jax.jit(lambda x: x + 54321)(jnp.zeros(()))
-    assert events, "the listener hears nothing"
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def imported():
     """Import what the first call of any session imports."""

@@ -17,6 +17,7 @@ from purerl.ops.arrays import lenient
 from purerl.replay import uniform
 from purerl.replay.uniform import Batch
 from purerl.rollout import is_bounded
+from purerl.spaces import dtype_of
 from purerl.types import Algorithm, Array, EnvSpec, Key, MaskedMetrics, PyTree, Transition
 
 
@@ -143,11 +144,6 @@ def row(spec: EnvSpec) -> Transition:
     like: Any = jax.ShapeDtypeStruct
     obs, action = (like(space.shape, dtype_of(space)) for space in spec[1:])
     return Transition(obs, action, like((), jnp.float32), obs, like((), bool), like((), bool))
-
-
-def dtype_of(space: spaces.Space) -> Any:
-    """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits."""
-    return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
 
 
 def replay_updates(

@@ -37,7 +37,7 @@ from purerl.own_parts import check_given, own_parts
 from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
 from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
 from purerl.schedule import rounding_note
-from purerl.train import Driver, make_driver
+from purerl.train import Driver, driver_on
 from purerl.types import Env, HostEnv, TrainState
 from purerl.user_paths import user_path
 
@@ -241,7 +241,7 @@ def load(
 def _driver(cfg: Config, env: Env | HostEnv, networks: Mapping[str, Any] | None, members: Members) -> Driver:
     """Return the functions of a run's members, on the outline of an environment that steps in Python."""
     env = outline(env) if isinstance(env, HostEnv) else env
-    driver = make_driver(cfg, env, networks)
+    driver = driver_on(cfg, env, networks)
     for setting in members.settings:
         driver.validate(setting)
     return driver

@@ -4,8 +4,6 @@ import random
 import shlex
 import time
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from purerl.cli.configure import RunOptions, names, parse
@@ -92,18 +90,6 @@ DAMAGED = [
     ("x.yaml", "seeds: 3", "seeds is an option of the command line only."),
     ("x.yaml", "hidden_sizes: [64, '64']", "hidden_sizes = (64, '64'): expected a tuple of at most 32"),
 ]
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    """A list that grows with every compilation by XLA."""
-    events = []
-    listen = lambda event, seconds, **_: events.append(event) if "backend_compile" in event else None
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    jax.jit(lambda x: x + 12345)(jnp.zeros(()))
-    assert events, "the listener hears nothing"
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture
