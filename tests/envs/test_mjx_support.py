@@ -5,6 +5,7 @@
 
 import types
 
+import jax
 import mujoco
 import numpy as np
 import pytest
@@ -259,7 +260,28 @@ def test_an_environment_is_refused_when_it_is_made(tmp_path):
         purerl.mujoco_env("robot", path, lambda params, physics, action: 0.0, engine="mjx")
 
 
+def test_on_an_accelerator_auto_takes_the_engine_that_simulates_the_whole_model(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    physics = {}
+    for name, parts in dict(plain={}, delayed=REFUSED["delay"][0]).items():
+        path = tmp_path / f"{name}.xml"
+        path.write_text(XML.format(**PLAIN | parts))
+        env = purerl.mujoco_env(name, path, lambda params, physics, action: 0.0)
+        physics[name] = jax.eval_shape(env.reset, jax.random.key(0))[1].physics
+    assert isinstance(physics["plain"].row, dict) and not isinstance(physics["delayed"].row, dict)
+    (record,) = [record for record in caplog.records if "engine auto" in record.message]
+    assert "takes mujoco for this model" in record.message and "the delay of an actuator" in record.message
+
+
 MUTANTS = {
+    "auto takes MJX for every model": (
+        "envs/mujoco/options.py",
+        'chosen = "mujoco"\n            logger',
+        "logger",
+        "test_on_an_accelerator_auto_takes_the_engine_that_simulates_the_whole_model",
+    ),
     "MJX takes every model": (
         "envs/mujoco/engine/mjx.py",
         "    mjx_support.check(model)\n",

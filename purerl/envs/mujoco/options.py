@@ -1,10 +1,11 @@
-"""A task's keyword arguments, checked before anything is compiled."""
+"""A task's keyword arguments and its model, checked before anything is compiled."""
 
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
 # pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
+import logging
 import math
 import numbers
 from pathlib import Path
@@ -14,6 +15,9 @@ import jax
 import numpy as np
 
 from purerl.config import ConfigError, did_you_mean, shorten
+from purerl.envs.mujoco.engine import mjx_support
+
+logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parents[0] / "assets"
 COUNTS = {
@@ -51,6 +55,10 @@ class Setup(NamedTuple):
     """Implementation of engine mjx: jax."""
 
 
+MISSING = (
+    "engine auto takes mujoco for this model, slowly, because mjx does not simulate: %s. "
+    "On a CPU it is fast: set JAX_PLATFORMS=cpu."
+)
 ONE_ENGINE = {"num_threads": "mujoco", "route": "mujoco", "impl": "mjx"}
 """Arguments of a single engine."""
 
@@ -70,10 +78,9 @@ def read_kwargs(
         kwargs: the user's arguments.
 
     Returns:
-        `(options, params, setup)`, with float32 scalars in `params` and engine auto resolved.
+        `(options, params, setup)`, with float32 scalars in `params`.
 
-    Raises ConfigError for an unknown name, a value of the wrong type, or an argument of the other
-    engine.
+    Raises ConfigError for an unknown name or a value of the wrong type.
     """
     defaults = {**options._asdict(), **params._asdict(), **setup._asdict()}
     for name, value in kwargs.items():
@@ -84,15 +91,28 @@ def read_kwargs(
             _check(name, value, defaults[name])
     _check("engine", setup.engine, "")
     values = {**defaults, **kwargs}
-    if values["engine"] == "auto":
-        values["engine"] = "mujoco" if jax.default_backend() == "cpu" else "mjx"
-    for name, engine in ONE_ENGINE.items():
-        if values[name] is not None and values["engine"] != engine:
-            allowed = f"None with engine={values['engine']!r}; it belongs to engine={engine!r}"
-            raise ConfigError(name, values[name], allowed)
     pick = lambda fields: {name: values[name] for name in fields}
     leaves = {name: _float32(values[name]) for name in params._fields}
     return options._replace(**pick(options._fields)), params._replace(**leaves), Setup(**pick(Setup._fields))
+
+
+def choose_engine(setup: Setup, model: Any) -> str:
+    """Return the engine, mujoco or mjx, that simulates a `mujoco.MjModel`.
+
+    auto is mujoco on a CPU, and mjx on an accelerator if mjx simulates the whole model; a warning says which
+    parts it does not. Raises ConfigError for an argument of the other engine.
+    """
+    chosen = setup.engine
+    if chosen == "auto":
+        chosen = "mujoco" if jax.default_backend() == "cpu" else "mjx"
+        if chosen == "mjx" and (missing := mjx_support.missing(model)):
+            chosen = "mujoco"
+            logger.warning(MISSING, ", ".join(missing))
+    for name, engine in ONE_ENGINE.items():
+        value = getattr(setup, name)
+        if value is not None and chosen != engine:
+            raise ConfigError(name, value, f"None with engine={chosen!r}; it belongs to engine={engine!r}")
+    return chosen
 
 
 def _float32(value: Any) -> Any:
@@ -157,12 +177,8 @@ def load_model(xml_file: str | Path) -> Any:
         return model
     except ConfigError:
         raise
-    except (
-        ValueError,
-        RuntimeError,
-        OSError,
-        mujoco.FatalError,
-    ) as error:  # bad XML, an unknown ~user, a name that is too long
+    # Bad XML, an unknown ~user, a name that is too long.
+    except (ValueError, RuntimeError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         allowed = f"an MJCF file; this one cannot be read: {shorten(reason, 300)}"
         raise ConfigError("xml_file", str(xml_file), allowed) from error

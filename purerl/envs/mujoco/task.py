@@ -18,7 +18,7 @@ from purerl.envs.masked_vmap import where_needed
 from purerl.envs.mujoco.engine import c, mjx
 from purerl.envs.mujoco.engine.collision_pairs import with_listed_pairs
 from purerl.envs.mujoco.engine.physics import Engine, Physics
-from purerl.envs.mujoco.options import Setup, find_file
+from purerl.envs.mujoco.options import Setup, choose_engine, find_file
 from purerl.envs.mujoco.render import make_render
 from purerl.types import Array, EnvFunctions, Key, Metrics, PyTree
 
@@ -133,7 +133,7 @@ def with_model(params: PyTree, **fields: Array) -> PhysicalParams:
 
 
 def _make_engine(task: Task, setup: Setup) -> Engine:
-    on_c = setup.engine == "mujoco"
+    on_c = choose_engine(setup, task.model) == "mujoco"
     model = with_listed_pairs(task.model, find_file(task.xml_file)) if on_c else task.model
     model = copy.copy(model)
     if setup.solver_iterations is not None:

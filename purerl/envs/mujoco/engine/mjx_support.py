@@ -130,10 +130,14 @@ PAIRS = {
 
 def check(model: Any) -> None:
     """Raise ConfigError with the names of all parts of a `mujoco.MjModel` that MJX would not simulate."""
-    found = list(dict.fromkeys([*_kinds(model), *_ignored(model), *_combinations(model), *_contacts(model)]))
-    if found:
+    if found := missing(model):
         allowed = f"mujoco for this model, because of parts that MJX does not simulate: {', '.join(found)}"
         raise ConfigError("engine", "mjx", allowed)
+
+
+def missing(model: Any) -> list[str]:
+    """Return the names of all parts of a `mujoco.MjModel` that MJX would not simulate."""
+    return list(dict.fromkeys([*_kinds(model), *_ignored(model), *_combinations(model), *_contacts(model)]))
 
 
 def _value(model: Any, field: str) -> np.ndarray:
