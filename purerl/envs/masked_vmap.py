@@ -52,9 +52,9 @@ def _run_rows(function: Callable, needed: Array, args: PyTree, rows_at_once: Cal
     """Return `function` of the rows of `args [M, ...]` where `needed [M]`; zeros elsewhere."""
     num_rows = needed.shape[0]
     chunk = max(1, min(num_rows, rows_at_once(num_rows)))
-    run = jax.vmap(function)
-    result = jax.eval_shape(run, needed, *args)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), result)
+    run = jax.jit(jax.vmap(function))  # traced once, for its shapes and its program
+    result = jax.eval_shape(run, *jax.tree.map(lambda leaf: leaf[:chunk], (needed, *args)))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((num_rows, *leaf.shape[1:]), leaf.dtype), result)
     if chunk == num_rows:  # no loop: XLA would hoist the invariant work from it
         return jax.lax.cond(needed.any(), run, lambda *_: zeros, needed, *args)
 
