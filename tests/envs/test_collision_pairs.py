@@ -29,7 +29,11 @@ def contact_attributes(rng):
         "contype": rng.choice([0, 1, 1, 1, 2, 3]),
         "conaffinity": rng.choice([0, 1, 1, 1, 2, 3]),
     }
-    return " ".join(f'{name}="{value}"' for name, value in given.items() if rng.random() < 0.4)
+    given = {name: value for name, value in given.items() if rng.random() < 0.4}
+    rare = rng.spawn(1)[0]
+    more = {"adhesion": 20.0, "surfacevel": numbers(rare.normal(size=3))}
+    given |= {name: value for name, value in more.items() if rare.random() < 0.15}
+    return " ".join(f'{name}="{value}"' for name, value in given.items())
 
 
 def geom(rng, name=""):

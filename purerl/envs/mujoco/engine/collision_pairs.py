@@ -27,6 +27,8 @@ CHANGED = (
     *("name", "sizes", "buffer", "signature", "path"),
 )
 """Substrings of the mjModel fields that may differ between the two models."""
+PARAMETERS = "adhesion dim friction gap geom1 geom2 margin signature solimp solref solreffriction".split()
+"""Fields of a pair, all of which are known here: a model of a MuJoCo with others is left as it is."""
 
 
 def with_listed_pairs(model: Any, xml_file: Path) -> Any:
@@ -54,7 +56,8 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
         pairs = list(colliding_pairs(model))
         # With an overriding margin MuJoCo's search finds fewer contacts than listed pairs do.
         overridden = model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE
-        plain = not (model.npair or model.nflex or overridden)
+        fields = {name.removeprefix("pair_") for name in dir(model) if name.startswith("pair_")}
+        plain = not (model.npair or model.nflex or overridden or fields - {*PARAMETERS})
         if plain and len(pairs) <= MAX_PAIRS:
             names = {geom.id: geom.name for geom in geoms}
             for geom in geoms:
@@ -115,7 +118,7 @@ def _mix(model: Any, geom1: int, geom2: int, paired: Any, row: int) -> None:
         first = both[int(priority[1] > priority[0])]
         paired.pair_dim[row] = model.geom_condim[first]
         paired.pair_solref[row], paired.pair_solimp[row] = model.geom_solref[first], model.geom_solimp[first]
-        friction = model.geom_friction[first]
+        friction, adhesion = model.geom_friction[first], model.geom_adhesion[first]
     else:
         weight, least = model.geom_solmix[both], mujoco.mjMINVAL
         if (weight >= least).all():
@@ -126,9 +129,10 @@ def _mix(model: Any, geom1: int, geom2: int, paired: Any, row: int) -> None:
         paired.pair_dim[row] = model.geom_condim[both].max()
         paired.pair_solref[row] = blend(solref) if (solref[:, 0] > 0).all() else solref.min(0)
         paired.pair_solimp[row] = blend(model.geom_solimp[both])
-        friction = model.geom_friction[both].max(0)
+        friction, adhesion = model.geom_friction[both].max(0), model.geom_adhesion[both].sum()
     paired.pair_friction[row] = friction[[0, 0, 1, 2, 2]]
     paired.pair_solreffriction[row] = 0
+    paired.pair_adhesion[row] = adhesion
     paired.pair_margin[row] = model.geom_margin[both].sum()
     paired.pair_gap[row] = model.geom_gap[both].sum()
 

@@ -34,6 +34,7 @@ import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
 from purerl.envs.mujoco.engine import mjx_support
+from purerl.envs.mujoco.engine.mjx_corrections import with_capsule_axes, with_turning_constraints
 from purerl.envs.mujoco.engine.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
 from purerl.envs.mujoco.engine.plan import usable_cpus
 from purerl.types import Array
@@ -269,18 +270,22 @@ _trace_lock = threading.RLock()
 
 @contextlib.contextmanager
 def _tracing() -> Iterator[None]:
-    """Trace physics with matrix products in full float32 and two of MJX's loops replaced."""
+    """Trace physics with matrix products in full float32 and parts of MJX replaced."""
     _mjx()
-    from mujoco.mjx._src import scan, solver
+    from mujoco.mjx import GeomType
+    from mujoco.mjx._src import collision_driver, forward, scan, solver
 
+    colliders, pair = collision_driver._COLLISION_FUNC, (GeomType.PLANE, GeomType.CAPSULE)
     with _trace_lock, jax.default_matmul_precision("highest"):
-        originals = solver._while_loop_scan, scan.body_tree
+        originals = solver._while_loop_scan, scan.body_tree, forward.fwd_velocity, colliders[pair]
         solver._while_loop_scan = _while_loop
-        scan.body_tree = functools.partial(_body_tree, originals[1])
+        scan.body_tree = functools.partial(_body_tree, scan.body_tree)
+        forward.fwd_velocity = with_turning_constraints(forward.fwd_velocity)
+        colliders[pair] = with_capsule_axes(colliders[pair])
         try:
             yield
         finally:
-            solver._while_loop_scan, scan.body_tree = originals
+            solver._while_loop_scan, scan.body_tree, forward.fwd_velocity, colliders[pair] = originals
 
 
 def _body_tree(body_tree: Callable, mx: Any, function: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -218,6 +218,10 @@ def _combinations(model: Any) -> Iterator[str]:
     sites = model.sensor_objtype == mujoco.mjtObj.mjOBJ_SITE
     if (ranges & ~(sites & (model.sensor_dim == 1))).any():
         yield "a rangefinder of a camera, or with more than the distance"
+    for kind, of in (("jnt", "a joint"), ("tendon", "a tendon")):
+        limited, margin, ends = (getattr(model, f"{kind}_{name}") for name in ("limited", "margin", "range"))
+        if (limited.astype(bool) & (np.diff(ends)[:, 0] < 2 * margin)).any():
+            yield f"a limit of {of} with both sides within its margin"
     if (model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC).any() and not _constrained(model):
         yield "sensors of accelerations and forces in a model without constraints"
 
