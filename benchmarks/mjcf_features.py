@@ -6,8 +6,6 @@ and those of the model beside it, which lacks the feature only.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 TEMPLATE = """
 <mujoco>
   <compiler {compiler}/>
@@ -40,7 +38,22 @@ TEMPLATE = """
 </mujoco>
 """
 PLAIN = dict.fromkeys(
-    "compiler option flag size extension asset world base joint arm cord tendon parts".split(), ""
+    [
+        "compiler",
+        "option",
+        "flag",
+        "size",
+        "extension",
+        "asset",
+        "world",
+        "base",
+        "joint",
+        "arm",
+        "cord",
+        "tendon",
+        "parts",
+    ],
+    "",
 )
 PLAIN |= dict(
     floor='type="plane" size="5 5 1"',
@@ -80,7 +93,9 @@ STRINGED = dict(joint='stiffness="4" damping="0.2"')
 ROLLING = dict(part='size="0.1" condim="6" friction="1 0.02 0.02"')
 BALL = dict(root='<joint name="ball" type="ball"/>')
 MATERIAL = dict(asset='<material name="grey"/>')
-CORD = dict(tendon='<spatial name="rope" stiffness="40" springlength="0.2"><site site="fixed"/><site site="tip"/></spatial>')
+CORD = dict(
+    tendon='<spatial name="rope" stiffness="40" springlength="0.2"><site site="fixed"/><site site="tip"/></spatial>'
+)
 MUSCLE = on_joint('muscle lengthrange="-1 1" force="3"', 'ctrlrange="0 1"')
 SHAPES = {
     "sphere": 'type="sphere" size="0.1"',
@@ -144,7 +159,7 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "jacobian sparse": dict(option='jacobian="sparse"'),
         "solver CG": dict(option='solver="CG"'),
         "solver PGS": dict(option='solver="PGS" iterations="500" tolerance="0"'),
-        "few iterations": dict(option='iterations="1" ls_iterations="2"'),
+        "fewer iterations": dict(option='iterations="6" ls_iterations="10"'),
         "noslip": dict(option='noslip_iterations="5"'),
         "density and viscosity": dict(option='density="50" viscosity="0.5"'),
         "wind": dict(option='density="50" wind="3 1 0"'),
@@ -152,14 +167,14 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             dict(option='integrator="implicitfast"'),
             dict(option='integrator="implicitfast" density="50"'),
         ),
-        "disabled groups of actuators": dict(
-            option='actuatorgroupdisable="0"'
-        ),
+        "disabled groups of actuators": dict(option='actuatorgroupdisable="0"'),
         "override": dict(option='o_margin="0.01" o_solref="0.05 1"', flag='override="enable"'),
         "without constraint": dict(flag='constraint="disable"'),
         "without equality": (
             dict(parts='<equality><joint joint1="arm" polycoef="0.1"/></equality>'),
-            dict(parts='<equality><joint joint1="arm" polycoef="0.1"/></equality>', flag='equality="disable"'),
+            dict(
+                parts='<equality><joint joint1="arm" polycoef="0.1"/></equality>', flag='equality="disable"'
+            ),
         ),
         "without frictionloss": (
             dict(joint='frictionloss="0.3"'),
@@ -182,12 +197,15 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             dict(part='size="0.1" solref="0.006 1"'),
             dict(part='size="0.1" solref="0.006 1"', flag='refsafe="disable"'),
         ),
-        "without sensor": (sensor('jointpos joint="arm"'), sensor('jointpos joint="arm"', flag='sensor="disable"')),
+        "without sensor": (
+            sensor('jointpos joint="arm"'),
+            sensor('jointpos joint="arm"', flag='sensor="disable"'),
+        ),
         "without midphase": dict(flag='midphase="disable"'),
         "without eulerdamp": (STRINGED, STRINGED | dict(flag='eulerdamp="disable"')),
         "without nativeccd": (
-            dict(floor=GROUNDS["box"], part=SHAPES["mesh"]),
-            dict(floor=GROUNDS["box"], part=SHAPES["mesh"], flag='nativeccd="disable"'),
+            dict(floor=GROUNDS["sphere"], part=SHAPES["mesh"]),
+            dict(floor=GROUNDS["sphere"], part=SHAPES["mesh"], flag='nativeccd="disable"'),
         ),
         "without island": dict(flag='island="disable"'),
         "without autoreset": dict(flag='autoreset="disable"'),
@@ -217,7 +235,9 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "frictionloss": dict(joint='frictionloss="0.3" solreffriction="0.05 1"'),
         "frictionloss of a ball joint": (BALL, dict(root='<joint type="ball" frictionloss="0.3"/>')),
         "limit": LIMITED,
-        "limit with a margin": dict(joint='limited="true" range="-5 5" margin="0.05" solimplimit="0.5 0.9 0.1"'),
+        "limit with a margin": dict(
+            joint='limited="true" range="-5 5" margin="0.05" solimplimit="0.5 0.9 0.1"'
+        ),
         "limit with both sides in its margin": dict(joint='limited="true" range="-5 5" margin="0.1"'),
         "limit of a slide joint": dict(
             floor='type="plane" size="1 1 1" contype="0"',
@@ -240,7 +260,8 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "keyframe": dict(
             parts='<keyframe><key name="home" qpos="0 0 0.11 1 0 0 0 0.3" qvel="1 0 0 0 0 0 1" time="1"/></keyframe><sensor><clock/></sensor>',
         ),
-        "keyframe with activations": on_joint('intvelocity kp="5" kv="0.5" actrange="-3 3"') | dict(
+        "keyframe with activations": on_joint('intvelocity kp="5" kv="0.5" actrange="-3 3"')
+        | dict(
             parts='<keyframe><key name="home" qpos="0 0 0.11 1 0 0 0 0.3" act="1"/></keyframe>',
         ),
         "keyframe with mocap": dict(
@@ -273,7 +294,9 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             option='cone="elliptic"',
             parts='<contact><pair geom1="floor" geom2="part" solreffriction="0.05 1"/></contact>',
         ),
-        "adhesion of a pair": dict(parts='<contact><pair geom1="floor" geom2="part" adhesion="50"/></contact>'),
+        "adhesion of a pair": dict(
+            parts='<contact><pair geom1="floor" geom2="part" adhesion="50"/></contact>'
+        ),
         "exclude": dict(
             parts='<contact><exclude body1="world" body2="base"/></contact>',
         ),
@@ -286,6 +309,9 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             for i, low in enumerate(ORDER)
             for high in ORDER[max(i, 2) :]
         },
+        "numeric max_contact_points": dict(
+            parts='<custom><numeric name="max_contact_points" data="1"/></custom>', part=SHAPES["box"]
+        ),
         "margin of a box": dict(part=SHAPES["box"] + ' margin="0.05"'),
         "margin of a mesh": dict(part=SHAPES["mesh"] + ' margin="0.05"'),
         "margin of a cylinder": dict(part=SHAPES["cylinder"] + ' margin="0.05"'),
@@ -324,8 +350,12 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
     "tendons": {
         "spring of a fixed tendon": dict(cord='stiffness="5" springlength="0.3" damping="0.2"'),
         "springlength with a dead band": dict(cord='stiffness="20" springlength="-0.05 0.05"'),
-        "limit of a tendon": dict(cord='limited="true" range="-0.05 0.05" margin="0.01" solreflimit="0.03 1"'),
-        "limit of a tendon with both sides in its margin": dict(cord='limited="true" range="-0.05 0.05" margin="0.1"'),
+        "limit of a tendon": dict(
+            cord='limited="true" range="-0.05 0.05" margin="0.01" solreflimit="0.03 1"'
+        ),
+        "limit of a tendon with both sides in its margin": dict(
+            cord='limited="true" range="-0.05 0.05" margin="0.1"'
+        ),
         "frictionloss of a tendon": dict(cord='frictionloss="0.2"'),
         "armature of a tendon": dict(cord='armature="0.05"'),
         "actuatorfrcrange of a tendon": (
@@ -337,7 +367,9 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "spatial tendon": CORD,
         "armature of a spatial tendon": (
             CORD,
-            dict(tendon='<spatial stiffness="40" springlength="0.2" armature="0.5"><site site="fixed"/><site site="tip"/></spatial>'),
+            dict(
+                tendon='<spatial stiffness="40" springlength="0.2" armature="0.5"><site site="fixed"/><site site="tip"/></spatial>'
+            ),
         ),
         "pulley": dict(
             tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><site site="tip"/><pulley divisor="2"/><site site="fixed"/><site site="centre"/></spatial>',
@@ -355,6 +387,11 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             world='<geom name="post" pos="0.25 0.1 0.35" size="0.1" contype="0" conaffinity="0"/><site name="side" pos="0.25 0.1 0.2"/>',
             tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post" sidesite="side"/><site site="tip"/></spatial>',
         ),
+        "sidesite on another body": dict(
+            world='<geom name="post" pos="0.25 0.1 0.35" size="0.1" contype="0" conaffinity="0"/>',
+            arm='<site name="side" pos="0 0.1 0"/>',
+            tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post" sidesite="side"/><site site="tip"/></spatial>',
+        ),
         "wrapping inside": dict(
             world='<geom name="post" pos="0.25 0.1 0.35" size="0.12" contype="0" conaffinity="0"/><site name="side" pos="0.26 0.1 0.36"/>',
             tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post" sidesite="side"/><site site="tip"/></spatial>',
@@ -366,7 +403,7 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "position": on_joint('position kp="5" kv="0.5"'),
         "position with dampratio": on_joint('position kp="5" dampratio="1"'),
         "position with timeconst": on_joint('position kp="5" kv="0.5" timeconst="0.05"'),
-        "velocity": on_joint('velocity kv="2"'),
+        "velocity": on_joint('velocity kv="0.2"'),
         "intvelocity": on_joint('intvelocity kp="5" kv="0.5" actrange="-1 1"'),
         "damper": on_joint('damper kv="2"', 'ctrlrange="0 1"'),
         "cylinder": on_joint('cylinder timeconst="0.05" area="2" bias="0.1 -1 -0.2"'),
@@ -380,20 +417,34 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         ),
         "adhesion": dict(actuator='<adhesion name="act" body="base" gain="30" ctrlrange="0 1"/>'),
         "pid": on_joint('pid kp="5" ki="2" kv="0.2"'),
-        "orientation": (BALL, dict(root='<joint name="ball" type="ball"/>', actuator='<orientation name="act" joint="ball" kp="3" kv="0.1"/>')),
+        "orientation": (
+            BALL,
+            dict(
+                root='<joint name="ball" type="ball"/>',
+                actuator='<orientation name="act" joint="ball" kp="3" kv="0.1"/>',
+            ),
+        ),
         "dcmotor": on_joint('dcmotor motorconst="0.5" resistance="1"'),
-        "general affine": on_joint('general gaintype="affine" gainprm="2 0.5 0.2" biastype="affine" biasprm="0.1 -1 -0.1"'),
+        "general affine": on_joint(
+            'general gaintype="affine" gainprm="2 0.5 0.2" biastype="affine" biasprm="0.1 -1 -0.1"'
+        ),
         "dyntype integrator": on_joint('general dyntype="integrator" gainprm="3"'),
         "dyntype integrator with a dynprm": on_joint('general dyntype="integrator" dynprm="4" gainprm="3"'),
         "dyntype filter": on_joint('general dyntype="filter" dynprm="0.05" gainprm="1"'),
         "dyntype filterexact": on_joint('general dyntype="filterexact" dynprm="0.05" gainprm="1"'),
         "dyntype muscle": on_joint('general dyntype="muscle" dynprm="0.02 0.05 0" gainprm="1"'),
         "dyntype user": on_joint('general dyntype="user" actdim="1" gainprm="1"'),
-        "gaintype muscle": on_joint('general gaintype="muscle" lengthrange="-1 1" gainprm="0.75 1.05 3 200 0.5 1.6 1.5 1.3 1.2"'),
+        "gaintype muscle": on_joint(
+            'general gaintype="muscle" lengthrange="-1 1" gainprm="0.75 1.05 3 200 0.5 1.6 1.5 1.3 1.2"'
+        ),
         "gaintype user": on_joint('general gaintype="user"'),
         "biastype user": on_joint('general biastype="user"'),
-        "actlimited": on_joint('general dyntype="integrator" actlimited="true" actrange="-0.02 0.02" gainprm="10"'),
-        "actlimited filterexact": on_joint('general dyntype="filterexact" dynprm="0.05" actlimited="true" actrange="-0.02 0.02" gainprm="10"'),
+        "actlimited": on_joint(
+            'general dyntype="integrator" actlimited="true" actrange="-0.02 0.02" gainprm="10"'
+        ),
+        "actlimited filterexact": on_joint(
+            'general dyntype="filterexact" dynprm="0.05" actlimited="true" actrange="-0.02 0.02" gainprm="10"'
+        ),
         "actearly": on_joint('general dyntype="filter" dynprm="0.05" gainprm="1" actearly="true"'),
         "actdim": on_joint('general dyntype="user" actdim="2"'),
         "group": on_joint('motor gear="0.5" group="3"'),
@@ -406,7 +457,10 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         ),
         "jointinparent": on('jointinparent="arm"', 'motor gear="0.5"'),
         "motor of a ball joint": (BALL, BALL | on('joint="ball"', 'motor gear="1 0.5 0.2"')),
-        "motor of a ball joint in its parent": (BALL, BALL | on('jointinparent="ball"', 'motor gear="1 0.5 0.2"')),
+        "motor of a ball joint in its parent": (
+            BALL,
+            BALL | on('jointinparent="ball"', 'motor gear="1 0.5 0.2"'),
+        ),
         "position of a ball joint": (BALL, BALL | on('joint="ball"', 'position kp="5" gear="1 0.5 0.2"')),
         "motor of a free joint": dict(root='<freejoint name="root"/>')
         | on('joint="root"', 'motor gear="1 0.5 0.2 1 0.5 0.2"'),
@@ -441,53 +495,105 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
     "sensors": {
         **{
             kind: sensor(f'{kind} site="tip"')
-            for kind in "accelerometer velocimeter gyro force torque".split()
+            for kind in ["accelerometer", "velocimeter", "gyro", "force", "torque"]
         },
-        "touch": sensor('touch site="foot"', root='<freejoint/><site name="foot" pos="0 0 -0.08" size="0.05"/>'),
+        "touch": sensor(
+            'touch site="foot"', root='<freejoint/><site name="foot" pos="0 0 -0.08" size="0.05"/>'
+        ),
         "magnetometer": sensor('magnetometer site="tip"', option='magnetic="0.3 -0.5 0.2"'),
         "camprojection": sensor(
             'camprojection site="tip" camera="eye"',
             world='<camera name="eye" pos="0 -1 0.3" xyaxes="1 0 0 0 0 1" resolution="64 64"/>',
         ),
-        "rangefinder": sensor('rangefinder site="beam"', arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>') | MATERIAL,
-        "rangefinder without a material": sensor('rangefinder site="beam"', arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>'),
-        "rangefinder of a camera": sensor('rangefinder camera="eye"', world='<camera name="eye" pos="0 0 1" resolution="2 2"/>') | MATERIAL,
-        "rangefinder with data": sensor('rangefinder site="beam" data="dist point"', arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>') | MATERIAL,
-        "jointpos and jointvel": dict(parts='<sensor><jointpos joint="arm"/><jointvel joint="arm"/></sensor>'),
+        "rangefinder": sensor(
+            'rangefinder site="beam"', arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>'
+        )
+        | MATERIAL,
+        "rangefinder without a material": sensor(
+            'rangefinder site="beam"', arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>'
+        ),
+        "rangefinder of a camera": sensor(
+            'rangefinder camera="eye"', world='<camera name="eye" pos="0 0 1" resolution="2 2"/>'
+        )
+        | MATERIAL,
+        "rangefinder with data": sensor(
+            'rangefinder site="beam" data="dist point"',
+            arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>',
+        )
+        | MATERIAL,
+        "jointpos and jointvel": dict(
+            parts='<sensor><jointpos joint="arm"/><jointvel joint="arm"/></sensor>'
+        ),
         "jointactuatorfrc": sensor('jointactuatorfrc joint="arm"'),
-        "tendonpos and tendonvel": dict(parts='<sensor><tendonpos tendon="rope"/><tendonvel tendon="rope"/></sensor>') | dict(tendon='<spatial name="rope"><site site="fixed"/><site site="tip"/></spatial>'),
-        "tendonactuatorfrc": on('tendon="cord"', 'motor gear="0.5"') | sensor('tendonactuatorfrc tendon="cord"'),
+        "tendonpos and tendonvel": dict(
+            parts='<sensor><tendonpos tendon="rope"/><tendonvel tendon="rope"/></sensor>'
+        )
+        | dict(tendon='<spatial name="rope"><site site="fixed"/><site site="tip"/></spatial>'),
+        "tendonactuatorfrc": on('tendon="cord"', 'motor gear="0.5"')
+        | sensor('tendonactuatorfrc tendon="cord"'),
         "actuatorpos, actuatorvel, actuatorfrc": dict(
             parts='<sensor><actuatorpos actuator="act"/><actuatorvel actuator="act"/><actuatorfrc actuator="act"/></sensor>'
         ),
-        "ballquat and ballangvel": BALL | dict(parts='<sensor><ballquat joint="ball"/><ballangvel joint="ball"/></sensor>'),
-        **{f"jointlimit{kind}": LIMITED | sensor(f'jointlimit{kind} joint="arm"') for kind in ("pos", "vel", "frc")},
+        "ballquat and ballangvel": BALL
+        | dict(parts='<sensor><ballquat joint="ball"/><ballangvel joint="ball"/></sensor>'),
         **{
-            f"tendonlimit{kind}": dict(cord='limited="true" range="-0.05 0.05"') | sensor(f'tendonlimit{kind} tendon="cord"')
+            f"jointlimit{kind}": LIMITED | sensor(f'jointlimit{kind} joint="arm"')
+            for kind in ("pos", "vel", "frc")
+        },
+        **{
+            f"tendonlimit{kind}": dict(cord='limited="true" range="-0.05 0.05"')
+            | sensor(f'tendonlimit{kind} tendon="cord"')
             for kind in ("pos", "vel", "frc")
         },
         **{
             f"frame{kind} of a {what}": sensor(f'frame{kind} objtype="{what}" objname="{name}"')
             for kind, what, name in [
-                *[(kind, "site", "tip") for kind in "pos quat xaxis yaxis zaxis linvel angvel linacc angacc".split()],
-                *[(kind, "body", "arm") for kind in "pos quat linvel linacc".split()],
-                *[(kind, "xbody", "arm") for kind in "pos quat linvel angacc".split()],
-                *[(kind, "geom", "arm") for kind in "pos quat linvel linacc".split()],
+                *[
+                    (kind, "site", "tip")
+                    for kind in [
+                        "pos",
+                        "quat",
+                        "xaxis",
+                        "yaxis",
+                        "zaxis",
+                        "linvel",
+                        "angvel",
+                        "linacc",
+                        "angacc",
+                    ]
+                ],
+                *[(kind, "body", "arm") for kind in ["pos", "quat", "linvel", "linacc"]],
+                *[(kind, "xbody", "arm") for kind in ["pos", "quat", "linvel", "angacc"]],
+                *[(kind, "geom", "arm") for kind in ["pos", "quat", "linvel", "linacc"]],
             ]
         },
-        "framepos of a camera": sensor('framepos objtype="camera" objname="eye"', arm='<camera name="eye" pos="0.1 0 0"/>'),
+        "framepos of a camera": sensor(
+            'framepos objtype="camera" objname="eye"', arm='<camera name="eye" pos="0.1 0 0"/>'
+        ),
         **{
-            f"frame{kind} in another frame": sensor(f'frame{kind} objtype="site" objname="tip" reftype="body" refname="base"')
-            for kind in "pos quat xaxis linvel angvel".split()
+            f"frame{kind} in another frame": sensor(
+                f'frame{kind} objtype="site" objname="tip" reftype="body" refname="base"'
+            )
+            for kind in ["pos", "quat", "xaxis", "linvel", "angvel"]
         },
         **{f"subtree{kind}": sensor(f'subtree{kind} body="base"') for kind in ("com", "linvel", "angmom")},
-        "insidesite": sensor('insidesite site="zone" objtype="site" objname="tip"', world='<site name="zone" type="box" size="1 1 0.15" pos="0 0 0.1"/>'),
+        "insidesite": sensor(
+            'insidesite site="zone" objtype="site" objname="tip"',
+            world='<site name="zone" type="box" size="1 1 0.15" pos="0 0 0.1"/>',
+        ),
         "distance": sensor('distance geom1="arm" geom2="floor" cutoff="1"'),
         "normal": sensor('normal geom1="arm" geom2="floor" cutoff="1"'),
         "fromto": sensor('fromto geom1="arm" geom2="floor" cutoff="1"'),
         "contact": sensor('contact geom1="part" geom2="floor" data="found force dist pos normal" num="1"'),
-        "contact of several": sensor('contact geom1="part" geom2="floor" data="found force pos" num="3" reduce="maxforce"', part=SHAPES["box"]),
-        "contact of a subtree, netforce": sensor('contact subtree1="base" data="force torque" num="1" reduce="netforce"', part=SHAPES["box"]),
+        "contact of several": sensor(
+            'contact geom1="part" geom2="floor" data="found force pos" num="3" reduce="maxforce"',
+            part=SHAPES["box"],
+        ),
+        "contact of a body": sensor('contact body1="base" data="found force"'),
+        "contact in a site": sensor('contact site="tip" data="found force"'),
+        "contact of a subtree, netforce": sensor(
+            'contact subtree1="base" data="force torque" num="1" reduce="netforce"', part=SHAPES["box"]
+        ),
         "e potential": sensor("e_potential"),
         "e kinetic": sensor("e_kinetic"),
         "clock": sensor("clock"),
@@ -496,7 +602,9 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "noise": sensor('jointvel joint="arm" noise="0.5"'),
         "delay of a sensor": sensor('jointvel joint="arm" delay="0.02" nsample="8"'),
         "interval of a sensor": sensor('jointvel joint="arm" interval="0.02" nsample="8"'),
-        "sensor of accelerations without constraints": sensor('accelerometer site="tip"', flag='contact="disable"'),
+        "sensor of accelerations without constraints": sensor(
+            'accelerometer site="tip"', flag='contact="disable"'
+        ),
         "plugin touch_grid": plugin(
             "mujoco.sensor.touch_grid",
             arm='<site name="skin" pos="0 0 0"/>',
@@ -535,6 +643,7 @@ INERT = (
     "plane and sphere",
     "equality that is not active",
     "group",
+    "fewer iterations",
 )
 """Features that change no number of a simulation, or none beyond its accuracy."""
 

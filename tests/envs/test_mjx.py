@@ -20,7 +20,7 @@ import pytest
 
 import purerl
 from purerl.config import ConfigError
-from purerl.envs.mujoco.engine import c, mjx
+from purerl.envs.mujoco.engine import c, mjx, mjx_tracing
 from purerl.envs.mujoco.options import load_model
 from purerl.envs.mujoco.task import with_model
 from purerl.envs.mujoco.tasks import half_cheetah, inverted_pendulum
@@ -57,16 +57,20 @@ def test_all_in_a_process_with_eight_threads():
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 passed" in done.stdout, done.stdout
+    assert "26 passed" in done.stdout, done.stdout
 
 
 @pytest.fixture(scope="module")
-def fidelity():
-    """Return the module benchmarks/fidelity.py."""
+def benchmark():
+    """Return a function that imports a module of benchmarks/."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("fidelity")
-    sys.modules.pop("fidelity", None)
+        yield importlib.import_module
+
+
+@pytest.fixture
+def fidelity(benchmark):
+    return benchmark("fidelity")
 
 
 @alone
@@ -78,6 +82,24 @@ def test_one_step_agrees_with_c_mujoco(task, fidelity, tmp_path):
     report = fidelity.compare(name, **kwargs)
     assert not fidelity.failures(report, fidelity.TOLERANCES[task])
     assert report["obs"]["max"] > 0, "two engines were compared"
+
+
+@alone
+@pytest.mark.parametrize(
+    "name",
+    [
+        "weld of sites",
+        "plane and cylinder",
+        "margin of a box",
+        "muscle of a tendon",
+        "contact",
+        "framelinacc of a geom",
+    ],
+)
+def test_a_feature_agrees_with_c_mujoco(name, benchmark):
+    """Some of those in benchmarks/features.py, which has them all."""
+    features = benchmark("features")
+    assert not features.faults(features.compare(name))
 
 
 @alone
@@ -248,7 +270,7 @@ def test_mjx_itself_is_restored(pendulum):
     assert scan.body_tree.__module__ == scan.__name__
     with pytest.raises(ValueError, match="an action of shape"):
         pendulum.env.step(jax.random.key(0), pendulum.env.reset(jax.random.key(0))[1], jnp.zeros(2))
-    with pytest.raises(ZeroDivisionError), mjx._tracing():
+    with pytest.raises(ZeroDivisionError), mjx_tracing.tracing():
         raise ZeroDivisionError
     assert solver._while_loop_scan.__module__ == solver.__name__
     assert scan.body_tree.__module__ == scan.__name__

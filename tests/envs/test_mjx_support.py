@@ -3,6 +3,7 @@
 # The names of the mujoco package come from compiled modules, which pyright cannot see into.
 # pyright: reportAttributeAccessIssue=false
 
+import functools
 import types
 
 import jax
@@ -25,6 +26,7 @@ MJCF = """
   <actuator><motor joint="arm" ctrlrange="-1 1" {motor}/></actuator>
 </mujoco>
 """
+CONE = '<asset><mesh name="cone" vertex="0 0 0  0.1 0 0  0 0.1 0  0 0 0.1"/></asset><worldbody>'
 PLAIN, DELAYED = MJCF.format(motor=""), MJCF.format(motor='delay="0.01" nsample="4"')
 
 
@@ -67,7 +69,36 @@ def test_on_an_accelerator_auto_takes_the_engine_that_simulates_the_whole_model(
     assert "takes mujoco for this model" in record.message and "the delay of an actuator" in record.message
 
 
+def test_contacts_that_mjx_approximates_need_permission(tmp_path):
+    path = tmp_path / "robot.xml"
+    path.write_text(
+        PLAIN.replace('<geom size="0.1"/>', '<geom type="mesh" mesh="cone"/>').replace("<worldbody>", CONE)
+    )
+    make = functools.partial(purerl.mujoco_env, "robot", path, lambda params, physics, action: 0.0)
+    message = r"exact contacts of plane and mesh\. contacts='approximate' accepts other contacts\."
+    with pytest.raises(purerl.ConfigError, match=message):
+        make(engine="mjx")
+    make(engine="mjx", contacts="approximate")
+    with pytest.raises(purerl.ConfigError, match=r"contacts = 'aproximate'.*Did you mean approximate\?"):
+        make(contacts="aproximate")
+
+
+def test_a_field_that_mjx_does_not_compute_is_refused(tmp_path):
+    path = tmp_path / "robot.xml"
+    path.write_text(PLAIN)
+    make = functools.partial(purerl.mujoco_env, "robot", path, lambda params, physics, action: 0.0)
+    make(engine="mjx", fields=("cfrc_ext", "actuator_force"))
+    with pytest.raises(purerl.ConfigError, match="fields = 'energy': expected a field that MJX computes"):
+        make(engine="mjx", fields=("energy",))
+
+
 MUTANTS = {
+    "MJX takes contacts that it approximates": (
+        "envs/mujoco/engine/mjx_support.py",
+        'if contacts == "exact" else []',
+        'if contacts == "none" else []',
+        "test_contacts_that_mjx_approximates_need_permission",
+    ),
     "auto takes MJX for every model": (
         "envs/mujoco/options.py",
         'chosen = "mujoco"\n            logger',

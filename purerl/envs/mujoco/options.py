@@ -32,6 +32,7 @@ CHOICES = {
     "engine": ("auto", "mujoco", "mjx"),
     "route": ("auto", "native", "callback"),
     "impl": ("jax",),
+    "contacts": ("exact", "approximate"),
 }
 MAX_BODY = 1_000_000
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
@@ -53,6 +54,8 @@ class Setup(NamedTuple):
     """Route of engine mujoco: native (C++), callback (Python), or auto, native if possible."""
     impl: str | None = None
     """Implementation of engine mjx: jax."""
+    contacts: str = "exact"
+    """approximate lets engine mjx simulate contacts that it only approximates; exact refuses such models."""
 
 
 MISSING = (
@@ -105,7 +108,7 @@ def choose_engine(setup: Setup, model: Any) -> str:
     chosen = setup.engine
     if chosen == "auto":
         chosen = "mujoco" if jax.default_backend() == "cpu" else "mjx"
-        if chosen == "mjx" and (missing := mjx_support.missing(model)):
+        if chosen == "mjx" and (missing := mjx_support.missing(model, setup.contacts)):
             chosen = "mujoco"
             logger.warning(MISSING, ", ".join(missing))
     for name, engine in ONE_ENGINE.items():

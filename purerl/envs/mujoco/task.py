@@ -143,7 +143,7 @@ def _make_engine(task: Task, setup: Setup) -> Engine:
     arguments = model, task.frame_skip, task.fields, task.tracked
     if on_c:
         return c.make_engine(*arguments, setup.num_threads, setup.route or "auto", task.keyframe)
-    return mjx.make_engine(*arguments, setup.impl or "jax", task.keyframe)
+    return mjx.make_engine(*arguments, setup.impl or "jax", task.keyframe, setup.contacts)
 
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:

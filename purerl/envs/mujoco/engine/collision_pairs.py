@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ CHANGED = (
     *("name", "sizes", "buffer", "signature", "path"),
 )
 """Substrings of the mjModel fields that may differ between the two models."""
-PARAMETERS = "adhesion dim friction gap geom1 geom2 margin signature solimp solref solreffriction".split()
+PARAMETERS = (
+    *("adhesion", "dim", "friction", "gap", "geom1", "geom2", "margin"),
+    *("signature", "solimp", "solref", "solreffriction"),
+)
 """Fields of a pair, all of which are known here: a model of a MuJoCo with others is left as it is."""
 
 
@@ -52,7 +56,7 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
     for number, geom in enumerate(geoms):
         geom.name = geom.name or f"purerl_{number}"
     try:
-        listed = spec.compile()  # numbers the geoms, too
+        listed = _compile(spec)  # numbers the geoms, too
         pairs = list(colliding_pairs(model))
         # With an overriding margin MuJoCo's search finds fewer contacts than listed pairs do.
         overridden = model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE
@@ -64,7 +68,7 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
                 geom.contype = geom.conaffinity = 0
             for geom1, geom2 in pairs:
                 spec.add_pair(geomname1=names[geom1], geomname2=names[geom2])
-            listed = spec.compile()
+            listed = _compile(spec)
             for row, pair in enumerate(pairs):
                 if {listed.pair_geom1[row], listed.pair_geom2[row]} != set(pair):
                     return model
@@ -76,6 +80,13 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
     if not pairs and not model.npair and not model.nflex:
         listed.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
     return listed
+
+
+def _compile(spec: Any) -> Any:
+    """Return the compiled model, without the warnings that MuJoCo has given of the file already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return spec.compile()
 
 
 def colliding_pairs(model: Any) -> Iterator[tuple[int, int]]:

@@ -2,13 +2,8 @@
 
 docs/mujoco.md lists the differences from C MuJoCo. All numbers are float32.
 
-This module alone uses MJX's private functions. It computes the same as `mjx.step` with three loops
-replaced, which keeps programs small and avoids idle work:
-
-- RK4 loops over one `forward`; MJX unrolls it four times.
-- The line search ends with the last active row of a batch; MJX always runs its full count.
-- XLA may not fuse one link of the tree of bodies into the next: it would compute the first link again for
-  every use by the second, and so on, which on a CPU made pusher's arm 500 times slower.
+This module, `mjx_tracing.py` and `mjx_corrections.py` alone use MJX's private functions. RK4 loops over one
+`forward`, which MJX unrolls four times.
 """
 
 # MJX's own modules have no public names for what is needed here, and pyright cannot see into mujoco's.
@@ -16,16 +11,11 @@ replaced, which keeps programs small and avoids idle work:
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-import io
 import logging
 import os
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +24,7 @@ import numpy as np
 
 from purerl.config import ConfigError, did_you_mean
 from purerl.envs.mujoco.engine import mjx_support
-from purerl.envs.mujoco.engine.mjx_corrections import with_capsule_axes, with_turning_constraints
+from purerl.envs.mujoco.engine.mjx_tracing import import_mjx, tracing
 from purerl.envs.mujoco.engine.physics import MAX_VALUE, Engine, EngineError, Physics, field_shapes
 from purerl.envs.mujoco.engine.plan import usable_cpus
 from purerl.types import Array
@@ -60,6 +50,7 @@ def make_engine(
     tracked: Sequence[str] = (),
     impl: str = "jax",
     keyframe: int = -1,
+    contacts: str = "exact",
 ) -> Engine:
     """Return the engine for one model; nothing is built before its first use.
 
@@ -70,12 +61,14 @@ def make_engine(
         tracked: names of mjData arrays whose change is reported in `Physics.change`.
         impl: MJX's implementation.
         keyframe: number of the keyframe at which resets begin; -1 is the model's own initial state.
+        contacts: "exact" refuses models with contacts that MJX only approximates.
 
     Raises ValueError for an unknown field and ConfigError for a model that MJX does not simulate.
     """
-    mjx_support.check(model)
+    mjx_support.check(model, contacts)
     model = copy.copy(model)
     shapes = field_shapes(model, [*fields, *(name for name in tracked if name not in fields)])
+    _check_fields(shapes)
     build = functools.cache(lambda: _build(model, impl, keyframe))
     init_qpos = np.asarray(model.qpos0, np.float32)
 
@@ -86,7 +79,7 @@ def make_engine(
         ctrl_is_bad = ~(jnp.abs(ctrl) <= MAX_VALUE).all()
         ctrl = jnp.where(ctrl_is_bad, 0.0, ctrl)  # as MuJoCo does
         state = {"qpos": physics.qpos, "qvel": physics.qvel, **physics.row}
-        with _tracing():
+        with tracing():
             mx, data = build()
             mx = _override(mx, overrides)
             state, seen = _advance(mx, data.replace(ctrl=ctrl), frame_skip, state, shapes)
@@ -94,7 +87,7 @@ def make_engine(
 
     def reset(needed: Array, qpos: Array, qvel: Array, overrides: Values) -> Physics:
         del needed
-        with _tracing():
+        with tracing():
             mx, data = build()
             mx = _override(mx, overrides)
             start = dict(qpos=jnp.asarray(qpos, jnp.float32), qvel=jnp.asarray(qvel, jnp.float32))
@@ -187,12 +180,23 @@ def _look(mx: Any, data: Any, shapes: dict, now: Array | bool) -> Values:
     return values
 
 
+def _check_fields(names: Iterable[str]) -> None:
+    """Raise ConfigError for a field of mjData that MJX does not compute."""
+    import_mjx()
+    from mujoco.mjx._src.types import Data, DataJAX
+
+    known = {*Data.__dataclass_fields__, *DataJAX.__dataclass_fields__}
+    for name in names:
+        if name not in known:
+            raise ConfigError("fields", name, "a field that MJX computes; engine='mujoco' has them all")
+
+
 def _get(data: Any, name: str) -> Array:
     """Return a field of mjData from MJX's public or private part."""
     for place in (data, data._impl):
         if name in place.__dataclass_fields__:
             return getattr(place, name)
-    raise EngineError(f"MJX does not compute {name!r}; use engine='mujoco'")
+    raise KeyError(name)  # which `_check_fields` refused
 
 
 def _state(data: Any) -> Values:
@@ -207,10 +211,12 @@ def _build(model: Any, impl: str, keyframe: int) -> tuple[Any, Any]:
     """Return MJX's model and its data as after mj_resetDataKeyframe."""
     import mujoco
 
-    mjx = _mjx()
+    mjx = import_mjx()
     if jax.default_backend() == "cpu" and usable_cpus() < FEW_CPUS and "NPROC" not in os.environ:
         text = "MJX on a CPU with few cores can deadlock; set NPROC=8 before JAX starts"
         logging.getLogger(__name__).warning(text)
+    diagnostics = mujoco.mjtEnableBit.mjENBL_ENERGY | mujoco.mjtEnableBit.mjENBL_FWDINV
+    model.opt.enableflags &= ~diagnostics  # which MJX refuses
     if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         model.opt.iterations = max(model.opt.iterations, NEWTON_ITERATIONS)
@@ -244,15 +250,6 @@ def _is_floats(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32
 
 
-@functools.cache
-def _mjx() -> ModuleType:
-    """Return MJX, whose import prints and takes seconds."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mujoco import mjx
-    return mjx
-
-
 def _forward() -> Any:
     from mujoco.mjx._src import forward
 
@@ -263,38 +260,3 @@ def _integrator() -> Any:
     from mujoco.mjx._src.types import IntegratorType
 
     return IntegratorType
-
-
-_trace_lock = threading.RLock()
-
-
-@contextlib.contextmanager
-def _tracing() -> Iterator[None]:
-    """Trace physics with matrix products in full float32 and parts of MJX replaced."""
-    _mjx()
-    from mujoco.mjx import GeomType
-    from mujoco.mjx._src import collision_driver, forward, scan, solver
-
-    colliders, pair = collision_driver._COLLISION_FUNC, (GeomType.PLANE, GeomType.CAPSULE)
-    with _trace_lock, jax.default_matmul_precision("highest"):
-        originals = solver._while_loop_scan, scan.body_tree, forward.fwd_velocity, colliders[pair]
-        solver._while_loop_scan = _while_loop
-        scan.body_tree = functools.partial(_body_tree, scan.body_tree)
-        forward.fwd_velocity = with_turning_constraints(forward.fwd_velocity)
-        colliders[pair] = with_capsule_axes(colliders[pair])
-        try:
-            yield
-        finally:
-            solver._while_loop_scan, scan.body_tree, forward.fwd_velocity, colliders[pair] = originals
-
-
-def _body_tree(body_tree: Callable, mx: Any, function: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Return the result of MJX's `body_tree`, computed one link after the other."""
-    link = lambda *args: jax.lax.optimization_barrier(function(*args))
-    return body_tree(mx, link, *args, **kwargs)
-
-
-def _while_loop(cond: Callable, body: Callable, init: Any, max_iter: int) -> Any:
-    """Return the result of MJX's `_while_loop_scan` without idle iterations."""
-    going = lambda loop: (loop[0] < max_iter) & cond(loop[1])
-    return jax.lax.while_loop(going, lambda loop: (loop[0] + 1, body(loop[1])), (0, init))[1]

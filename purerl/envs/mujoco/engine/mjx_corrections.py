@@ -1,4 +1,4 @@
-"""Two parts of C MuJoCo's physics that MJX lacks: both wrap a function of MJX while physics is traced."""
+"""Parts of C MuJoCo's physics that MJX lacks, for functions of MJX to be replaced while physics is traced."""
 
 from __future__ import annotations
 
@@ -11,26 +11,76 @@ import numpy as np
 
 from purerl.types import Array
 
+Points = Callable[[Array, Array, Array], Array]
+"""`(normal [P, 3], orientation [P, 3, 3], size [P, 3]) -> [P, N, 3]`: for each of P pairs, the N points of a
+shape that may touch the plane, from its centre."""
 
-def with_capsule_axes(plane_capsule: Callable) -> Callable:
-    """Return MJX's contacts of planes and capsules with C's axes of friction.
 
-    A pyramid of friction depends on its axes. C aligns the first with the capsule at every angle, MJX only
-    with a capsule that lies within 60 degrees of the plane.
+def capsule_points(normal: Array, orientation: Array, size: Array) -> Array:
+    """Return the lowest point of either end."""
+    half = orientation[:, :, 2] * size[:, 1:2]
+    return jnp.stack([half, -half], 1) - (normal * size[:, :1])[:, None]
+
+
+def box_points(normal: Array, orientation: Array, size: Array) -> Array:
+    """Return the four lower corners, one of each pair of opposite ones; MJX takes the lowest millimetre."""
+    signs = jnp.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]], jnp.float32)
+    corners = jnp.einsum("pij,pcj->pci", orientation, signs * size[:, None])
+    return jnp.where(jnp.einsum("pci,pi->pc", corners, normal)[..., None] > 0, -corners, corners)
+
+
+def cylinder_points(normal: Array, orientation: Array, size: Array) -> Array:
+    """Return a triangle on the lower rim and the lowest point of the upper one, which MJX leaves out."""
+    axis = orientation[:, :, 2]
+    axis = jnp.where((axis * normal).sum(1, keepdims=True) > 0, -axis, axis)
+    cosine = -(axis * normal).sum(1, keepdims=True)
+    level = axis + cosine * normal  # of an upright cylinder nearly 0, yet accurate
+    down = -cosine * level - jnp.square(level).sum(1, keepdims=True) * normal
+    radius, half = size[:, :1], axis * size[:, 1:2]
+    lowest = _unit(down, orientation[:, :, 0]) * radius
+    sideways = _unit(jnp.cross(lowest, axis), jnp.zeros_like(axis)) * radius * (3**0.5 / 2)
+    rim = [lowest, sideways - lowest / 2, -sideways - lowest / 2]
+    return jnp.stack([*(half + point for point in rim), lowest - half], 1)
+
+
+def _unit(vector: Array, otherwise: Array) -> Array:
+    length = jnp.linalg.norm(vector, axis=1, keepdims=True)
+    return jnp.where(length > 0, vector / jnp.where(length > 0, length, 1.0), otherwise)
+
+
+def on_plane(points: Points, num_points: int, along_axis: bool = False) -> Callable:
+    """Return a collision function of MJX for planes and another shape.
+
+    The first axis of friction, on which a pyramid of friction depends, is the shape's own with `along_axis`.
     """
 
     def collide(mx: Any, data: Any, key: Any, geoms: Array) -> tuple[Array, Array, Array]:
-        dist, pos, _ = plane_capsule(mx, data, key, geoms)
-        normal, axis = (data.geom_xmat[geom][:, :, 2] for geom in geoms.T)  # [pairs, 3] each
-        first = axis - (axis * normal).sum(1, keepdims=True) * normal
-        length = jnp.linalg.norm(first, axis=1, keepdims=True)
-        upright = jnp.array([1.0, 0.0, 0.0])
-        first = jnp.where(length > 0, first / jnp.where(length > 0, length, 1.0), upright)
-        frame = jnp.stack([normal, first, jnp.cross(normal, first)], 1)
-        return dist, pos, jnp.repeat(frame, 2, axis=0)
+        from mujoco.mjx._src import math
 
-    collide.ncon = plane_capsule.ncon  # type: ignore[attr-defined]
+        plane, shape = geoms.T
+        normal, orientation = data.geom_xmat[plane][:, :, 2], data.geom_xmat[shape]
+        places = data.geom_xpos[shape][:, None] + points(normal, orientation, mx.geom_size[shape])
+        dist = ((places - data.geom_xpos[plane][:, None]) * normal[:, None]).sum(2)
+        pos = places - 0.5 * dist[..., None] * normal[:, None]
+        if along_axis:
+            axis = orientation[:, :, 2]
+            first = axis - (axis * normal).sum(1, keepdims=True) * normal
+            first = _unit(first, jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0]), first.shape))
+            frame = jnp.stack([normal, first, jnp.cross(normal, first)], 1)
+        else:
+            frame = jax.vmap(math.make_frame)(normal)
+        return dist.reshape(-1), pos.reshape(-1, 3), jnp.repeat(frame, num_points, axis=0)
+
+    collide.ncon = num_points  # type: ignore[attr-defined]
     return collide
+
+
+ON_PLANES = {
+    "CAPSULE": on_plane(capsule_points, 2, along_axis=True),
+    "BOX": on_plane(box_points, 4),
+    "CYLINDER": on_plane(cylinder_points, 4),
+}
+"""The contacts of C MuJoCo between planes and the shapes for which MJX has others."""
 
 
 def with_turning_constraints(fwd_velocity: Callable) -> Callable:
@@ -82,7 +132,7 @@ def _bodies(mx: Any, i: int) -> tuple[bool, tuple[int, int], tuple[int, int]]:
 
 
 def _translation(mx: Any, data: Any, i: int, first: int) -> Array:
-    """Return (dJ/dt) v `[3]` of the distance of two points; the first one's place begins at eq_data[first]."""
+    """Return (dJ/dt) v `[3]` of the distance of two points, the first of which begins at eq_data[first]."""
     from mujoco.mjx._src import support
 
     of_sites, objects, bodies = _bodies(mx, i)
@@ -110,9 +160,7 @@ def _rotation(mx: Any, data: Any, i: int) -> Array:
     quats = [math.quat_mul(data.xquat[body], turn) for body, turn in zip(bodies, turns, strict=True)]
     pure = lambda vector: jnp.concatenate([jnp.zeros(1), vector])
     spins = [data.cvel[body, :3] for body in bodies]
-    accelerations = [
-        support.jac_dot(mx, data, data.xpos[body], body)[1].T @ data.qvel for body in bodies
-    ]
+    accelerations = [support.jac_dot(mx, data, data.xpos[body], body)[1].T @ data.qvel for body in bodies]
 
     def velocity(quat1: Array, quat2: Array, spin: Array) -> Array:
         turned = math.quat_mul(math.quat_mul(math.quat_inv(quat2), pure(spin)), quat1)

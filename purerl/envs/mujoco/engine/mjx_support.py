@@ -40,9 +40,9 @@ AGREES = {
         "mjDSBL_",
         # With SPRING or DAMPER alone MJX drops all passive forces.
         "CONSTRAINT EQUALITY FRICTIONLOSS LIMIT CONTACT GRAVITY CLAMPCTRL WARMSTART ACTUATION REFSAFE SENSOR "
-        "EULERDAMP FILTERPARENT MIDPHASE AUTORESET NATIVECCD ISLAND",
+        "EULERDAMP FILTERPARENT MIDPHASE AUTORESET ISLAND",
     ),
-    "opt.enableflags": ("mjENBL_", "INVDISCRETE"),
+    "opt.enableflags": ("mjENBL_", "INVDISCRETE ENERGY FWDINV"),  # which change no motion
 }
 """Fields of a kind: the prefix of the enumeration's names, and those that MJX computes."""
 
@@ -108,6 +108,8 @@ opt.ls_tolerance opt.magnetic opt.noslip_tolerance opt.o_friction opt.o_margin o
 opt.sdf_initpoints opt.sdf_iterations opt.sleep_tolerance opt.timestep opt.tolerance opt.viscosity opt.wind
 """
 """Fields that MJX reads, that follow from others, or that have an effect only with a refused flag."""
+NETFORCE = 3
+"""The value of sensor_intprm[1] for reduce="netforce"."""
 OTHER = (
     *("B_", "D_", "M_", "map", "efm", "ten_J", "tree_", "wrap_"),  # structure
     *("bvh_", "oct_", "mesh_", "hfield_", "site_", "cam_", "light_", "mat_", "tex_", "skin_", "flex"),
@@ -115,29 +117,45 @@ OTHER = (
 )
 """Beginnings of further fields: structure, shapes, pictures, names, and what belongs to `IGNORED`."""
 
-PAIRS = {
-    "PLANE": "SPHERE CAPSULE BOX ELLIPSOID CYLINDER MESH",
+EXACT = {
+    "PLANE": "SPHERE CAPSULE ELLIPSOID CYLINDER BOX",
+    "SPHERE": "SPHERE CAPSULE BOX MESH",
+    "CAPSULE": "CAPSULE",
+}
+"""Types of geoms whose contacts are those of C MuJoCo."""
+APPROXIMATE = {
+    "PLANE": "MESH",
     "HFIELD": "SPHERE CAPSULE BOX MESH",
-    "SPHERE": "SPHERE CAPSULE ELLIPSOID CYLINDER BOX MESH",
-    "CAPSULE": "CAPSULE ELLIPSOID CYLINDER BOX MESH",
+    "SPHERE": "ELLIPSOID CYLINDER",
+    "CAPSULE": "ELLIPSOID CYLINDER BOX MESH",
     "ELLIPSOID": "ELLIPSOID CYLINDER",
     "CYLINDER": "CYLINDER",
     "BOX": "BOX MESH",
     "MESH": "MESH",
 }
-"""Types of geoms between which MJX finds contacts."""
+"""Types of geoms between which MJX finds other contacts, fewer or in other places."""
+LIMITS = ("max_contact_points", "max_geom_pairs")
+"""Numerics in `<custom>` that let MJX leave out contacts."""
 
 
-def check(model: Any) -> None:
-    """Raise ConfigError with the names of all parts of a `mujoco.MjModel` that MJX would not simulate."""
-    if found := missing(model):
+def check(model: Any, contacts: str = "exact") -> None:
+    """Raise ConfigError with the names of all parts of a `mujoco.MjModel` that MJX would not simulate.
+
+    Contacts "approximate" accepts those of `APPROXIMATE` and `LIMITS`.
+    """
+    if found := missing(model, contacts):
         allowed = f"mujoco for this model, because of parts that MJX does not simulate: {', '.join(found)}"
-        raise ConfigError("engine", "mjx", allowed)
+        accepts = any(part.startswith("exact ") for part in found)
+        raise ConfigError(
+            "engine", "mjx", allowed, "contacts='approximate' accepts other contacts." * accepts
+        )
 
 
-def missing(model: Any) -> list[str]:
+def missing(model: Any, contacts: str = "exact") -> list[str]:
     """Return the names of all parts of a `mujoco.MjModel` that MJX would not simulate."""
-    return list(dict.fromkeys([*_kinds(model), *_ignored(model), *_combinations(model), *_contacts(model)]))
+    parts = [*_kinds(model), *_ignored(model), *_combinations(model), *_contacts(model)]
+    exact = [*_inexact(model)] if contacts == "exact" else []
+    return list(dict.fromkeys(parts + exact))
 
 
 def _value(model: Any, field: str) -> np.ndarray:
@@ -222,6 +240,18 @@ def _combinations(model: Any) -> Iterator[str]:
         limited, margin, ends = (getattr(model, f"{kind}_{name}") for name in ("limited", "margin", "range"))
         if (limited.astype(bool) & (np.diff(ends)[:, 0] < 2 * margin)).any():
             yield f"a limit of {of} with both sides within its margin"
+    of_contacts = model.sensor_type == mujoco.mjtSensor.mjSENS_CONTACT
+    kinds = [*model.sensor_objtype[of_contacts], *model.sensor_reftype[of_contacts]]
+    objects = mujoco.mjtObj
+    if np.isin(kinds, (objects.mjOBJ_SITE, objects.mjOBJ_BODY, objects.mjOBJ_XBODY)).any():
+        yield "a contact sensor of a body, a subtree or a site"
+    if (model.sensor_intprm[of_contacts, 1] == NETFORCE).any():
+        yield "a contact sensor of the net force"
+    around = np.isin(model.wrap_type, (mujoco.mjtWrap.mjWRAP_SPHERE, mujoco.mjtWrap.mjWRAP_CYLINDER))
+    beside = around & (model.wrap_prm >= 0)
+    sites = model.wrap_prm[beside].round().astype(int)
+    if (model.site_bodyid[sites] != model.geom_bodyid[model.wrap_objid[beside]]).any():
+        yield "a sidesite on another body than the geom that a tendon wraps"
     if (model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC).any() and not _constrained(model):
         yield "sensors of accelerations and forces in a model without constraints"
 
@@ -243,13 +273,30 @@ def _constrained(model: Any) -> bool:
 
 def _contacts(model: Any) -> Iterator[str]:
     """Yield the pairs of geom types between which MJX finds no contacts, and margins that it ignores."""
+    for one, two, margin in _pairs(model):
+        if two not in (EXACT.get(one, "") + " " + APPROXIMATE.get(one, "")).split():
+            yield f"contacts of {one.lower()} and {two.lower()}"
+        elif margin and {one, two} & {"MESH", "HFIELD"}:
+            yield f"a margin of {one.lower()} and {two.lower()}"
+
+
+def _inexact(model: Any) -> Iterator[str]:
+    """Yield the contacts that MJX approximates."""
+    for one, two, _ in _pairs(model):
+        if two in APPROXIMATE.get(one, "").split():
+            yield f"exact contacts of {one.lower()} and {two.lower()}"
+    for number in range(model.nnumeric):
+        if (name := model.numeric(number).name) in LIMITS:
+            yield f"exact contacts, because of the numeric {name}"
+
+
+def _pairs(model: Any) -> Iterator[tuple[str, str, float]]:
+    """Yield the names of the two types and the margin of all pairs of geoms that may collide."""
     import mujoco
 
     name = lambda geom: mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_")
-    listed = list(zip(model.pair_geom1, model.pair_geom2, strict=True))
-    for pair in [*listed, *colliding_pairs(model)]:
-        one, two = map(name, sorted(pair, key=lambda geom: model.geom_type[geom]))
-        if two not in PAIRS.get(one, "").split():
-            yield f"contacts of {one.lower()} and {two.lower()}"
-        elif {one, two} & {"MESH", "HFIELD"} and (model.geom_margin[list(pair)].any()):
-            yield f"a margin of {one.lower()} and {two.lower()}"
+    listed = zip(model.pair_geom1, model.pair_geom2, model.pair_margin, strict=True)
+    searched = ((*pair, model.geom_margin[list(pair)].sum()) for pair in colliding_pairs(model))
+    for geom1, geom2, margin in [*listed, *searched]:
+        one, two = sorted((geom1, geom2), key=lambda geom: model.geom_type[geom])
+        yield name(one), name(two), margin

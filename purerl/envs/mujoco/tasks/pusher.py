@@ -47,7 +47,7 @@ class Params(NamedTuple):
 
 def make(engine: str = "auto", **task_kwargs: Any) -> EnvFunctions:
     """Return Pusher on `engine`; keyword arguments are the fields of `Options`, `Params` and `Setup`."""
-    setup = Setup(engine, max_episode_steps=100)
+    setup = Setup(engine, max_episode_steps=100, contacts="approximate")  # of the arm and the object
     options, params, setup = read_kwargs(Options(), Params(), setup, task_kwargs)
     model = load_model(options.xml_file)
     find = lambda name: find_body(model, name, "xml_file", options.xml_file)
