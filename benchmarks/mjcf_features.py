@@ -87,7 +87,7 @@ def plugin(name: str, **parts: str) -> Parts:
     return dict(extension=f'<extension><plugin plugin="{name}"/></extension>') | parts
 
 
-SERVO = on_joint('position kp="5" kv="2"')
+SERVO = on_joint('position kp="5" kv="0.3"')
 LIMITED = dict(joint='limited="true" range="-5 5" solreflimit="0.03 1"')
 STRINGED = dict(joint='stiffness="4" damping="0.2"')
 ROLLING = dict(part='size="0.1" condim="6" friction="1 0.02 0.02"')
@@ -194,8 +194,8 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         ),
         "without actuation": dict(flag='actuation="disable"'),
         "without refsafe": (
-            dict(part='size="0.1" solref="0.006 1"'),
-            dict(part='size="0.1" solref="0.006 1"', flag='refsafe="disable"'),
+            dict(part='size="0.1" priority="1" solref="0.006 1"'),
+            dict(part='size="0.1" priority="1" solref="0.006 1"', flag='refsafe="disable"'),
         ),
         "without sensor": (
             sensor('jointpos joint="arm"'),
