@@ -708,7 +708,7 @@ MUTANTS = {
         "envs/adapters/gymnasium_trial.py",
         "array.ndim == 0 and",
         "array.size == 1 and",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[an array as reward]",
     ),
     "no array is a number": (
         "envs/adapters/gymnasium_trial.py",
@@ -716,23 +716,23 @@ MUTANTS = {
         "not hasattr(value, 'ndim') and",
         "test_one_number_of_any_library_is_a_reward",
     ),
-    "a trial resets with a seed only": (
+    "a reset needs no options": (
         "envs/adapters/gymnasium_trial.py",
-        "_try_reset(env, name, seed=0, options=None)",
+        "env.reset(**arguments)",
         "env.reset(seed=0)",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[a reset without options]",
     ),
     "normalising wrappers train": (
         "envs/adapters/from_gymnasium.py",
         "        refuse_running_statistics(env)\n",
         "",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[rewards normalised by a wrapper]",
     ),
     "normalising wrappers train inside another": (
         "envs/adapters/gymnasium_trial.py",
         "        wrapper = wrapper.env\n",
         "        break\n",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[observations normalised by a wrapper]",
     ),
     "frozen statistics are refused": (
         "envs/adapters/gymnasium_trial.py",
@@ -744,13 +744,13 @@ MUTANTS = {
         "network_trial.py",
         "    if others:",
         "    if False:",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[batch statistics]",
     ),
     "collections of a function are trained": (
         "network_trial.py",
         'else key in STATES and "params" in names',
         "else False",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[batch statistics of a function]",
     ),
     "names of a function's parameters are collections": (
         "network_trial.py",
@@ -762,7 +762,7 @@ MUTANTS = {
         "network_trial.py",
         "if not jnp.issubdtype(leaf.dtype, jnp.floating):",
         "if False:",
-        "test_a_mistake_is_one_sentence",
+        "test_a_mistake_is_one_sentence[a whole number among the parameters]",
     ),
     "a mean alone will do": (
         "network_trial.py",

@@ -508,25 +508,25 @@ MUTANTS = {
         "envs/mujoco/custom.py",
         "    if off.any():",
         "    if False:",
-        "test_mistakes_raise_before_compiling",
+        "test_mistakes_raise_before_compiling[range not in force]",
     ),
     "every actuator has one input": (
         "envs/mujoco/custom.py",
         "np.repeat(np.arange(model.nactuator), model.actuator_ctrlnum)",
         "np.arange(model.nu)",
-        "test_mistakes_raise_before_compiling",
+        "test_mistakes_raise_before_compiling[no range of two inputs]",
     ),
     "a switch is a keyframe": (
         "envs/mujoco/custom.py",
         " and not isinstance(start, bool)",
         "",
-        "test_mistakes_raise_before_compiling",
+        "test_mistakes_raise_before_compiling[start is a switch]",
     ),
     "no name is a name": (
         "envs/mujoco/custom.py",
         "isinstance(start, str) and start and start in names",
         "start in names",
-        "test_mistakes_raise_before_compiling",
+        "test_mistakes_raise_before_compiling[keyframes without a name]",
     ),
     "keyframes have no numbers": (
         "envs/mujoco/custom.py",
@@ -538,7 +538,7 @@ MUTANTS = {
         "envs/mujoco/custom.py",
         "0 <= start < len(names)",
         "start < len(names)",
-        "test_mistakes_raise_before_compiling",
+        "test_mistakes_raise_before_compiling[start before all keyframes]",
     ),
     "the native route starts at no keyframe": (
         "envs/mujoco/engine/native_plan.h",

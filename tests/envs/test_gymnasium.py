@@ -95,11 +95,12 @@ def test_copies_may_write_into_one_array_and_give_any_infos():
             return shared, float(action), False, False, {"path": np.zeros(int(action)), 0: lambda: None}
 
         def reset(self, **options):
-            shared[:], _ = super().reset(**options)
-            return shared, {"path": np.zeros(1 + (options["seed"] or 0))}
+            super().reset(**options)
+            shared[:] = options["seed"] or 0
+            return shared, {"path": np.zeros(1 + int(shared[0]))}
 
     vector = from_gymnasium(Odd).make_vector(2, False)
-    vector.reset([1, 2])
+    assert vector.reset([1, 2]).tolist() == [[1], [2]]
     for time in (1, 2):
         assert vector.step(np.array([1, 2]))[0].tolist() == [[time], [time]]
     assert vector.restart(np.array([True, False])).tolist() == [[0], [2]]
@@ -329,6 +330,12 @@ def test_an_untrusted_id_imports_nothing(tmp_path, monkeypatch):
 
 
 MUTANTS = {
+    "a trial resets with a seed only": (
+        "envs/adapters/gymnasium_trial.py",
+        "_try_reset(env, name, seed=0, options=None)",
+        "env.reset(seed=0)",
+        "test_a_trial_resets_as_a_vector_does",
+    ),
     "a trial is no restart": (
         "envs/adapters/gymnasium_trial.py",
         "    _try_reset(env, name, seed=None, options={})\n",
