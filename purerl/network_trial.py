@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from purerl.config import Config, ConfigError
 from purerl.networks import choose
-from purerl.shown import Words, shapes_of, shorten
+from purerl.shown import Words, shape_of, shapes_of, shorten
 from purerl.spaces import dtype_of
 from purerl.types import EnvSpec, Network
 
@@ -21,6 +21,8 @@ BATCHES = (1, 3)
 """Observations of a trial. A network that drops an axis of length 1 fails the first, one of a fixed batch the
 second."""
 PAGE = "See docs/networks.md."
+STATES = {"batch_stats", "cache"}
+"""Collections of flax that are no parameters, also where the user's own `init` calls a module's."""
 Shape = jax.ShapeDtypeStruct
 
 
@@ -99,17 +101,34 @@ def _outputs(name: str, network: Network, inputs: tuple[Callable[[int], Shape], 
     """Return the shapes that `network` gives for `batch` rows of inputs. Raise ConfigError if it fails."""
     one, many = ([make(size) for make in inputs] for size in (1, batch))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    call = "init"
+    params = _called(name, "init(key", network.init, key, one)
+    _check_params(name, network.init, params)
+    return _called(name, "apply(params", network.apply, params, many)
+
+
+def _called(name: str, call: str, function: Callable[..., Any], first: Any, inputs: list[Shape]) -> Any:
     try:
-        params = jax.eval_shape(network.init, key, *one)
-        call = "apply"
-        return jax.eval_shape(network.apply, params, *many)
+        return jax.eval_shape(function, first, *inputs)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        given = ", ".join(map(shapes_of, one if call == "init" else many))
-        first = "key" if call == "init" else "params"
-        what = f"a function that can be called as {call}({first}, {given}), got {shorten(reason, 300)}"
-        raise ConfigError(f"networks[{name!r}]", Words(call), what, PAGE) from error
+        given = ", ".join(map(shapes_of, inputs))
+        what = f"a function that can be called as {call}, {given}), got {shorten(reason, 300)}"
+        raise ConfigError(f"networks[{name!r}]", Words(call.partition("(")[0]), what, PAGE) from error
+
+
+def _check_params(name: str, init: Any, params: Any) -> None:
+    """Raise ConfigError unless an optimiser may train all that `init` gives."""
+    names = list(params) if isinstance(params, Mapping) else []
+    of_flax = isinstance(getattr(init, "__self__", None), nn.Module)
+    others = [key for key in names if (key != "params" if of_flax else key in STATES and "params" in names)]
+    if others:
+        what = "the collection params alone, since an optimiser would train the others like parameters"
+        raise ConfigError(f"init of networks[{name!r}]", Words(", ".join(map(str, names))), what, PAGE)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            where = f"params{jax.tree_util.keystr(path)} of networks[{name!r}]"
+            what = "floats, since an optimiser trains every leaf"
+            raise ConfigError(where, shape_of(leaf), what, "Keep other values in the functions.")
 
 
 def _check_features(name: str, out: Any, batch: int, cfg: Any) -> None:

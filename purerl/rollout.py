@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.ops.arrays import to_rank
+from purerl.spaces import float32_bounds
 from purerl.types import Array, Env, Key, PyTree, Transition
 
 
@@ -54,8 +55,8 @@ def env_action(space: spaces.Space, action: Array) -> Array:
     """Convert a policy's action `[..., A]` to the units of `space`.
 
     Policies act in units where [-1, 1] spans a bounded Box: what lies outside is clipped, then the
-    interval is stretched to `[low, high]`. An index counts from the first action of `space`. Unbounded boxes
-    pass unchanged.
+    interval is stretched to the float32 numbers in `[low, high]`. An index counts from the first action of
+    `space`. Unbounded boxes pass unchanged.
     """
     if isinstance(space, spaces.Discrete) and space.start != 0:
         return action + int(space.start)
@@ -63,7 +64,7 @@ def env_action(space: spaces.Space, action: Array) -> Array:
         return action
     low, high = (to_rank(np.asarray(bound), action.ndim) for bound in (space.low, space.high))
     stretched = np.float32((high + low) / 2) + np.float32((high - low) / 2) * action
-    return jnp.clip(stretched, np.float32(low), np.float32(high))
+    return jnp.clip(stretched, *(to_rank(bound, action.ndim) for bound in float32_bounds(space)))
 
 
 def is_bounded(space: spaces.Space) -> TypeGuard[spaces.Box]:

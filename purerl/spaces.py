@@ -37,6 +37,15 @@ def dtype_of(space: spaces.Space) -> Any:
     return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
 
 
+def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest float32 within the bounds of `space`, each `[*A]`."""
+    with np.errstate(over="ignore"):  # bounds beyond float32 become infinite
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        low = np.where(low < space.low, np.nextafter(low, np.float32(np.inf)), low)
+        high = np.where(high > space.high, np.nextafter(high, np.float32(-np.inf)), high)
+    return low, high
+
+
 def _check_observations(name: str, space: Any) -> None:
     def refuse(what: str, hint: str = "") -> None:
         raise ConfigError("env", name, f"an environment with {what}, got {_name(space)}", hint)
@@ -75,8 +84,8 @@ def _check_actions(name: str, space: Any) -> None:
 
 
 def _check_bounds(space: spaces.Box, refuse: Any) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):  # bounds beyond float32 become infinite
-        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    low, high = float32_bounds(space)
+    with np.errstate(over="ignore", invalid="ignore"):
         width = high - low
     if np.isneginf(low).all() and np.isposinf(high).all():
         return

@@ -1,6 +1,7 @@
 """Mistakes of a first day in Python: one sentence each, at once, with nothing compiled."""
 
 import dataclasses
+import functools
 import importlib
 import re
 import sys
@@ -16,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from environments import clock
-from gymnasium import spaces
+from gymnasium import spaces, wrappers
+from gymnasium.vector import SyncVectorEnv
 from tiny import tiny
 
 import purerl
@@ -55,6 +57,20 @@ class Column(nn.Module):
     @nn.compact
     def __call__(self, obs, *more):
         return nn.Dense(1)(jnp.concatenate([obs, *more], -1))
+
+
+class Averaging(nn.Module):
+    """Logits by statistics in a collection of their own."""
+
+    @nn.compact
+    def __call__(self, obs):
+        return nn.Dense(2)(nn.BatchNorm(use_running_average=True)(obs))
+
+
+def beside(**leaves):
+    """Return a policy of cartpole whose params have further leaves."""
+    init = lambda key, obs: {"w": jnp.zeros((4, 2))} | {k: v(key) for k, v in leaves.items()}
+    return {"pi": (init, lambda params, obs: obs @ params["w"])}
 
 
 def linear(out):
@@ -99,6 +115,11 @@ class Gym(gymnasium.Env):
         return self.moved
 
 
+class NoOptions(Gym):
+    def reset(self, seed=None):
+        return self.started
+
+
 class OldGym(Gym):
     def reset(self):
         return np.zeros(2)
@@ -106,6 +127,11 @@ class OldGym(Gym):
 
 def gym(**attributes):
     return lambda: purerl.from_gymnasium(type("Mine", (Gym,), attributes))
+
+
+def wrapped(*kinds):
+    """Return a call that gives the environment in wrappers of `kinds`, the first innermost."""
+    return lambda: purerl.from_gymnasium(lambda: functools.reduce(lambda env, kind: kind(env), kinds, Gym()))
 
 
 def moved(obs=Gym.moved[0], reward=1.0, terminated=False):
@@ -319,6 +345,33 @@ MISTAKES = {
         "output of networks['core'] = (float32[1, 3], float32[1, 8])",
         "(carry [B, 8], features [B, H]), with rnn_size = 8",
     ),
+    "batch statistics": (
+        lambda: purerl.make_train(PPO, networks={"pi": linen(Averaging())}),
+        "init of networks['pi'] = batch_stats, params",
+        "the collection params alone",
+    ),
+    "batch statistics of a function": (
+        lambda: purerl.make_train(
+            PPO, networks={"pi": (lambda key, obs: Averaging().init(key, obs), Averaging().apply)}
+        ),
+        "init of networks['pi'] = batch_stats, params",
+        "the collection params alone",
+    ),
+    "a whole number among the parameters": (
+        lambda: purerl.make_train(PPO, networks=beside(steps=lambda key: jnp.int32(3))),
+        "params['steps'] of networks['pi'] = int32[]",
+        "floats, since an optimiser trains every leaf. Keep other values in the functions.",
+    ),
+    "a switch among the parameters": (
+        lambda: purerl.make_train(PPO, networks=beside(on=lambda key: True)),
+        "params['on'] of networks['pi'] = bool[]",
+        "floats",
+    ),
+    "a key among the parameters": (
+        lambda: purerl.make_train(PPO, networks=beside(rng=lambda key: key)),
+        "params['rng'] of networks['pi'] = key<fry>[]",
+        "floats",
+    ),
     # Keys and hyperparameters
     "a seed in place of a key": (lambda: train(0), "key = 0", "jax.random.key(0)"),
     "an old key": (lambda: train(np.zeros(2, np.uint32)), "key = uint32[2]", "jax.random.key(0)"),
@@ -390,6 +443,16 @@ MISTAKES = {
     "None as reward": (gym(moved=moved(reward=None)), "reward of Mine's step = None", "a finite number"),
     "NaN as reward": (gym(moved=moved(reward=np.nan)), "reward of Mine's step = nan", "a finite number"),
     "text as reward": (gym(moved=moved(reward="1")), "reward of Mine's step = '1'", "a finite number"),
+    "an array as reward": (
+        gym(moved=moved(reward=np.array([1.0]))),
+        "reward of Mine's step = array([1.])",
+        "a finite number, and no array of one",
+    ),
+    "an array as a flag": (
+        gym(moved=moved(terminated=np.array([False]))),
+        "terminated of Mine's step = array([False])",
+        "True or False, and no array of one",
+    ),
     "rewards": (gym(moved=moved(reward=[1, 2])), "reward of Mine's step = [1, 2]", "a finite number"),
     "None as a flag": (
         gym(moved=moved(terminated=None)),
@@ -410,6 +473,30 @@ MISTAKES = {
         lambda: purerl.from_gymnasium(OldGym),
         "reset of OldGym = a function",
         "reset(*, seed=None, options=None)",
+    ),
+    "a reset without options": (
+        lambda: purerl.from_gymnasium(NoOptions),
+        "reset of NoOptions = a function",
+        "reset(*, seed=None, options=None)",
+        "'options'",
+    ),
+    "observations normalised by a wrapper": (
+        wrapped(wrappers.NormalizeObservation, wrappers.FlattenObservation),
+        "env = 'Gym'",
+        "no wrapper NormalizeObservation, whose statistics are not saved",
+        "Set normalize_obs of an on-policy algorithm",
+    ),
+    "rewards normalised by a wrapper": (
+        wrapped(wrappers.NormalizeReward, wrappers.OrderEnforcing),
+        "env = 'Gym'",
+        "no wrapper NormalizeReward",
+        "Set normalize_reward of",
+    ),
+    "a normalised vector": (
+        wrapped(lambda env: SyncVectorEnv([lambda: env]), wrappers.vector.NormalizeObservation),
+        "env = ",
+        "no wrapper NormalizeObservation",
+        "Set normalize_obs",
     ),
 }
 
@@ -502,6 +589,21 @@ def test_spaces_are_refused_by_every_algorithm_alike(algo, case, compiled):
     assert compiled == []
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"w": jnp.zeros((4, 2), jnp.bfloat16), "scale": 1.0, "empty": ()},
+        {"params": {"w": jnp.zeros((4, 2))}, "log_std": jnp.zeros(2)},  # no module's, so no collections
+        {"batch_stats": jnp.zeros((4, 2))},
+    ],
+    ids=str,
+)
+def test_parameters_of_plain_functions_have_any_names(params):
+    """And any floats, also Python's."""
+    networks = {"pi": (lambda key, obs: params, lambda params, obs: jnp.zeros((len(obs), 2)))}
+    purerl.make_train(PPO, networks=networks)
+
+
 def test_bounds_nan():
     low = np.float32([np.nan, 0])
     space = spaces.Box(np.zeros(2, np.float32), np.ones(2, np.float32))
@@ -522,6 +624,24 @@ def test_what_is_right_passes():
     assert purerl.make_config("ppo", gamma=np.float32(0.5), num_envs=np.int64(4)).num_envs == 4
     policy = purerl.make_policy(PPO, like(PPO, members=2), member=np.int64(1))
     assert jax.eval_shape(policy.act, (), np.zeros((5, 4)), KEY)[0].shape == (5,)
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float64(1), np.array(1.0), jnp.float32(1)], ids=repr)
+def test_one_number_of_any_library_is_a_reward(reward):
+    """A flag too, and a normalising wrapper whose statistics are frozen."""
+    frozen = lambda: wrappers.NormalizeObservation(
+        type("Mine", (Gym,), {"moved": moved(reward=reward, terminated=np.array(False))})()
+    )
+
+    def make_one():
+        env = frozen()
+        env.update_running_mean = False
+        return env
+
+    vector = purerl.from_gymnasium(make_one).make_vector(2, False)
+    vector.reset([0, 1])
+    assert vector.step(np.zeros(2, int))[1].tolist() == [1.0, 1.0]
+    vector.close()
 
 
 # Networks
@@ -584,6 +704,66 @@ def test_an_index_of_gymnasium_may_start_anywhere():
 
 
 MUTANTS = {
+    "an array of one is a number": (
+        "envs/adapters/gymnasium_trial.py",
+        "array.ndim == 0 and",
+        "array.size == 1 and",
+        "test_a_mistake_is_one_sentence[an array as reward]",
+    ),
+    "no array is a number": (
+        "envs/adapters/gymnasium_trial.py",
+        "array.ndim == 0 and",
+        "not hasattr(value, 'ndim') and",
+        "test_one_number_of_any_library_is_a_reward",
+    ),
+    "a reset needs no options": (
+        "envs/adapters/gymnasium_trial.py",
+        "env.reset(**arguments)",
+        "env.reset(seed=0)",
+        "test_a_mistake_is_one_sentence[a reset without options]",
+    ),
+    "normalising wrappers train": (
+        "envs/adapters/from_gymnasium.py",
+        "        refuse_running_statistics(env)\n",
+        "",
+        "test_a_mistake_is_one_sentence[rewards normalised by a wrapper]",
+    ),
+    "normalising wrappers train inside another": (
+        "envs/adapters/gymnasium_trial.py",
+        "        wrapper = wrapper.env\n",
+        "        break\n",
+        "test_a_mistake_is_one_sentence[observations normalised by a wrapper]",
+    ),
+    "frozen statistics are refused": (
+        "envs/adapters/gymnasium_trial.py",
+        " and wrapper.update_running_mean",
+        "",
+        "test_one_number_of_any_library_is_a_reward",
+    ),
+    "batch statistics are trained": (
+        "network_trial.py",
+        "    if others:",
+        "    if False:",
+        "test_a_mistake_is_one_sentence[batch statistics]",
+    ),
+    "collections of a function are trained": (
+        "network_trial.py",
+        'else key in STATES and "params" in names',
+        "else False",
+        "test_a_mistake_is_one_sentence[batch statistics of a function]",
+    ),
+    "names of a function's parameters are collections": (
+        "network_trial.py",
+        '(key != "params" if of_flax else key in STATES and "params" in names)',
+        'key != "params"',
+        "test_parameters_of_plain_functions_have_any_names",
+    ),
+    "whole numbers are parameters": (
+        "network_trial.py",
+        "if not jnp.issubdtype(leaf.dtype, jnp.floating):",
+        "if False:",
+        "test_a_mistake_is_one_sentence[a whole number among the parameters]",
+    ),
     "a mean alone will do": (
         "network_trial.py",
         "            if not _alike(out, expected):",

@@ -376,7 +376,7 @@ MUTANTS = {
     ),
     "action: not clipped": (
         "rollout.py",
-        "return jnp.clip(stretched, np.float32(low), np.float32(high))",
+        "return jnp.clip(stretched, *(to_rank(bound, action.ndim) for bound in float32_bounds(space)))",
         "return stretched",
         "test_env_action_clips_then_stretches",
     ),

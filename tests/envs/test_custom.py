@@ -108,6 +108,12 @@ def test_a_start_at_a_keyframe_is_all_of_it(setup, tmp_path):
     assert time == pytest.approx(data.time)
 
 
+def test_a_keyframe_without_a_name_has_a_number(pendulum_file):
+    pendulum_file.write_text(PENDULUM.replace('<key name="hanging"', "<key/> <key"))
+    obs, _ = make(pendulum_file, start=1, reset_noise_scale=0.0).reset(jax.random.key(0))
+    np.testing.assert_allclose(obs, [np.pi, 0], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -249,7 +255,11 @@ BAD = {
     "endless range": (dict(xml=PENDULUM.replace('"-1 1"', '"-1 inf"')), "these have none: number 0"),
     "range not in force": (
         dict(xml=PENDULUM.replace('ctrlrange="-1 1"', 'ctrlrange="-1 1" ctrllimited="false" name="elbow"')),
-        "these have none: elbow",
+        "these have a ctrlrange that is off: elbow. Set ctrllimited='true' in each.",
+    ),
+    "no range of two inputs": (
+        dict(xml=PENDULUM.replace("<motor", '<pid name="wrist" joint="pole"/> <pid joint="pole"/> <motor')),
+        "these have none: wrist, number 1. Give",
     ),
     "field": (dict(fields=("sensor_data",)), r"fields.* = 'sensor_data'.* Did you mean sensordata"),
     "field of integers": (dict(fields=("ten_wrapnum",)), "an array of floats"),
@@ -291,6 +301,17 @@ BAD = {
     "start of another size": (dict(start=returns((ONES, ONES[:1]))), r"result of start.* = 'float32\[2\]'"),
     "start of velocities": (dict(start=returns((ONES[:1], ONES))), r"result of start.* = 'float32\[2\]'"),
     "start at no keyframe": (dict(start="home"), "start.* = 'home'.* keyframe of the model: hanging"),
+    "number of no keyframe": (dict(start=1), "start.* = 1.* of the model: hanging, or its number, 0 to 0"),
+    "start before all keyframes": (dict(start=-1), "start.* = -1.* of the model"),
+    "start is a switch": (dict(start=False), "start.* = False.* of the model"),
+    "keyframes without a name": (
+        dict(start="", xml=PENDULUM.replace('<key name="hanging"', "<key/> <key")),
+        "start.* = ''.* of the model: its number, 0 to 1",
+    ),
+    "no keyframes": (
+        dict(start=0, xml=re.sub("<keyframe>.*</keyframe>", "", PENDULUM)),
+        "start.* = 0.* of the model: it has none",
+    ),
     "params": (dict(params={"goal": "far"}), r"params\['goal'\].* = 'far'.* real number"),
     "params that are flags": (dict(params=(1.0, True)), r"params\[1\].* = True"),
     "frame_skip": (dict(frame_skip=0), "frame_skip.* = 0.* positive integer"),
@@ -483,6 +504,42 @@ def test_the_rovers_constants_are_its_models():
 
 
 MUTANTS = {
+    "a range need not be in force": (
+        "envs/mujoco/custom.py",
+        "    if off.any():",
+        "    if False:",
+        "test_mistakes_raise_before_compiling[range not in force]",
+    ),
+    "every actuator has one input": (
+        "envs/mujoco/custom.py",
+        "np.repeat(np.arange(model.nactuator), model.actuator_ctrlnum)",
+        "np.arange(model.nu)",
+        "test_mistakes_raise_before_compiling[no range of two inputs]",
+    ),
+    "a switch is a keyframe": (
+        "envs/mujoco/custom.py",
+        " and not isinstance(start, bool)",
+        "",
+        "test_mistakes_raise_before_compiling[start is a switch]",
+    ),
+    "no name is a name": (
+        "envs/mujoco/custom.py",
+        "isinstance(start, str) and start and start in names",
+        "start in names",
+        "test_mistakes_raise_before_compiling[keyframes without a name]",
+    ),
+    "keyframes have no numbers": (
+        "envs/mujoco/custom.py",
+        "0 <= start < len(names)",
+        "False",
+        "test_a_keyframe_without_a_name_has_a_number",
+    ),
+    "keyframes are counted from the end": (
+        "envs/mujoco/custom.py",
+        "0 <= start < len(names)",
+        "start < len(names)",
+        "test_mistakes_raise_before_compiling[start before all keyframes]",
+    ),
     "the native route starts at no keyframe": (
         "envs/mujoco/engine/native_plan.h",
         "mj_resetDataKeyframe(m, d, call.plan->keyframe)",

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import purerl
 from purerl.config import ConfigError
 from purerl.envs.adapters.from_gymnasium import HostVector, from_gymnasium
+from purerl.rollout import env_action
 
 
 class Clock(gymnasium.Env):
@@ -62,6 +63,81 @@ def test_returned_arrays_are_not_overwritten():
     shown, *_ = vector.step(np.zeros(1, int))
     vector.step(np.zeros(1, int))
     assert obs == 0 and shown == 1
+    vector.close()
+
+
+def test_a_trial_resets_as_a_vector_does():
+    """At the start, and where episodes end."""
+    calls = []
+
+    class Heard(Clock):
+        def reset(self, **options):
+            calls.append({name: type(value) for name, value in options.items()})
+            return super().reset(**options)
+
+    env = from_gymnasium(Heard)
+    tried = calls.copy()
+    calls.clear()
+    vector = env.make_vector(1, False)
+    vector.reset([0])
+    vector.restart(np.array([True]))
+    assert tried == calls and len(calls) == 2
+    vector.close()
+
+
+def test_copies_may_write_into_one_array_and_give_any_infos():
+    """Each copy keeps its own observation, and infos without a common layout disturb nothing."""
+    shared = np.zeros(1)
+
+    class Odd(Clock):
+        def step(self, action):
+            shared[:] = super().step(action)[0]
+            return shared, float(action), False, False, {"path": np.zeros(int(action)), 0: lambda: None}
+
+        def reset(self, **options):
+            super().reset(**options)
+            shared[:] = options["seed"] or 0
+            return shared, {"path": np.zeros(1 + int(shared[0]))}
+
+    vector = from_gymnasium(Odd).make_vector(2, False)
+    assert vector.reset([1, 2]).tolist() == [[1], [2]]
+    for time in (1, 2):
+        assert vector.step(np.array([1, 2]))[0].tolist() == [[time], [time]]
+    assert vector.restart(np.array([True, False])).tolist() == [[0], [2]]
+    vector.close()
+
+
+def test_one_environment_for_all_copies_is_refused():
+    env = Clock()
+    made = from_gymnasium(lambda: env)
+    with pytest.raises(ConfigError, match=r"make_one = .* a new copy at each call, got the same again"):
+        made.make_vector(1, False)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_actions_are_inside_their_bounds(dtype):
+    """Also the least and the greatest, where bounds of 64 bits lie between numbers of 32."""
+    rng = np.random.default_rng(0)
+    low = rng.uniform(-3, 1, 200).astype(dtype)
+    box = spaces.Box(low, low + rng.uniform(0.1, 4, 200).astype(dtype), dtype=dtype)
+    heard = []
+
+    class Strict(Clock):
+        action_space = box
+
+        def step(self, action):
+            assert box.contains(action) and action.dtype == dtype
+            heard.append(action)
+            return np.array([0.0]), 0.0, False, False, {}
+
+    env = from_gymnasium(Strict)
+    vector = env.make_vector(3, False)
+    vector.reset([0, 1, 2])
+    ends = env_action(box, np.float32([[-2], [0], [2]]) * np.ones(200, np.float32))
+    vector.step(np.asarray(ends))
+    close = {"rtol": 2e-7} if dtype == np.float64 else {"rtol": 0}
+    np.testing.assert_allclose(heard[-3], box.low, **close)
+    np.testing.assert_allclose(heard[-1], box.high, **close)
     vector.close()
 
 
@@ -254,6 +330,55 @@ def test_an_untrusted_id_imports_nothing(tmp_path, monkeypatch):
 
 
 MUTANTS = {
+    "a trial resets with a seed only": (
+        "envs/adapters/gymnasium_trial.py",
+        "_try_reset(env, name, seed=0, options=None)",
+        "env.reset(seed=0)",
+        "test_a_trial_resets_as_a_vector_does",
+    ),
+    "a trial is no restart": (
+        "envs/adapters/gymnasium_trial.py",
+        "    _try_reset(env, name, seed=None, options={})\n",
+        "",
+        "test_a_trial_resets_as_a_vector_does",
+    ),
+    "infos are laid out": (
+        "envs/adapters/from_gymnasium.py",
+        "obs, reward, terminated, truncated, _ = self.env.step(action)\n"
+        "        return np.array(obs), reward, terminated, truncated, {}",
+        "return self.env.step(action)",
+        "test_copies_may_write_into_one_array_and_give_any_infos",
+    ),
+    "copies share an array": (
+        "envs/adapters/from_gymnasium.py",
+        "return np.array(obs), reward",
+        "return obs, reward",
+        "test_copies_may_write_into_one_array_and_give_any_infos",
+    ),
+    "copies share an array at a reset": (
+        "envs/adapters/from_gymnasium.py",
+        "return np.array(self.env.reset(**options)[0]), {}",
+        "return self.env.reset(**options)[0], {}",
+        "test_copies_may_write_into_one_array_and_give_any_infos",
+    ),
+    "all copies are one": (
+        "envs/adapters/from_gymnasium.py",
+        "(tried(), *made)}) <= num_envs",
+        "made}) < num_envs",
+        "test_one_environment_for_all_copies_is_refused",
+    ),
+    "the least action is below its bound": (
+        "spaces.py",
+        "low = np.where(low < space.low, np.nextafter(low, np.float32(np.inf)), low)",
+        "pass",
+        "test_actions_are_inside_their_bounds",
+    ),
+    "the greatest action is above its bound": (
+        "spaces.py",
+        "high = np.where(high > space.high, np.nextafter(high, np.float32(-np.inf)), high)",
+        "pass",
+        "test_actions_are_inside_their_bounds",
+    ),
     "an Atari game without frames": (
         "envs/adapters/from_gymnasium.py",
         'Rule("count", skip)',

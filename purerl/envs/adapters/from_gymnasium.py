@@ -7,6 +7,7 @@ whose step after an end ignores the action, is refused.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers import FlattenObservation
 
 from purerl.config import ConfigError, Rule, did_you_mean, validate
-from purerl.envs.adapters.gymnasium_trial import try_env
+from purerl.envs.adapters.gymnasium_trial import refuse_running_statistics, try_env
 from purerl.types import HostEnv
 
 PREFIX = "gym:"
@@ -82,6 +83,7 @@ def from_gymnasium(
 
     def copy() -> gymnasium.Env:
         env = make_one()
+        refuse_running_statistics(env)
         if not isinstance(env, gymnasium.Env):
             what = f"a function that returns a gymnasium.Env, got one that returns {type(env).__name__}"
             raise ConfigError("make_one", make_one, what)
@@ -91,6 +93,7 @@ def from_gymnasium(
         return env if isinstance(env.observation_space, spaces.Box) else FlattenObservation(env)
 
     env = _tried(copy, name or "env")
+    tried = weakref.ref(env.unwrapped)
     try:
         called: str = name or (f"{PREFIX}{env.spec.id}" if env.spec else type(env.unwrapped).__name__)
         space, limit = _observations(env.observation_space, called), env.spec and env.spec.max_episode_steps
@@ -100,13 +103,34 @@ def from_gymnasium(
         env.close()
 
     def make_vector(num_envs: int, evaluation: bool) -> HostVector:
-        copies = [copy] * num_envs
+        copies = [lambda: Plain(copy())] * num_envs
         mode = AutoresetMode.DISABLED
         if vectorization == "sync":
-            return HostVector(SyncVectorEnv(copies, autoreset_mode=mode), space)
+            vector = SyncVectorEnv(copies, autoreset_mode=mode)
+            made = [one.unwrapped for one in vector.envs]
+            if len({id(one) for one in (tried(), *made)}) <= num_envs:
+                what = "a function that makes a new copy at each call, got the same again"
+                raise ConfigError("make_one", make_one, what)
+            return HostVector(vector, space)
         return HostVector(AsyncVectorEnv(copies, context="spawn", autoreset_mode=mode), space)
 
     return HostEnv(called, space, env.action_space, limit or MAX_STEPS, make_vector)
+
+
+class Plain(gymnasium.Wrapper):
+    """An environment whose observations are its own arrays, and whose infos, which nothing reads, are empty.
+
+    Copies may share an array that they write into; infos may have no common layout, or not fit in a pipe.
+    """
+
+    def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return `(obs, {})`."""
+        return np.array(self.env.reset(**options)[0]), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
+        """Return `(obs, reward, terminated, truncated, {})`."""
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        return np.array(obs), reward, terminated, truncated, {}
 
 
 class HostVector:

@@ -32,7 +32,7 @@ def mujoco_env(
     terminated: Callable[..., Any] | None = None,
     *,
     observation: Callable[..., Any] | None = None,
-    start: Callable[..., Any] | str | None = None,
+    start: Callable[..., Any] | str | int | None = None,
     fields: Sequence[str] = (),
     tracked: Sequence[str] = (),
     frame_skip: int = 1,
@@ -55,10 +55,10 @@ def mujoco_env(
         terminated: `(params, physics after the step) -> bool`, the end of the task itself; None never ends
             it. `max_episode_steps` is the time limit; a diverged simulation is terminated in any case.
         observation: `(params, physics) -> [O]`; None gives `qpos` and `qvel`.
-        start: `(params, key) -> (qpos [nq], qvel [nv])`; or the name of a keyframe of the model; or None
-            for its reference pose. A keyframe also sets activations, mocap bodies and the time. A pose gets
-            uniform noise on every position and velocity, as is usual in Gymnasium, with quaternions
-            normalized.
+        start: `(params, key) -> (qpos [nq], qvel [nv])`; or the name or number of a keyframe of the model;
+            or None for its reference pose. A keyframe also sets activations, mocap bodies and the time. A
+            pose gets uniform noise on every position and velocity, as is usual in Gymnasium, with
+            quaternions normalized.
         fields: float arrays of mjData that the functions read from `physics.fields`, such as
             "sensordata", "site_xpos" or "cfrc_ext". As in Gymnasium, those that depend on positions
             alone are one physics step old.
@@ -122,20 +122,32 @@ def _load(xml_file: str | Path) -> Any:
     if not model.nu:
         raise ConfigError("xml_file", str(xml_file), "a model with actuators; this one has none")
     width = np.diff(model.actuator_ctrlrange)[:, 0]
-    bounded = model.actuator_ctrllimited.astype(bool) & (width > 0) & np.isfinite(width)
-    if not bounded.all():
-        names = ", ".join(model.actuator(i).name or f"number {i}" for i in np.flatnonzero(~bounded))
-        allowed = f"actuators with bounds; these have none: {names}"
-        raise ConfigError("xml_file", str(xml_file), allowed, "Give each a ctrlrange='LOW HIGH'.")
+    unbounded, off = ~((width > 0) & np.isfinite(width)), model.actuator_ctrllimited == 0
+    if unbounded.any():
+        raise _refused(xml_file, model, unbounded, "none", "Give each a ctrlrange='LOW HIGH'.")
+    if off.any():
+        raise _refused(xml_file, model, off, "a ctrlrange that is off", "Set ctrllimited='true' in each.")
     return model
 
 
-def _find_keyframe(model: Any, name: str) -> int:
-    known = [model.key(i).name for i in range(model.nkey)]
-    if name not in known:
-        allowed = f"a function, None, or a keyframe of the model: {', '.join(known) or 'it has none'}"
-        raise ConfigError("start", name, allowed)
-    return known.index(name)
+def _refused(xml_file: str | Path, model: Any, inputs: np.ndarray, bounds: str, hint: str) -> ConfigError:
+    """Return the error about the actuators of some `inputs [nu]`, of which each has one or several."""
+    numbers = np.unique(np.repeat(np.arange(model.nactuator), model.actuator_ctrlnum)[inputs])
+    names = ", ".join(model.actuator(i).name or f"number {i}" for i in numbers)
+    return ConfigError(
+        "xml_file", str(xml_file), f"actuators with bounds; these have {bounds}: {names}", hint
+    )
+
+
+def _find_keyframe(model: Any, start: Any) -> int:
+    names = [model.key(i).name for i in range(model.nkey)]
+    if isinstance(start, str) and start and start in names:
+        return names.index(start)
+    if isinstance(start, int) and not isinstance(start, bool) and 0 <= start < len(names):
+        return start
+    known = ", ".join(filter(None, names)) + (", or " if any(names) else "")
+    known = f"{known}its number, 0 to {len(names) - 1}" if names else "it has none"
+    raise ConfigError("start", start, f"a function, None, or a keyframe of the model: {known}")
 
 
 def _start_near(model: Any, keyframe: int, scale: float) -> Callable[[Any, Key], tuple[Array, Array]]:
