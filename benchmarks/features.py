@@ -136,9 +136,9 @@ def _difference(ours: Numbers, theirs: Numbers) -> float:
 
 
 def _effect(ours: Numbers, without: Numbers) -> float:
-    """Return what a feature changes on C: infinity for other coordinates; for a sensor its range."""
+    """Return what a feature changes on C: 1 for other coordinates; for a sensor its range."""
     if ours["qpos"].shape != without["qpos"].shape:
-        return float("inf")
+        return 1.0
     sensors = ours["sensordata"]
     if sensors.size and sensors.shape != without["sensordata"].shape:
         return float(np.ptp(sensors, (0, 1)).max() / max(np.abs(sensors).max(), 1e-6))
@@ -149,12 +149,11 @@ def faults(row: Row) -> list[str]:
     """Return what a row shows that may not be."""
     if "refused" in row:
         return []
-    found = []
     if not row["difference"] <= TOLERANCE:
-        found.append(f"{row['feature']}: MJX is {row['difference']} from C, at most {TOLERANCE}, or refused")
+        return [f"{row['feature']}: MJX is {row['difference']} from C, at most {TOLERANCE}, or refused"]
     if row["feature"] not in INERT and not row["effect"] > 10 * row["difference"]:
-        found.append(f"{row['feature']}: the feature changes C by {row['effect']} only")
-    return found
+        return [f"{row['feature']}: the feature changes C by {row['effect']} only"]
+    return []
 
 
 def table(rows: list[Row]) -> str:

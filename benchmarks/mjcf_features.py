@@ -599,6 +599,21 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         "clock": sensor("clock"),
         "user sensor": sensor('user dim="1"'),
         "cutoff": sensor('jointvel joint="arm" cutoff="0.1"'),
+        "cutoff of framelinacc": sensor('framelinacc objtype="site" objname="tip" cutoff="1"'),
+        "rangefinder of a cylinder": sensor(
+            'rangefinder site="beam"', arm='<site name="beam" pos="0.2 0 0" euler="170 0 0"/>'
+        )
+        | MATERIAL
+        | dict(world='<geom type="cylinder" size="0.1 0.1" pos="0 1 0.1"/>'),
+        "touch in a cylinder": sensor(
+            'touch site="foot"', root='<freejoint/><site name="foot" type="cylinder" size="0.1 0.1"/>'
+        ),
+        "touch without contacts": LIMITED | sensor('touch site="tip"', flag='contact="disable"'),
+        "accelerometer on a still body": sensor('accelerometer site="fixed"'),
+        "sensors with RK4": dict(
+            option='integrator="RK4"',
+            parts='<sensor><jointvel joint="arm"/><accelerometer site="tip"/></sensor>',
+        ),
         "noise": sensor('jointvel joint="arm" noise="0.5"'),
         "delay of a sensor": sensor('jointvel joint="arm" delay="0.02" nsample="8"'),
         "interval of a sensor": sensor('jointvel joint="arm" interval="0.02" nsample="8"'),
@@ -639,10 +654,14 @@ INERT = (
     "without autoreset",
     "without sensor",
     "invdiscrete",
+    "energy",
+    "fwdinv",
     "sleep policy",
     "plane and sphere",
     "equality that is not active",
     "group",
+    "gap",
+    "jointinparent",
     "fewer iterations",
 )
 """Features that change no number of a simulation, or none beyond its accuracy."""

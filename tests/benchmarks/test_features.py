@@ -46,9 +46,9 @@ def test_the_page_has_the_table():
 
 MUTANTS = {
     "the margin of a mesh is forgotten": (
-        "envs/mujoco/engine/mjx_support.py",
-        'elif {one, two} & {"MESH", "HFIELD"} and',
-        "elif False and",
+        "envs/mujoco/engine/mjx_contacts.py",
+        'elif margin and {one, two} & {"MESH", "HFIELD"}:',
+        "elif False:",
         "test_a_feature_is_refused_as_recorded[margin of a mesh]",
     ),
     "a limit has one side": (

@@ -107,7 +107,7 @@ MUTANTS = {
     ),
     "MJX takes every model": (
         "envs/mujoco/engine/mjx.py",
-        "    mjx_support.check(model)\n",
+        "    mjx_support.check(model, contacts)\n",
         "",
         "test_an_environment_is_refused_when_it_is_made",
     ),

@@ -162,7 +162,7 @@ def _start_near(model: Any, keyframe: int, scale: float) -> Callable[[Any, Key],
     def draw(params: Any, key: Key) -> tuple[Array, Array]:
         key_qpos, key_qvel = jax.random.split(key)
         near = jnp.add(qpos, scale * jax.random.uniform(key_qpos, qpos.shape, jnp.float32, -1.0))
-        for i in places:
+        for i in places if scale else ():
             near = near.at[i : i + 4].divide(jnp.linalg.norm(near[i : i + 4]))
         return near, jnp.add(qvel, scale * jax.random.uniform(key_qvel, qvel.shape, jnp.float32, -1.0))
 

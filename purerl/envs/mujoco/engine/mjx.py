@@ -137,7 +137,8 @@ def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
     """Take a physics step by the classic fourth-order Runge-Kutta scheme.
 
     With the state X and its rate of change F(X): X_i = X_0 + a_i h F(X_{i-1}) for four stages, and
-    X = X_0 + h sum_i b_i F(X_i). As in MuJoCo, the reported fields are those of the last stage.
+    X = X_0 + h sum_i b_i F(X_i). As in MuJoCo, the reported fields are those of the last stage, and sensors
+    those of the first.
     """
     forward, h = _forward(), mx.opt.timestep
     a, b = np.array([0, 3, 3, 6], np.float32) / 6, np.array([1, 2, 2, 1], np.float32) / 6
@@ -165,7 +166,7 @@ def _runge_kutta(mx: Any, start: Any, look: Callable) -> tuple[Values, Values]:
     loop, seen = jax.lax.scan(stage, (start.qacc_warmstart, zero, zero), tableau)
     _, rate, (qvel, qacc, act_dot) = loop
     end = forward._advance(mx, start.replace(qacc=rate[1]), act_dot, qacc, qvel)
-    return _state(end), jax.tree.map(lambda stages: stages[-1], seen)
+    return _state(end), {name: stages[0 if name == "sensordata" else -1] for name, stages in seen.items()}
 
 
 def _look(mx: Any, data: Any, shapes: dict, now: Array | bool) -> Values:

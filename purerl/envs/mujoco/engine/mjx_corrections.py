@@ -83,6 +83,22 @@ ON_PLANES = {
 """The contacts of C MuJoCo between planes and the shapes for which MJX has others."""
 
 
+def with_clamped_actuators(derivative: Callable) -> Callable:
+    """Return MJX's derivative of forces by velocities, in which a force at the end of its range is constant.
+
+    The integrator implicitfast uses it; MJX leaves the range out.
+    """
+
+    def clamped(mx: Any, data: Any) -> Any:
+        low, high = mx.actuator_forcerange.T
+        free = ~mx.actuator_forcelimited | ((data.actuator_force > low) & (data.actuator_force < high))
+        by_velocity = lambda parameters: parameters.at[:, 2].multiply(free)
+        gain, bias = by_velocity(mx.actuator_gainprm), by_velocity(mx.actuator_biasprm)
+        return derivative(mx.replace(actuator_gainprm=gain, actuator_biasprm=bias), data)
+
+    return clamped
+
+
 def with_turning_constraints(fwd_velocity: Callable) -> Callable:
     """Return MJX's velocity stage, with the accelerations that connect and weld owe to their own turning.
 

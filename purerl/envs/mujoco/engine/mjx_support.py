@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco.engine.collision_pairs import colliding_pairs
+from purerl.envs.mujoco.engine.mjx_contacts import inexact, touching, unsupported
 
 AGREES = {
     "actuator_trntype": ("mjTRN_", "JOINT JOINTINPARENT TENDON SITE"),
@@ -117,31 +117,11 @@ OTHER = (
 )
 """Beginnings of further fields: structure, shapes, pictures, names, and what belongs to `IGNORED`."""
 
-EXACT = {
-    "PLANE": "SPHERE CAPSULE ELLIPSOID CYLINDER BOX",
-    "SPHERE": "SPHERE CAPSULE BOX MESH",
-    "CAPSULE": "CAPSULE",
-}
-"""Types of geoms whose contacts are those of C MuJoCo."""
-APPROXIMATE = {
-    "PLANE": "MESH",
-    "HFIELD": "SPHERE CAPSULE BOX MESH",
-    "SPHERE": "ELLIPSOID CYLINDER",
-    "CAPSULE": "ELLIPSOID CYLINDER BOX MESH",
-    "ELLIPSOID": "ELLIPSOID CYLINDER",
-    "CYLINDER": "CYLINDER",
-    "BOX": "BOX MESH",
-    "MESH": "MESH",
-}
-"""Types of geoms between which MJX finds other contacts, fewer or in other places."""
-LIMITS = ("max_contact_points", "max_geom_pairs")
-"""Numerics in `<custom>` that let MJX leave out contacts."""
-
 
 def check(model: Any, contacts: str = "exact") -> None:
     """Raise ConfigError with the names of all parts of a `mujoco.MjModel` that MJX would not simulate.
 
-    Contacts "approximate" accepts those of `APPROXIMATE` and `LIMITS`.
+    Contacts "approximate" accepts those of `mjx_contacts.APPROXIMATE` and `mjx_contacts.LIMITS`.
     """
     if found := missing(model, contacts):
         allowed = f"mujoco for this model, because of parts that MJX does not simulate: {', '.join(found)}"
@@ -153,8 +133,8 @@ def check(model: Any, contacts: str = "exact") -> None:
 
 def missing(model: Any, contacts: str = "exact") -> list[str]:
     """Return the names of all parts of a `mujoco.MjModel` that MJX would not simulate."""
-    parts = [*_kinds(model), *_ignored(model), *_combinations(model), *_contacts(model)]
-    exact = [*_inexact(model)] if contacts == "exact" else []
+    parts = [*_kinds(model), *_ignored(model), *_combinations(model), *unsupported(model)]
+    exact = [*inexact(model)] if contacts == "exact" else []
     return list(dict.fromkeys(parts + exact))
 
 
@@ -227,9 +207,8 @@ def _combinations(model: Any) -> Iterator[str]:
     implicit = model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     if implicit and (model.opt.density > 0 or model.opt.viscosity > 0 or model.opt.wind.any()):
         yield "a fluid with the integrator implicitfast"
-    damped = (model.actuator_biasprm[:, 2] != 0) | (model.actuator_gainprm[:, 2] != 0)
-    if implicit and (damped & model.actuator_forcelimited.astype(bool)).any():
-        yield "a forcerange of an actuator with damping (kv) under the integrator implicitfast"
+    if implicit and (model.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE).any():
+        yield "a muscle with the integrator implicitfast"
     ranges = model.sensor_type == mujoco.mjtSensor.mjSENS_RANGEFINDER
     if model.nmat == 0 and ranges.any():
         yield "a rangefinder in a model without <material>"
@@ -240,6 +219,23 @@ def _combinations(model: Any) -> Iterator[str]:
         limited, margin, ends = (getattr(model, f"{kind}_{name}") for name in ("limited", "margin", "range"))
         if (limited.astype(bool) & (np.diff(ends)[:, 0] < 2 * margin)).any():
             yield f"a limit of {of} with both sides within its margin"
+    solids = mujoco.mjtGeom
+    unseen = (solids.mjGEOM_CYLINDER, solids.mjGEOM_HFIELD, solids.mjGEOM_SDF)
+    bodies = model.geom_bodyid[np.isin(model.geom_type, unseen)]
+    own = model.site_bodyid[model.sensor_objid[ranges & sites]]  # whose geoms no ray meets
+    if (bodies != own[:, None]).any():
+        yield "a rangefinder in a model with cylinders or height fields"
+    touches = model.sensor_type == mujoco.mjtSensor.mjSENS_TOUCH
+    if np.isin(model.site_type[model.sensor_objid[touches]], unseen).any():
+        yield "a touch sensor whose site is a cylinder"
+    if touches.any() and not touching(model):
+        yield "a touch sensor in a model without contacts"
+    still = model.site_bodyid[model.sensor_objid[model.sensor_type == mujoco.mjtSensor.mjSENS_ACCELEROMETER]]
+    if (model.body_weldid[still] == 0).any():
+        yield "an accelerometer on a body that cannot move"
+    kinds = mujoco.mjtSensor.mjSENS_FRAMELINACC, mujoco.mjtSensor.mjSENS_FRAMEANGACC
+    if (np.isin(model.sensor_type, kinds) & (model.sensor_cutoff > 0)).any():
+        yield "a cutoff of framelinacc or frameangacc"
     of_contacts = model.sensor_type == mujoco.mjtSensor.mjSENS_CONTACT
     kinds = [*model.sensor_objtype[of_contacts], *model.sensor_reftype[of_contacts]]
     objects = mujoco.mjtObj
@@ -266,37 +262,6 @@ def _constrained(model: Any) -> bool:
         "EQUALITY": model.neq,
         "FRICTIONLOSS": friction,
         "LIMIT": model.jnt_limited.any() or model.tendon_limited.any(),
-        "CONTACT": model.npair or any(True for _ in colliding_pairs(model)),
+        "CONTACT": touching(model),
     }
     return not off("CONSTRAINT") and any(part and not off(name) for name, part in parts.items())
-
-
-def _contacts(model: Any) -> Iterator[str]:
-    """Yield the pairs of geom types between which MJX finds no contacts, and margins that it ignores."""
-    for one, two, margin in _pairs(model):
-        if two not in (EXACT.get(one, "") + " " + APPROXIMATE.get(one, "")).split():
-            yield f"contacts of {one.lower()} and {two.lower()}"
-        elif margin and {one, two} & {"MESH", "HFIELD"}:
-            yield f"a margin of {one.lower()} and {two.lower()}"
-
-
-def _inexact(model: Any) -> Iterator[str]:
-    """Yield the contacts that MJX approximates."""
-    for one, two, _ in _pairs(model):
-        if two in APPROXIMATE.get(one, "").split():
-            yield f"exact contacts of {one.lower()} and {two.lower()}"
-    for number in range(model.nnumeric):
-        if (name := model.numeric(number).name) in LIMITS:
-            yield f"exact contacts, because of the numeric {name}"
-
-
-def _pairs(model: Any) -> Iterator[tuple[str, str, float]]:
-    """Yield the names of the two types and the margin of all pairs of geoms that may collide."""
-    import mujoco
-
-    name = lambda geom: mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_")
-    listed = zip(model.pair_geom1, model.pair_geom2, model.pair_margin, strict=True)
-    searched = ((*pair, model.geom_margin[list(pair)].sum()) for pair in colliding_pairs(model))
-    for geom1, geom2, margin in [*listed, *searched]:
-        one, two = sorted((geom1, geom2), key=lambda geom: model.geom_type[geom])
-        yield name(one), name(two), margin

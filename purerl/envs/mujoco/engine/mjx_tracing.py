@@ -24,7 +24,11 @@ from typing import Any
 
 import jax
 
-from purerl.envs.mujoco.engine.mjx_corrections import ON_PLANES, with_turning_constraints
+from purerl.envs.mujoco.engine.mjx_corrections import (
+    ON_PLANES,
+    with_clamped_actuators,
+    with_turning_constraints,
+)
 
 
 @functools.cache
@@ -44,21 +48,24 @@ def tracing() -> Iterator[None]:
     """Trace physics with matrix products in full float32 and parts of MJX replaced."""
     import_mjx()
     from mujoco.mjx import GeomType
-    from mujoco.mjx._src import collision_driver, forward, scan, solver
+    from mujoco.mjx._src import collision_driver, derivative, forward, scan, solver
 
     colliders = collision_driver._COLLISION_FUNC
     ours = {(GeomType.PLANE, GeomType[shape]): collide for shape, collide in ON_PLANES.items()}
     with _trace_lock, jax.default_matmul_precision("highest"):
-        originals = solver._while_loop_scan, scan.body_tree, forward.fwd_velocity
+        originals = solver._while_loop_scan, scan.body_tree, forward.fwd_velocity, derivative.deriv_smooth_vel
         theirs = dict(colliders)
         solver._while_loop_scan = _while_loop
         scan.body_tree = functools.partial(_body_tree, scan.body_tree)
         forward.fwd_velocity = with_turning_constraints(forward.fwd_velocity)
+        derivative.deriv_smooth_vel = with_clamped_actuators(derivative.deriv_smooth_vel)
         colliders.update(ours)
         try:
             yield
         finally:
-            solver._while_loop_scan, scan.body_tree, forward.fwd_velocity = originals
+            solver._while_loop_scan, scan.body_tree, forward.fwd_velocity, derivative.deriv_smooth_vel = (
+                originals
+            )
             colliders.update(theirs)
 
 
