@@ -146,7 +146,8 @@ def make_policy(
     check_state(state)
     check_member(member, state)
     if member is not None:
-        state = jax.tree.map(lambda leaf: leaf[member], state)
+        with jax.transfer_guard("allow"):  # of the index
+            state = jax.tree.map(lambda leaf: leaf[member], state)
     algo = algorithm_on(cfg, env, networks)
     key = jax.eval_shape(lambda: jax.random.key(0))
     check_fits(state.algo, jax.eval_shape(algo.init, key), cfg.algo)

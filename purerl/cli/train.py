@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from purerl.cli.compilation_cache import use_compilation_cache
 from purerl.cli.configure import parse
 from purerl.config import ConfigError
+from purerl.experiment.display import Lasting
 from purerl.experiment.runner import run
 from purerl.experiment.signals import Interrupted, SecondEndsAtOnce
 from purerl.experiment.untrusted import CheckpointError
@@ -21,7 +22,7 @@ def train(argv: Sequence[str] | None = None) -> int:
     """Parse `argv`, train, and return the exit code.
 
     0: trained to the end. 1: a file could not be read or written. 2: an option that cannot work.
-    3: trained to the end, but a seed diverged. 130, 143: ended early by Ctrl-C or SIGTERM.
+    3: trained to the end, but a seed diverged. 129, 130, 143: ended early by SIGHUP, Ctrl-C or SIGTERM.
     """
     try:
         options, cfg = parse(sys.argv[1:] if argv is None else argv)
@@ -49,9 +50,16 @@ def train(argv: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Train, and exit with the code of `train`."""
+    # A closed stream is None: the next file that is opened would get its number, and what libraries print.
+    streams = zip((sys.stdin, sys.stdout, sys.stderr), "rww", strict=True)
+    sys.stdin, sys.stdout, sys.stderr = (s or open(os.devnull, mode) for s, mode in streams)  # noqa: SIM115
     code = train()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # at which Python itself would exit with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if code > 128:  # at once: Python's own end would wait for an evaluation that was left in compiled code
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -62,5 +70,5 @@ def _new_directory(algo: str, env: str) -> str:
 
 
 def _fail(code: int, reason: str) -> int:
-    print(reason, file=sys.stderr)
+    print(reason, file=Lasting(sys.stderr))
     return code

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -22,12 +23,33 @@ PACE_SECONDS = 60.0
 """The rate shown is that of the last minute."""
 
 
+class Lasting:
+    """A text stream that drops what cannot be written: a terminal may be gone, a pipe broken, a disk full."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class Display(AbstractContextManager):
     """The display of one run. Step counts are per member; rates are summed over members."""
 
     def __init__(self, title: str, total_steps: int, num_members: int, enabled: bool = True):
-        self._title, self._total, self._members, self._enabled = title, total_steps, num_members, enabled
-        self._console = Console(file=sys.stderr if enabled else None, quiet=not enabled, highlight=False)
+        self._title, self._total, self._members = title, total_steps, num_members
+        enabled = enabled and sys.stderr is not None  # it is None where a shell has closed it
+        screen: Any = Lasting(sys.stderr) if enabled else None
+        self._console = Console(file=screen, quiet=not enabled, highlight=False)
         self._live = self._console.is_terminal and enabled
         self._bar = Progress(
             SpinnerColumn(),

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from purerl.experiment import checkpoint
-from purerl.experiment.display import Display
+from purerl.experiment.display import Display, spread
 from purerl.experiment.population import Population
 from purerl.experiment.signals import Interrupted, Interrupts
 from purerl.experiment.store import Store, stored
@@ -72,6 +72,19 @@ class Loop:
         if self._interrupts.pending:
             raise self._interrupted(snapshot)
         return snapshot
+
+    def summary(self, snapshot: Snapshot) -> str:
+        """Return one line about the run that ended with `snapshot`."""
+        size = self._population.members.size
+        rate = snapshot.step * size / max(snapshot.elapsed, 1e-9)
+        text = (
+            f"{snapshot.step:,} steps each in {snapshot.elapsed:.1f} s ({rate:,.0f} steps/s), "
+            f"compiled in {self._population.seconds:.1f} s; return {spread(self.latest[self.headline])}"
+        )
+        sick = np.flatnonzero(np.asarray(snapshot.state.diverged_at) >= 0)
+        if sick.size:
+            text += f"; {sick.size} of {size} members diverged: {', '.join(map(str, sick))}"
+        return text + (f"; in {self.store.path}" if self.store else "")
 
     def _plan_save(self, step: int) -> None:
         """Set the step, and the time, from which on the next checkpoint is due."""

@@ -14,10 +14,11 @@ import numpy as np
 
 from purerl.arguments import check_config
 from purerl.config import Config, ConfigError, Rule, validate
-from purerl.experiment.display import Display, spread
+from purerl.experiment.display import Display
 from purerl.experiment.loop import Loop
 from purerl.experiment.memory import disk_note, make_plan, refuse_if_too_large, tree_bytes
 from purerl.experiment.population import Population
+from purerl.experiment.preconditions import allow_files, check_jax
 from purerl.experiment.record import (
     changes_of,
     config_of,
@@ -60,6 +61,7 @@ class Run(NamedTuple):
     run_seconds: float
 
 
+@jax.transfer_guard("allow")  # of numbers between host and device, by which the loop here works
 def run(
     cfg: Config,
     seeds: int = 1,
@@ -83,7 +85,8 @@ def run(
     Args:
         cfg: from `purerl.make_config`.
         seeds: seeds of every setting; seed i starts from `fold_in(key(cfg.seed), i)`.
-        logdir: gets one directory per member, and the checkpoints; None writes nothing.
+        logdir: gets one directory per member, and the checkpoints; None writes nothing. A relative one is
+            fixed when `run` is called, whatever an environment does.
         sweep: real-valued fields and the values to try, such as `{"learning_rate": [1e-4, 1e-3]}`. Every
             setting is trained with every seed; a resumed run has its own where this is None.
         combine: "product" tries every combination of the values, "zip" the first of all fields, then the
@@ -102,8 +105,9 @@ def run(
         ConfigError: for anything wrong in the arguments, before any compilation.
         CheckpointError: if no checkpoint can be read, or its logs are not all there, or the last one cannot
             be written.
-        Interrupted: after Ctrl-C or SIGTERM, once the state is saved. It is a KeyboardInterrupt.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved. It is a KeyboardInterrupt.
     """
+    check_jax()
     check_config(cfg)
     validate("seeds", seeds, Rule("count", 1, 2**16))
     validate("stop_at_return", stop_at_return, Rule("real", optional=True))
@@ -115,6 +119,7 @@ def run(
     if resume and path is None:
         raise ConfigError("logdir", None, "the directory of the run to resume")
     old = read_record(path) if resume and path else None
+    path = path and path.absolute()  # an environment may change the working directory
     if old:
         check_given(old, env, networks)
     given, env = env, env_for(cfg, env)
@@ -129,6 +134,8 @@ def run(
     refuse_if_too_large(plan, available_bytes())
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps), own)
+    if path:
+        allow_files(members)
     with ExitStack() as stack:
         store = _open_store(stack, path, resume)
         changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
@@ -167,7 +174,7 @@ def run(
         refuse_if_too_large(plan, available_bytes(), population.bytes)
         loop = Loop(population, store, display, interrupts, rows, stop_at_return)
         snapshot = loop.train(snapshot)
-        display.say(_summary(title, snapshot, population, loop))
+        display.say(f"{title}: {loop.summary(snapshot)}")
     return Run(
         state=snapshot.state,
         metrics={
@@ -183,6 +190,7 @@ def run(
     )
 
 
+@jax.transfer_guard("allow")
 def load(
     run_dir: str | os.PathLike[str],
     *,
@@ -284,16 +292,3 @@ def _load(store: Store, record: dict[str, Any], population: Population, changed:
             raise
         what = f"values that fit the checkpoint of the run: {error}"
         raise ConfigError(", ".join(changed), [*changed.values()], what) from error
-
-
-def _summary(title: str, snapshot: Snapshot, population: Population, loop: Loop) -> str:
-    size = population.members.size
-    rate = snapshot.step * size / max(snapshot.elapsed, 1e-9)
-    text = (
-        f"{title}: {snapshot.step:,} steps each in {snapshot.elapsed:.1f} s ({rate:,.0f} steps/s), "
-        f"compiled in {population.seconds:.1f} s; return {spread(loop.latest[loop.headline])}"
-    )
-    sick = np.flatnonzero(np.asarray(snapshot.state.diverged_at) >= 0)
-    if sick.size:
-        text += f"; {sick.size} of {size} members diverged: {', '.join(map(str, sick))}"
-    return text + (f"; in {loop.store.path}" if loop.store else "")

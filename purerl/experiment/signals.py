@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first requests a clean end, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first requests a clean end, the second ends at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def ends_at_once(signum: int) -> bool:
+    """Return True if this signal, as a second one, ends at once.
+
+    SIGHUP does not: as a terminal is closed the shell sends one and the kernel another.
+    """
+    return signum in SIGNALS and signum != signal.SIGHUP
 
 
 class Interrupted(KeyboardInterrupt):
@@ -61,7 +69,9 @@ class Interrupts(AbstractContextManager):
 
     def _note(self, signum: int, frame: object) -> None:
         if self.pending is not None:
-            raise KeyboardInterrupt(signum)
+            if ends_at_once(signum):
+                raise KeyboardInterrupt(signum)
+            return
         self.pending = signum
         text = f"{signal.Signals(signum).name}: ending cleanly; once more ends at once"
         threading.Thread(target=self._say, args=(text,)).start()  # here it might interrupt another print
@@ -111,9 +121,9 @@ class SecondEndsAtOnce(AbstractContextManager):
         os.close(self._writer)  # the watcher reads the end of the pipe, and ends
 
     def _watch(self) -> None:
-        seen = 0
+        pending = False
         while byte := os.read(self._reader, 1):
-            seen += byte[0] in SIGNALS
-            if seen == 2:
+            if pending and ends_at_once(byte[0]):
                 os._exit(128 + byte[0])
+            pending = pending or byte[0] in SIGNALS
         os.close(self._reader)

@@ -35,10 +35,11 @@ def shared_programs(cache):
 
 @pytest.fixture(autouse=True)
 def heard():
-    """Let Ctrl-C reach the tests, also where a script runs them in its background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let Ctrl-C and SIGHUP reach the tests, also where a script or nohup runs them in its background."""
+    numbers = signal.SIGINT, signal.SIGHUP
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     yield
-    signal.signal(signal.SIGINT, before)
+    list(map(signal.signal, numbers, before))
 
 
 @pytest.fixture(scope="session")

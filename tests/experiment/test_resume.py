@@ -71,11 +71,11 @@ def twice():
 
 @pytest.mark.parametrize("case", EVERY)
 def test_signals_in_every_phase(case, whole, tmp_path):
-    """SIGTERM and Ctrl-C end a run cleanly wherever they meet it, again and again, and lose nothing."""
+    """Ctrl-C, SIGTERM and SIGHUP end a run cleanly wherever they meet it, repeatedly, and lose nothing."""
     expected, path = whole(case), tmp_path / "run"
     before = [signal.getsignal(number) for number in SIGNALS]
     for i, (phase, step) in enumerate(stops(case).items()):
-        signum = SIGNALS[i % 2]
+        signum = SIGNALS[i % len(SIGNALS)]
         with pytest.MonkeyPatch.context() as patch:
             once(patch, phase, step, functools.partial(stop, signum))
             with pytest.raises(Interrupted) as caught:
