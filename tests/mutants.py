@@ -81,7 +81,7 @@ def changed_files(since: str) -> set[str]:
 @contextmanager
 def copy_of_the_repository() -> Iterator[Path]:
     """Copy the parts that tests read to a folder of its own."""
-    ignore = shutil.ignore_patterns("__pycache__", "results")
+    ignore = shutil.ignore_patterns("__pycache__")
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
         for name in ("purerl", "tests", "benchmarks", "docs", "scripts", "constraints"):
             shutil.copytree(ROOT / name, Path(scratch, name), ignore=ignore)

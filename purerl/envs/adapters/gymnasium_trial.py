@@ -47,7 +47,7 @@ def refuse_running_statistics(env: Any) -> None:
     wrapper = env
     while isinstance(wrapper, gymnasium.Wrapper | gymnasium.vector.VectorWrapper):
         for kind, field in LEARNING.items():
-            if isinstance(wrapper, kind) and wrapper.update_running_mean:
+            if isinstance(wrapper, kind) and wrapper.update_running_mean:  # type: ignore[attr-defined]
                 what = f"no wrapper {kind.__name__}, whose statistics are not saved and differ in evaluations"
                 hint = f"Set {field} of an on-policy algorithm, or freeze it by update_running_mean = False."
                 raise ConfigError("env", type(env.unwrapped).__name__, what, hint)

@@ -137,14 +137,14 @@ def _active(data: Any, i: int, value: Array) -> Array:
     return value * data.eq_active[i]
 
 
-def _bodies(mx: Any, i: int) -> tuple[bool, tuple[int, int], tuple[int, int]]:
+def _bodies(mx: Any, i: int) -> tuple[bool, tuple[Any, Any], tuple[Any, Any]]:
     """Return whether an equality is of sites, its two objects, and their two bodies."""
     from mujoco.mjx import ObjType
 
     of_sites = bool(mx.eq_objtype[i] == ObjType.SITE)
     objects = int(mx.eq_obj1id[i]), int(mx.eq_obj2id[i])
     bodies = tuple(int(mx.site_bodyid[site]) for site in objects) if of_sites else objects
-    return of_sites, objects, bodies  # type: ignore[return-value]
+    return of_sites, objects, (bodies[0], bodies[1])
 
 
 def _translation(mx: Any, data: Any, i: int, first: int) -> Array:
