@@ -135,7 +135,7 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
         ),
         "mesh inertia shell": dict(
             asset='<mesh name="shell" inertia="shell" scale="0.1 0.1 0.1" vertex="-1 -1 -1 1 -1 -1 -1 1 -1 1 1 -1 -1 -1 1 1 -1 1 -1 1 1 1 1 1"/>',
-            part='type="mesh" mesh="shell"',
+            part='type="mesh" mesh="shell" contype="0" conaffinity="0"',
         ),
         "camera, light, texture, skin-free pictures": dict(
             asset='<texture name="t" type="2d" builtin="checker" width="8" height="8"/><material name="m" texture="t"/>',
