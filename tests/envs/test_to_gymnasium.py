@@ -66,10 +66,11 @@ def test_gymnasium_checker_on_pictures(walk, register):
 @pytest.mark.parametrize("name", ["walk", "cartpole", pytest.param("half_cheetah", marks=pytest.mark.slow)])
 def test_steps_equal_the_functions(name, monkeypatch):
     """Under the documented keys; a reset without a seed goes on with them."""
-    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=AS_USERS_DO))
-    env = make.__wrapped__(name)  # one that has no programs yet
-    reset, step = (jax.jit(function) for function in (env.reset, env.step))
-    one, random = to_gymnasium(env), np.random.default_rng(0)
+    with monkeypatch.context() as patch:  # not while they are traced: the options are for outermost programs
+        patch.setattr(jax, "jit", partial(jax.jit, compiler_options=AS_USERS_DO))
+        env = make.__wrapped__(name)  # one that has no programs yet
+        reset, step = (jax.jit(function) for function in (env.reset, env.step))
+        one, random = to_gymnasium(env), np.random.default_rng(0)
     for seed in (3, 4):
         calls = iter(range(1000))
         for given in (seed, None):
