@@ -88,6 +88,16 @@ def plugin(name: str, **parts: str) -> Parts:
 
 
 SERVO = on_joint('position kp="5" kv="0.3"')
+
+
+def rope(around: str) -> str:
+    """Return a springy tendon from the fixed site to the tip."""
+    return (
+        f'<spatial stiffness="40" springlength="0.2"><site site="fixed"/>{around}<site site="tip"/></spatial>'
+    )
+
+
+POST = '<geom name="post" pos="0.25 0.1 0.35" size="0.1" contype="0" conaffinity="0"/>'
 LIMITED = dict(joint='limited="true" range="-5 5" solreflimit="0.03 1"')
 STRINGED = dict(joint='stiffness="4" damping="0.2"')
 ROLLING = dict(part='size="0.1" condim="6" friction="1 0.02 0.02"')
@@ -345,6 +355,11 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             tendon='<spatial name="rope"><site site="fixed"/><site site="tip"/></spatial>',
             parts='<equality><tendon tendon1="rope" tendon2="cord" polycoef="0.05 0.2"/></equality>',
         ),
+        "connects and welds of bodies and sites": dict(
+            world='<body name="free" pos="0 0.3 0.3"><freejoint/><geom size="0.05"/><site name="grip" pos="0 0.1 0"/></body>',
+            parts='<equality><weld body1="free" body2="arm" anchor="0.1 0 0.05" torquescale="0.5"/><connect site1="grip" site2="fixed"/>'
+            '<weld site1="tip" site2="grip"/><connect body1="base" anchor="0 0.1 0"/><joint joint1="arm" polycoef="0.1"/></equality>',
+        ),
         "equality that is not active": dict(parts='<equality><weld body1="arm" active="false"/></equality>'),
     },
     "tendons": {
@@ -376,25 +391,25 @@ FEATURES: dict[str, dict[str, Parts | tuple[Parts, Parts]]] = {
             arm='<site name="centre"/>',
         ),
         "wrapping around a sphere": dict(
-            world='<geom name="post" pos="0.25 0.1 0.35" size="0.1" contype="0" conaffinity="0"/>',
-            tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post"/><site site="tip"/></spatial>',
+            world=POST,
+            tendon=rope('<geom geom="post"/>'),
         ),
         "wrapping around a cylinder": dict(
             world='<geom name="post" type="cylinder" pos="0.25 0.1 0.35" size="0.1 0.2" euler="90 0 20" contype="0" conaffinity="0"/>',
-            tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post"/><site site="tip"/></spatial>',
+            tendon=rope('<geom geom="post"/>'),
         ),
         "wrapping with a sidesite": dict(
-            world='<geom name="post" pos="0.25 0.1 0.35" size="0.1" contype="0" conaffinity="0"/><site name="side" pos="0.25 0.1 0.2"/>',
-            tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post" sidesite="side"/><site site="tip"/></spatial>',
+            world=POST + '<site name="side" pos="0.25 0.1 0.2"/>',
+            tendon=rope('<geom geom="post" sidesite="side"/>'),
         ),
         "sidesite on another body": dict(
-            world='<geom name="post" pos="0.25 0.1 0.35" size="0.1" contype="0" conaffinity="0"/>',
+            world=POST,
             arm='<site name="side" pos="0 0.1 0"/>',
-            tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post" sidesite="side"/><site site="tip"/></spatial>',
+            tendon=rope('<geom geom="post" sidesite="side"/>'),
         ),
         "wrapping inside": dict(
             world='<geom name="post" pos="0.25 0.1 0.35" size="0.12" contype="0" conaffinity="0"/><site name="side" pos="0.26 0.1 0.36"/>',
-            tendon='<spatial stiffness="40" springlength="0.2"><site site="fixed"/><geom geom="post" sidesite="side"/><site site="tip"/></spatial>',
+            tendon=rope('<geom geom="post" sidesite="side"/>'),
         ),
     },
     "actuators": {

@@ -8,22 +8,30 @@ import pytest
 from mjcf_features import FEATURES
 
 ROOT = Path(__file__).parents[2]
-RECORD = json.loads((ROOT / "benchmarks" / "results" / "features.json").read_text())
-ROWS = {row["feature"]: row for row in RECORD["results"]}
+NAMES = [name for group in FEATURES.values() for name in group]
 
 
-def test_the_record_is_of_these_features_and_has_no_third_outcome():
-    names = [name for group in FEATURES.values() for name in group]
-    assert list(ROWS) == names and len(names) == len(set(names)) > 250
-    assert RECORD["tolerance"] == features.TOLERANCE
-    for row in RECORD["results"]:
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((ROOT / "benchmarks" / "results" / "features.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def rows(record):
+    return {row["feature"]: row for row in record["results"]}
+
+
+def test_the_record_is_of_these_features_and_has_no_third_outcome(record, rows):
+    assert list(rows) == NAMES and len(record["results"]) == len(NAMES) > 250
+    assert record["tolerance"] == features.TOLERANCE
+    for row in record["results"]:
         assert ("refused" in row) != ("difference" in row)
         assert not features.faults(row)
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_feature_is_refused_as_recorded(name):
-    assert features.refusal(name) == ROWS[name].get("refused", "")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_feature_is_refused_as_recorded(name, rows):
+    assert features.refusal(name) == rows[name].get("refused", "")
 
 
 @pytest.mark.parametrize(
@@ -39,9 +47,9 @@ def test_a_third_outcome_is_a_fault(row, message):
     assert message in fault
 
 
-def test_the_page_has_the_table():
+def test_the_page_has_the_table(record):
     page = (ROOT / "docs" / "mujoco.md").read_text()
-    assert features.table(RECORD["results"]) in page
+    assert features.table(record["results"]) in page
 
 
 MUTANTS = {

@@ -88,7 +88,7 @@ def test_one_step_agrees_with_c_mujoco(task, fidelity, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "weld of sites",
+        "connects and welds of bodies and sites",
         "plane and cylinder",
         "margin of a box",
         "muscle of a tendon",

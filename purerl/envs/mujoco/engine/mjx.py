@@ -194,10 +194,7 @@ def _check_fields(names: Iterable[str]) -> None:
 
 def _get(data: Any, name: str) -> Array:
     """Return a field of mjData from MJX's public or private part."""
-    for place in (data, data._impl):
-        if name in place.__dataclass_fields__:
-            return getattr(place, name)
-    raise KeyError(name)  # which `_check_fields` refused
+    return getattr(data if name in data.__dataclass_fields__ else data._impl, name)
 
 
 def _state(data: Any) -> Values:

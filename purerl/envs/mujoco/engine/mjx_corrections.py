@@ -108,7 +108,7 @@ def with_turning_constraints(fwd_velocity: Callable) -> Callable:
 
     def stage(mx: Any, data: Any) -> Any:
         data = fwd_velocity(mx, data)
-        if turning := [*_connects(mx, data), *_welds(mx, data)]:
+        if turning := [*_turning(mx, data, "CONNECT"), *_turning(mx, data, "WELD")]:
             turning = jnp.concatenate(turning)
             aref = data._impl.efc_aref.at[: turning.size].add(-turning)  # MJX's first rows, in this order
             data = data.tree_replace({"_impl.efc_aref": aref})
@@ -117,71 +117,55 @@ def with_turning_constraints(fwd_velocity: Callable) -> Callable:
     return stage
 
 
-def _connects(mx: Any, data: Any) -> list[Array]:
-    return [_active(data, i, _translation(mx, data, i, first=0)) for i in _equalities(mx, "CONNECT")]
-
-
-def _welds(mx: Any, data: Any) -> list[Array]:
-    rows = lambda i: jnp.concatenate([_translation(mx, data, i, first=3), _rotation(mx, data, i)])
-    return [_active(data, i, rows(i)) for i in _equalities(mx, "WELD")]
-
-
-def _equalities(mx: Any, kind: str) -> list[int]:
-    from mujoco.mjx import DisableBit, EqType
-
-    off = mx.opt.disableflags & (DisableBit.EQUALITY | DisableBit.CONSTRAINT)
-    return [] if off else [int(i) for i in np.flatnonzero(mx.eq_type == EqType[kind])]
-
-
-def _active(data: Any, i: int, value: Array) -> Array:
-    return value * data.eq_active[i]
-
-
-def _bodies(mx: Any, i: int) -> tuple[bool, tuple[Any, Any], tuple[Any, Any]]:
-    """Return whether an equality is of sites, its two objects, and their two bodies."""
-    from mujoco.mjx import ObjType
-
-    of_sites = bool(mx.eq_objtype[i] == ObjType.SITE)
-    objects = int(mx.eq_obj1id[i]), int(mx.eq_obj2id[i])
-    bodies = tuple(int(mx.site_bodyid[site]) for site in objects) if of_sites else objects
-    return of_sites, objects, (bodies[0], bodies[1])
-
-
-def _translation(mx: Any, data: Any, i: int, first: int) -> Array:
-    """Return (dJ/dt) v `[3]` of the distance of two points, the first of which begins at eq_data[first]."""
-    from mujoco.mjx._src import support
-
-    of_sites, objects, bodies = _bodies(mx, i)
-    starts = first, 3 - first
-    points = [
-        data.site_xpos[site] if of_sites else data.xpos[body] + data.xmat[body] @ mx.eq_data[i, at : at + 3]
-        for site, body, at in zip(objects, bodies, starts, strict=True)
-    ]
-    moved = [support.jac_dot(mx, data, point, body)[0] for point, body in zip(points, bodies, strict=True)]
-    return (moved[0] - moved[1]).T @ data.qvel
-
-
-def _rotation(mx: Any, data: Any, i: int) -> Array:
-    """Return (dJ/dt) v `[3]` of the difference of two orientations.
-
-    J v = (s / 2) vec(q2* w q1), with the angular velocity w of the first body in the second's, and the
-    torquescale s; its derivative with w' = (dJr/dt) v and q' = w q / 2.
-    """
+def _turning(mx: Any, data: Any, kind: str) -> list[Array]:
+    """Return (dJ/dt) v of the rows of all equalities of a kind, in MJX's order; [] if there are none."""
+    from mujoco.mjx import DisableBit, EqType, ObjType
     from mujoco.mjx._src import math, support
 
-    of_sites, objects, bodies = _bodies(mx, i)
-    turns = [mx.eq_data[i, 6:10], jnp.array([1.0, 0.0, 0.0, 0.0])]
-    if of_sites:
-        turns = [mx.site_quat[site] for site in objects]
-    quats = [math.quat_mul(data.xquat[body], turn) for body, turn in zip(bodies, turns, strict=True)]
+    ids = np.flatnonzero(mx.eq_type == EqType[kind])
+    if mx.opt.disableflags & (DisableBit.EQUALITY | DisableBit.CONSTRAINT) or not ids.size:
+        return []
+    of_sites = mx.eq_objtype[ids] == ObjType.SITE
+    objects = np.stack([mx.eq_obj1id, mx.eq_obj2id])[:, ids]
+    sites = np.where(of_sites, objects, 0)
+    bodies = np.where(of_sites, mx.site_bodyid[sites], objects) if of_sites.any() else objects
+    given = mx.eq_data[ids]
+    # The points and the orientations that are held together, of either object.
+    anchors = [given[:, 0:3], given[:, 3:6]][:: 1 if kind == "CONNECT" else -1]
+    turns = [given[:, 6:10], jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (ids.size, 1))]
+    if of_sites.any():
+        place = lambda stands, own: jnp.where(of_sites[:, None], stands, own)
+        anchors = [place(mx.site_pos[site], own) for site, own in zip(sites, anchors, strict=True)]
+        turns = [place(mx.site_quat[site], own) for site, own in zip(sites, turns, strict=True)]
+
+    def rows(bodies: Array, anchors: list[Array], turns: list[Array], scale: Array, active: Array) -> Array:
+        points = [data.xpos[body] + data.xmat[body] @ at for body, at in zip(bodies, anchors, strict=True)]
+        moves = [support.jac_dot(mx, data, point, body) for point, body in zip(points, bodies, strict=True)]
+        (linear1, angular1), (linear2, angular2) = moves
+        turning = (linear1 - linear2).T @ data.qvel
+        if kind == "WELD":
+            quats = [math.quat_mul(data.xquat[body], turn) for body, turn in zip(bodies, turns, strict=True)]
+            spins = data.cvel[bodies, :3]
+            turned = scale * _turned(quats, spins, (angular1 - angular2).T @ data.qvel)
+            turning = jnp.concatenate([turning, turned])
+        return active * turning
+
+    arguments = jnp.asarray(bodies.T), anchors, turns, given[:, 10], data.eq_active[ids]
+    return [jax.vmap(rows)(*arguments).reshape(-1)]
+
+
+def _turned(quats: list[Array], spins: Array, acceleration: Array) -> Array:
+    """Return the change `[3]` by time of vec(q2* w q1) / 2.
+
+    The velocity of the difference of two orientations q1 and q2: w is the angular velocity `[3]` of the first
+    body in the second's, `acceleration` its change, and q' = w q / 2.
+    """
+    from mujoco.mjx._src import math
+
     pure = lambda vector: jnp.concatenate([jnp.zeros(1), vector])
-    spins = [data.cvel[body, :3] for body in bodies]
-    accelerations = [support.jac_dot(mx, data, data.xpos[body], body)[1].T @ data.qvel for body in bodies]
 
     def velocity(quat1: Array, quat2: Array, spin: Array) -> Array:
-        turned = math.quat_mul(math.quat_mul(math.quat_inv(quat2), pure(spin)), quat1)
-        return 0.5 * mx.eq_data[i, 10] * turned[1:]
+        return 0.5 * math.quat_mul(math.quat_mul(math.quat_inv(quat2), pure(spin)), quat1)[1:]
 
-    primals = *quats, spins[0] - spins[1]
-    tangents = [0.5 * math.quat_mul(pure(spin), quat) for spin, quat in zip(spins, quats, strict=True)]
-    return jax.jvp(velocity, primals, (*tangents, accelerations[0] - accelerations[1]))[1]
+    changes = [0.5 * math.quat_mul(pure(spin), quat) for spin, quat in zip(spins, quats, strict=True)]
+    return jax.jvp(velocity, (*quats, spins[0] - spins[1]), (*changes, acceleration))[1]

@@ -125,15 +125,16 @@ def check(model: Any, contacts: str = "exact") -> None:
     """
     if found := missing(model, contacts):
         allowed = f"mujoco for this model, because of parts that MJX does not simulate: {', '.join(found)}"
-        accepts = any(part.startswith("exact ") for part in found)
-        raise ConfigError(
-            "engine", "mjx", allowed, "contacts='approximate' accepts other contacts." * accepts
+        more = (
+            "contacts='approximate' accepts other contacts." if found != missing(model, "approximate") else ""
         )
+        raise ConfigError("engine", "mjx", allowed, more)
 
 
 def missing(model: Any, contacts: str = "exact") -> list[str]:
     """Return the names of all parts of a `mujoco.MjModel` that MJX would not simulate."""
-    parts = [*_kinds(model), *_ignored(model), *_combinations(model), *unsupported(model)]
+    parts = [*_kinds(model), *_ignored(model), *_combinations(model), *_sensors(model)]
+    parts += unsupported(model)
     exact = [*inexact(model)] if contacts == "exact" else []
     return list(dict.fromkeys(parts + exact))
 
@@ -209,16 +210,27 @@ def _combinations(model: Any) -> Iterator[str]:
         yield "a fluid with the integrator implicitfast"
     if implicit and (model.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE).any():
         yield "a muscle with the integrator implicitfast"
+    for kind, of in (("jnt", "a joint"), ("tendon", "a tendon")):
+        limited, margin, ends = (getattr(model, f"{kind}_{name}") for name in ("limited", "margin", "range"))
+        if (limited.astype(bool) & (np.diff(ends)[:, 0] < 2 * margin)).any():
+            yield f"a limit of {of} with both sides within its margin"
+    around = np.isin(model.wrap_type, (mujoco.mjtWrap.mjWRAP_SPHERE, mujoco.mjtWrap.mjWRAP_CYLINDER))
+    beside = around & (model.wrap_prm >= 0)
+    sites = model.wrap_prm[beside].round().astype(int)
+    if (model.site_bodyid[sites] != model.geom_bodyid[model.wrap_objid[beside]]).any():
+        yield "a sidesite on another body than the geom that a tendon wraps"
+
+
+def _sensors(model: Any) -> Iterator[str]:
+    """Yield sensors that MJX does not compute in such a model."""
+    import mujoco
+
     ranges = model.sensor_type == mujoco.mjtSensor.mjSENS_RANGEFINDER
     if model.nmat == 0 and ranges.any():
         yield "a rangefinder in a model without <material>"
     sites = model.sensor_objtype == mujoco.mjtObj.mjOBJ_SITE
     if (ranges & ~(sites & (model.sensor_dim == 1))).any():
         yield "a rangefinder of a camera, or with more than the distance"
-    for kind, of in (("jnt", "a joint"), ("tendon", "a tendon")):
-        limited, margin, ends = (getattr(model, f"{kind}_{name}") for name in ("limited", "margin", "range"))
-        if (limited.astype(bool) & (np.diff(ends)[:, 0] < 2 * margin)).any():
-            yield f"a limit of {of} with both sides within its margin"
     solids = mujoco.mjtGeom
     unseen = (solids.mjGEOM_CYLINDER, solids.mjGEOM_HFIELD, solids.mjGEOM_SDF)
     bodies = model.geom_bodyid[np.isin(model.geom_type, unseen)]
@@ -243,11 +255,6 @@ def _combinations(model: Any) -> Iterator[str]:
         yield "a contact sensor of a body, a subtree or a site"
     if (model.sensor_intprm[of_contacts, 1] == NETFORCE).any():
         yield "a contact sensor of the net force"
-    around = np.isin(model.wrap_type, (mujoco.mjtWrap.mjWRAP_SPHERE, mujoco.mjtWrap.mjWRAP_CYLINDER))
-    beside = around & (model.wrap_prm >= 0)
-    sites = model.wrap_prm[beside].round().astype(int)
-    if (model.site_bodyid[sites] != model.geom_bodyid[model.wrap_objid[beside]]).any():
-        yield "a sidesite on another body than the geom that a tendon wraps"
     if (model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC).any() and not _constrained(model):
         yield "sensors of accelerations and forces in a model without constraints"
 
