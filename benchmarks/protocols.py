@@ -33,7 +33,7 @@ class Protocol(NamedTuple):
     bar_at: int | None = None
     """The one of these steps that the bar is for; the end of the run if None."""
     published: tuple[tuple[int, float, str], ...] = ()
-    """Best published returns: step, value, source."""
+    """Published returns to stand beside: step, value, source."""
 
 
 CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
@@ -145,6 +145,9 @@ TIANSHOU_2 = "Tianshou 2.x, docs/_static/js/mujoco/benchmark/Ant-v4/results.json
 BASELINES = "OpenAI baselines trpo_mpi, benchmarks_mujoco1M.htm, v2, training return"
 CLEANRL = "CleanRL, docs/benchmark/ppo_continuous_action.md, v4, training return"
 RLPACK = "rlpack, v2, evaluation and seeds not stated"
+TIANSHOU_OFF = "Tianshou's benchmark of 10 seeds, v3"
+TD3_CODE = "github.com/sfujim/TD3, a run of LQNew/LWDRL, v2"
+TD3_PAPER = "arXiv:1802.09477, authors' curves of 10 seeds, v1"
 HALF, WHOLE = 500_000, 1_000_000
 PUBLISHED: dict[str, dict[str, dict[int, tuple[float, str]]]] = {
     "inverted_pendulum": {
@@ -209,8 +212,43 @@ QUEUED = {
     for env, by_algo in PUBLISHED.items()
     for algo, published in by_algo.items()
 }
-"""First in the queue, in this order."""
-PROTOCOLS = QUEUED | PROTOCOLS
+"""In the queue after the off-policy runs, in this order."""
+
+SIMBA = "SAC by the authors of SimBa, 10 seeds, v4, in github.com/DAVIAN-Robotics/SimbaV2"
+LQN = "github.com/LQNew/LWDRL, a run of Spinning Up's code, v2"
+OFF_POLICY_PUBLISHED: dict[tuple[str, str], dict[int, tuple[float, str]]] = {
+    ("sac", "half_cheetah"): {100_000: (6_156.3, SIMBA), 300_000: (8_592.7, SIMBA)},
+    ("td3", "half_cheetah"): {100_000: (5_114.0, LQN), 300_000: (7_816.0, LQN)},
+    ("sac", "hopper"): {100_000: (1_103.0, SIMBA), 300_000: (2_160.0, SIMBA)},
+    ("td3", "hopper"): {100_000: (507.0, LQN), 300_000: (2_458.0, TD3_PAPER)},
+    ("ddpg", "half_cheetah"): {100_000: (5_429.0, TIANSHOU_OFF), 300_000: (8_786.0, TIANSHOU_OFF)},
+    ("ddpg", "hopper"): {100_000: (675.0, TIANSHOU_OFF), 300_000: (2_053.0, TD3_CODE)},
+    ("sac", "walker2d"): {100_000: (690.0, SIMBA), 300_000: (2_470.0, SIMBA)},
+    ("td3", "walker2d"): {100_000: (372.0, TIANSHOU_OFF), 300_000: (2_987.0, TD3_PAPER)},
+    ("sac", "ant"): {100_000: (747.0, SIMBA), 300_000: (3_532.0, SIMBA)},
+    ("td3", "ant"): {100_000: (784.0, TIANSHOU_OFF), 300_000: (2_816.0, TIANSHOU_OFF)},
+    ("sac", "humanoid"): {100_000: (632.0, SIMBA), 300_000: (3_015.0, SIMBA)},
+    ("td3", "humanoid"): {100_000: (458.0, TIANSHOU_OFF), 300_000: (1_838.0, TIANSHOU_OFF)},
+}
+"""Published returns of the same algorithm at the same step: deterministic evaluations, of tasks before v5."""
+OFF_POLICY = {
+    f"{algo}-{env}-300k": Protocol(
+        algo,
+        env,
+        3,
+        {"total_timesteps": 300_000, "learning_starts": 10_000, "seed": 0}
+        | {"eval_interval": 20_000, "eval_episodes": 10},
+        published[300_000][0],
+        last=1,
+        read_at=(100_000, 200_000, 300_000),
+        bar_at=300_000,
+        published=tuple((step, *of) for step, of in published.items()),
+    )
+    for (algo, env), published in OFF_POLICY_PUBLISHED.items()
+}
+"""1 environment, 1 update a step, the defaults of each algorithm (the paper's, for SAC), but 10,000 uniform
+steps at first, as most published runs have. First in the queue, in this order."""
+PROTOCOLS = OFF_POLICY | QUEUED | PROTOCOLS
 
 
 def config_of(protocol: Protocol) -> purerl.Config:
