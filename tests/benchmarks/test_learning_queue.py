@@ -13,7 +13,7 @@ import numpy as np
 import protocols
 import pytest
 import records
-from protocols import PROTOCOLS, QUEUED, Protocol
+from protocols import OFF_POLICY, PROTOCOLS, QUEUED, Protocol
 
 import purerl
 from purerl.config import ConfigError, to_dict
@@ -274,10 +274,11 @@ def test_exit_codes_of_the_queue(monkeypatch, tmp_path):
     assert code_after(lambda *args, **options: fail(stopped)()) == 143
 
 
-def test_queue_begins_with_four_algorithms_on_six_tasks():
+def test_queue_begins_with_the_off_policy_family_and_four_algorithms_on_six_tasks():
     tasks = ("inverted_pendulum", "reacher", "pusher", "ant", "humanoid", "humanoid_standup")
     names = [f"{algo}-{task}-1m" for task in tasks for algo in ("trpo", "ppo", "a2c", "vpg")]
-    assert list(PROTOCOLS)[:24] == list(QUEUED) == names
+    assert list(QUEUED) == names
+    assert list(PROTOCOLS)[: len(OFF_POLICY) + 24] == [*OFF_POLICY, *names]
 
 
 @pytest.mark.parametrize("name", QUEUED)
@@ -289,6 +290,16 @@ def test_queued_protocol_suits_its_task(name):
     assert cfg.eval_stochastic and 0 < cfg.checkpoint_interval <= 50_000 and queued.last == 10
     assert (queued.bar is None) == (not queued.published)
     assert queued.bar is None or (queued.bar_at, queued.bar) == queued.published[-1][:2]
+    validate(cfg, spec_of(env_of(cfg)))
+
+
+@pytest.mark.parametrize("name", OFF_POLICY)
+def test_off_policy_protocol_suits_its_task(name):
+    protocol = OFF_POLICY[name]
+    cfg = protocols.config_of(protocol)
+    assert f"{cfg.algo}-{cfg.env}-300k" == name
+    assert (protocol.seeds, cfg.total_timesteps, cfg.num_envs, cfg.updates_per_step) == (3, 300_000, 1, 1)
+    assert (protocol.bar_at, protocol.bar) == protocol.published[-1][:2]
     validate(cfg, spec_of(env_of(cfg)))
 
 
