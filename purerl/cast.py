@@ -28,8 +28,9 @@ def cast(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cast(name: str, rule: Rule, value: Any) -> Any:
-    if rule.kind == "count":
-        return _whole(value)
+    if rule.kind in ("count", "ratio"):
+        number = _whole(value)
+        return _real(number) if rule.kind == "ratio" and isinstance(number, str) else number
     if not isinstance(value, str):
         return value
     if rule.kind == "real":

@@ -12,6 +12,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import jax
@@ -27,6 +28,7 @@ INT32_STEPS = 2_000_000_000
 MAX_INTERVAL = 100_000_000
 """Most environment steps per row of metrics: totals are rounded up by at most this and stay int32."""
 MAX_LAYERS = 32
+MAX_DENOMINATOR = 1_000
 VMAP = "To train with each of several values, vmap: jax.vmap(train, in_axes=(None, 0))(key, hyper)."
 
 
@@ -49,7 +51,7 @@ class ConfigError(ValueError):
 class Rule(NamedTuple):
     """Allowed values of a field or an argument, as in `Rule("count", low=1)`."""
 
-    kind: Literal["real", "count", "switch", "choice", "text", "sizes", "mapping"]
+    kind: Literal["real", "count", "ratio", "switch", "choice", "text", "sizes", "mapping"]
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
@@ -79,6 +81,16 @@ def real(
 def count(default: int, *, low: int = 1, high: int = INT32_STEPS) -> Any:
     """Return a field for a static whole number in `[low, high]`."""
     return _field(default, Rule("count", low, high))
+
+
+def ratio(default: float) -> Any:
+    """Return a field for a static positive number, taken as a fraction with a denominator up to 1,000."""
+    return _field(default, Rule("ratio", low=1 / MAX_DENOMINATOR, high=65_536))
+
+
+def as_fraction(value: float) -> Fraction:
+    """Return the value of a `ratio` as a fraction: 1/3 for 0.3333."""
+    return Fraction(value).limit_denominator(MAX_DENOMINATOR)
 
 
 def switch(default: bool) -> Any:
@@ -222,6 +234,8 @@ def _allows(rule: Rule, value: Any) -> bool:
         if isinstance(value, Tracer):
             return value.shape == () and value.dtype.kind in "fiu"
         return _is_real(value) and _within(rule, np.float32(value))
+    if rule.kind == "ratio":
+        return not isinstance(value, Tracer) and _is_real(value) and _within(rule, value)
     if rule.kind == "count":
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and _within(rule, value)
     if rule.kind == "switch":
@@ -260,6 +274,7 @@ def describe(rule: Rule) -> str:
     words = {
         "real": "a finite number",
         "count": "a whole number",
+        "ratio": "a whole number or a fraction",
         "switch": "True or False",
         "text": "a non-empty string",
         "sizes": f"a tuple of at most {MAX_LAYERS} whole numbers",

@@ -12,6 +12,9 @@ from purerl.metrics import Tallies
 from purerl.rollout import Episodes
 from purerl.types import Array, PyTree, TrainState
 
+LARGE = ("rows", "priority")
+"""Fields of a replay buffer's State with an entry for each row."""
+
 
 def settle(
     before: TrainState, after: TrainState, episodes: Episodes, report: Mapping[str, Array], step: Array
@@ -60,7 +63,7 @@ def with_learned(state: TrainState, algo: PyTree) -> TrainState:
     A member that diverges between two calls of `settle` is known by its vectors: a gradient that is not
     finite reaches every bias of a network, and these few numbers cost nothing to look at.
 
-    Only the position is kept: the rows behind it are large, and a select would copy them. Where the buffer
+    Only the position is kept: rows and priorities are large, and a select would copy them. Where the buffer
     is full its oldest rows give way to steps that were really taken, all at the same place.
     """
     learned, replay = split_replay(algo)
@@ -69,7 +72,7 @@ def with_learned(state: TrainState, algo: PyTree) -> TrainState:
     known, before = split_replay(state.algo)
     vectors = [leaf for leaf in jax.tree.leaves(known) if leaf.ndim <= 1]
     sound = (state.diverged_at < 0) & all_finite(vectors)
-    small = {name: value for name, value in replay._asdict().items() if name != "rows"}
+    small = {name: value for name, value in replay._asdict().items() if name not in LARGE}
     kept = {
         name: jax.tree.map(lambda new, old: jnp.where(sound, new, old), value, getattr(before, name))
         for name, value in small.items()

@@ -5,56 +5,29 @@ Inputs have one batch axis, `obs [B, *O]`; the axes behind it are flattened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.initializers import constant, lecun_normal
+from flax.linen.initializers import constant
 from gymnasium import spaces
 
 from purerl.config import ConfigError, did_you_mean
+from purerl.layers import LECUN, MLP, BatchNormMLP, Initializer
 from purerl.ops.initializers import orthogonal
-from purerl.types import Array, EnvSpec, Network
+from purerl.types import Array, EnvSpec, Network, PyTree
 
-ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
 LOG_STD_RANGE = (-20.0, 2.0)
 """Bounds of a state-dependent log standard deviation, which keep its exponential finite."""
-Initializer = Callable[..., Array]
-LECUN: Initializer = lecun_normal()
-"""Initialisation of flax's own layers."""
-
-
-class MLP(nn.Module):
-    """Fully connected layers over the concatenated inputs: `[B, ...], ... -> [B, out]`.
-
-    If `out` is None there is no last layer, and the output is that of the last hidden layer, `[B, H]`.
-    """
-
-    hidden_sizes: tuple[int, ...]
-    out: int | None
-    activation: str
-    hidden_init: Initializer = LECUN
-    out_init: Initializer = LECUN
-    layer_norm: bool = False
-    """Normalise each hidden layer before its nonlinearity (Ba et al. 2016, arXiv:1607.06450)."""
-
-    @nn.compact
-    def __call__(self, *inputs: Array) -> Array:
-        """Apply the layers."""
-        x = jnp.concatenate([part.reshape(part.shape[0], -1) for part in inputs], axis=-1)
-        for size in self.hidden_sizes:
-            x = nn.Dense(size, kernel_init=self.hidden_init)(x)
-            x = ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)
-        return x if self.out is None else nn.Dense(self.out, kernel_init=self.out_init)(x)
 
 
 class Scalar(nn.Module):
     """Value or action value: `[B, ...], ... -> [B]`."""
 
-    torso: MLP
+    torso: MLP | BatchNormMLP
 
     def __call__(self, *inputs: Array) -> Array:
         """Return the torso's single output without its axis."""
@@ -64,7 +37,7 @@ class Scalar(nn.Module):
 class Gaussian(nn.Module):
     """Normal policy with a state-dependent deviation: `obs [B, O] -> (mean, log_std)`, each `[B, A]`."""
 
-    torso: MLP
+    torso: MLP | BatchNormMLP
     log_std_range: tuple[float, float]
     init_log_std: float | Array = 0.0
 
@@ -81,7 +54,7 @@ class RecurrentTorso(nn.Module):
     """
 
     size: int
-    encoder: MLP
+    encoder: MLP | BatchNormMLP
 
     @nn.compact
     def __call__(self, carry: Array, obs: Array) -> tuple[Array, Array]:
@@ -93,7 +66,7 @@ class RecurrentTorso(nn.Module):
 class StateIndependentGaussian(nn.Module):
     """Normal policy with one learned deviation: `obs [B, O] -> (mean, log_std)`, each `[B, A]`."""
 
-    torso: MLP
+    torso: MLP | BatchNormMLP
     init_log_std: float | Array = 0.0
 
     @nn.compact
@@ -133,8 +106,8 @@ def torso(
     *,
     hidden_init: Initializer = LECUN,
     out_init: Initializer = LECUN,
-    layer_norm: bool = False,
-) -> MLP:
+    norm: str = "none",
+) -> MLP | BatchNormMLP:
     """Return the network for observations of `spec`: `obs [B, *O] -> [B, out]`, or `[B, H]` without `out`.
 
     The one place that chooses by the observation space: an MLP for every Box, which flattens images. A critic
@@ -146,7 +119,7 @@ def torso(
         out: size of a last linear layer; None for none.
         hidden_init: initialisation of the hidden layers.
         out_init: initialisation of the last layer.
-        layer_norm: see `MLP`.
+        norm: none, layer or batch; the last for `batch_normalized`, with an initialisation of its own.
 
     Raises:
         ConfigError: for an observation space other than a Box.
@@ -154,13 +127,18 @@ def torso(
     space = spec.observation_space
     if not isinstance(space, spaces.Box):
         raise ConfigError("env", spec.name, f"an environment with a Box observation space, got {space}")
-    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, layer_norm)
+    if norm == "batch":
+        return BatchNormMLP(cfg.hidden_sizes, out, cfg.activation)
+    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, norm == "layer")
 
 
-def orthogonal_torso(cfg: PolicyConfig, spec: EnvSpec, out: int | None = None, out_scale: float = 1.0) -> MLP:
+def orthogonal_torso(
+    cfg: PolicyConfig, spec: EnvSpec, out: int | None = None, out_scale: float = 1.0
+) -> MLP | BatchNormMLP:
     """Return `torso` as on-policy methods initialise it: orthogonal, the last layer with gain `out_scale`."""
     init, out_init = orthogonal(np.sqrt(2)), orthogonal(out_scale)
-    return torso(cfg, spec, out, hidden_init=init, out_init=out_init, layer_norm=cfg.layer_norm)
+    norm = "layer" if cfg.layer_norm else "none"
+    return torso(cfg, spec, out, hidden_init=init, out_init=out_init, norm=norm)
 
 
 def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dict[str, Network]:
@@ -171,7 +149,7 @@ def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dic
     is the output of a torso.
     """
 
-    def layers(out: int, scale: float) -> MLP:
+    def layers(out: int, scale: float) -> MLP | BatchNormMLP:
         if on_features:
             return MLP((), out, cfg.activation, out_init=orthogonal(scale))
         return orthogonal_torso(cfg, spec, out, scale)
@@ -191,6 +169,32 @@ def network(module: nn.Module) -> Network:
     return Network(module.init, module.apply)
 
 
+def batch_normalized(module: nn.Module) -> Network:
+    """Return a module of `BatchNormMLP`s as functions of `{"params", "batch_stats"}`.
+
+    An optimiser may hold both: the gradient of the running statistics is zero.
+    """
+
+    def init(key, *inputs):
+        variables = module.init(key, *inputs)
+        return settle(variables, {"batch_stats": variables["batch_stats"]})
+
+    def train(variables, *inputs):
+        return module.apply(variables, *inputs, mutable=["batch_stats"])
+
+    def settle(variables, statistics):
+        return {"params": jax.tree.map_with_path(with_unit_weights, variables["params"])} | dict(statistics)
+
+    return Network(init, module.apply, train, settle)
+
+
+def with_unit_weights(path: Any, leaf: Array) -> Array:
+    """Return a kernel `[in, out]` with weights into each unit of length 1; other leaves as they are."""
+    if path[-1].key != "kernel":
+        return leaf
+    return leaf / jnp.maximum(jnp.sqrt(jnp.square(leaf).sum(0, keepdims=True)), 1e-8)
+
+
 def ensemble(member: Network, size: int) -> Network:
     """Return `size` independent copies of `member`: a tuple of parameters, outputs with a new leading axis.
 
@@ -204,7 +208,23 @@ def ensemble(member: Network, size: int) -> Network:
     def apply(params, *inputs):
         return jnp.stack([member.apply(one, *inputs) for one in params])
 
-    return Network(init, apply)
+    if member.train is None or member.settle is None:
+        return Network(init, apply)
+    train_one, settle_one = member.train, member.settle
+
+    def train(params, *inputs):
+        outputs, statistics = zip(*(train_one(one, *inputs) for one in params), strict=True)
+        return jnp.stack(outputs), statistics
+
+    def settle(params, statistics):
+        return tuple(map(settle_one, params, statistics))
+
+    return Network(init, apply, train, settle)
+
+
+def in_training(network: Network, params: PyTree, *inputs: Array) -> tuple[Any, PyTree]:
+    """Return `(outputs, statistics)` of a pass in training; `()` for a network without statistics."""
+    return (network.apply(params, *inputs), ()) if network.train is None else network.train(params, *inputs)
 
 
 def choose(defaults: Mapping[str, Network], networks: Mapping[str, Any] | None) -> dict[str, Network]:

@@ -65,3 +65,40 @@ def normalize_reward(cfg: Settings, normalizer: Normalizer, reward: Array) -> Ar
     if not cfg.normalize_reward:
         return reward
     return jnp.clip(reward / jnp.sqrt(normalizer.returns.variance + 1e-8), -10.0, 10.0)
+
+
+class Returns(NamedTuple):
+    """Running statistics of discounted returns, from which the scale of rewards follows."""
+
+    moments: statistics.RunningMoments
+    """Moments of the discounted return so far in its episode, over all steps."""
+    largest: Array
+    """Scalar: the largest of these returns by magnitude."""
+    so_far: Array
+    """`[N]` discounted return so far of each unfinished episode."""
+
+
+RETURN_BOUND = 5.0
+"""No scaled return so far exceeds it: the half-width of a distributional critic's support."""
+
+
+def init_returns(num_envs: int) -> Returns:
+    """Return empty statistics."""
+    return Returns(statistics.init(()), jnp.float32(0), jnp.zeros(num_envs, jnp.float32))
+
+
+def observe_returns(known: Returns, transition: Transition, gamma: float | Array) -> Returns:
+    """Return `known` with a rollout `[T, N]` added."""
+    ended = transition.terminated | transition.truncated
+    sums, so_far = returns.discounted_so_far(transition.reward, ended, gamma, known.so_far)
+    largest = jnp.maximum(known.largest, jnp.abs(sums).max())
+    return Returns(statistics.update(known.moments, sums), largest, so_far)
+
+
+def reward_scale(known: Returns) -> Array:
+    """Return the scalar by which rewards are divided: `max(deviation of G, max |G| / RETURN_BOUND)`.
+
+    Lee et al. 2025, arXiv:2502.15280 (SimbaV2), with G the discounted return so far in its episode.
+    """
+    deviation = jnp.sqrt(known.moments.variance + 1e-8)
+    return jnp.maximum(deviation, known.largest / RETURN_BOUND)

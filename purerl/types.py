@@ -182,12 +182,19 @@ class HostEnv(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Network as a pair of pure functions, such as `(module.init, module.apply)` of flax.linen."""
+    """Network as a pair of pure functions, such as `(module.init, module.apply)` of flax.linen.
+
+    One with statistics of its batches has two more.
+    """
 
     init: Callable[..., PyTree]
     """`init(key, *example_inputs) -> params`."""
     apply: Callable[..., Any]
     """`apply(params, *inputs) -> outputs`."""
+    train: Callable[..., tuple[Any, PyTree]] | None = None
+    """`train(params, *inputs) -> (outputs, statistics)`: with the statistics of this batch."""
+    settle: Callable[[PyTree, PyTree], PyTree] | None = None
+    """`settle(params, statistics) -> params`: after an optimiser's step on `params`."""
 
 
 class Algorithm(NamedTuple):

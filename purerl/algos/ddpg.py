@@ -20,10 +20,11 @@ import optax
 
 from purerl import networks as nets
 from purerl.algos import off_policy
-from purerl.algos.off_policy import Learner, State
+from purerl.algos.learning import Learner, descend, init_learner, move_targets
+from purerl.algos.off_policy import State
 from purerl.config import count, real
 from purerl.ops.losses import half_mean_square, td_target
-from purerl.replay.uniform import Batch
+from purerl.replay.ring import Batch
 from purerl.types import Algorithm, Array, EnvSpec, Network, PyTree
 
 
@@ -65,7 +66,7 @@ def make(cfg: DDPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
         rows = batch.rows
         next_q = q.apply(target["q"], rows.next_obs, policy(target["pi"], rows.next_obs))
         value = q.apply(q_params, rows.obs, rows.action)
-        td_error = td_target(rows.reward, rows.terminated, next_q, cfg.gamma) - value
+        td_error = td_target(rows.reward, batch.discount, next_q) - value
         return half_mean_square(td_error, batch.weight), (td_error, value.mean())
 
     def actor_loss(pi_params: PyTree, q_params: PyTree, obs: Array) -> Array:
@@ -75,17 +76,17 @@ def make(cfg: DDPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
         params, target = learner.params, learner.target
         (q_loss, aux), gradient = jax.value_and_grad(critic_loss, has_aux=True)(params["q"], target, batch)
         td_error, q_mean = aux
-        learner = off_policy.descend(learner, "q", adam, gradient)
+        learner = descend(learner, "q", adam, gradient)
         pi_loss, gradient = jax.value_and_grad(actor_loss)(params["pi"], learner.params["q"], batch.rows.obs)
-        learner = off_policy.descend(learner, "pi", adam, gradient)
+        learner = descend(learner, "pi", adam, gradient)
         metrics = {"q/loss": q_loss, "q/mean": q_mean, "pi/loss": pi_loss}
-        return off_policy.move_targets(learner, cfg.tau), td_error, metrics
+        return move_targets(learner, cfg.tau), td_error, metrics
 
-    def init_learner(key) -> Learner:
+    def fresh_learner(key) -> Learner:
         key_pi, key_q = jax.random.split(key)
         obs, action = off_policy.example(spec)
         params = {"pi": pi.init(key_pi, obs), "q": q.init(key_q, obs, action)}
-        return off_policy.init_learner(params, ("pi", "q"), adam)
+        return init_learner(params, ("pi", "q"), adam)
 
     def init_carry(num_envs: int) -> Array:
         return jnp.zeros((num_envs, *spec.action_space.shape), jnp.float32)
@@ -99,5 +100,5 @@ def make(cfg: DDPGConfig, spec: EnvSpec, networks: dict[str, Any] | None = None)
         return jnp.clip(action + noise, -1.0, 1.0), noise, ()
 
     return off_policy.make_off_policy(
-        cfg, spec, init_learner=init_learner, act=act, gradient_step=gradient_step, init_carry=init_carry
+        cfg, spec, init_learner=fresh_learner, act=act, gradient_step=gradient_step, init_carry=init_carry
     )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from gymnasium import spaces
 
-from purerl.config import Config, ConfigError, choice, count, real, sizes, text
-from purerl.networks import ACTIVATIONS
-from purerl.ops.arrays import lenient
-from purerl.replay import uniform
-from purerl.replay.uniform import Batch
+from purerl import normalize
+from purerl.algos.learning import GradientStep, Learner, mean_of_known
+from purerl.config import Config, ConfigError, as_fraction, choice, count, ratio, real, sizes, switch, text
+from purerl.layers import ACTIVATIONS
+from purerl.replay import ring
+from purerl.replay.buffer import Buffer, make_buffer
+from purerl.replay.ring import Batch
 from purerl.rollout import is_bounded
 from purerl.spaces import dtype_of
 from purerl.types import Algorithm, Array, EnvSpec, Key, MaskedMetrics, PyTree, Transition
@@ -39,54 +40,41 @@ class OffPolicyConfig(Config):
     """Transitions that the replay buffer holds; never more than total_timesteps."""
     learning_starts: int = count(1_000, low=0)
     """Environment steps with uniform actions before the first gradient step."""
-    updates_per_step: int = count(1)
-    """Gradient steps per step of all environments."""
+    updates_per_step: float = ratio(1)
+    """Gradient steps per step of all environments; 0.25 for one every 4 steps."""
+    n_step: int = count(1, high=1_000)
+    """Rewards in a target before it bootstraps (Sutton & Barto 2018, eq. 7.1)."""
+    prioritised: bool = switch(False)
+    """Draw rows by their last TD errors (Schaul et al. 2016, arXiv:1511.05952)."""
+    priority_alpha: float = real(0.6, low=0, high=1)
+    """Exponent of the priorities; 0 draws uniformly."""
+    priority_beta: float = real(0.4, low=0, high=1)
+    """Exponent of the weights that correct for these draws, at the start; it ends at 1."""
+    normalize_reward: bool = switch(False)
+    """Divide rewards by a running scale of discounted returns (see `normalize.reward_scale`)."""
     hidden_sizes: tuple[int, ...] = sizes((256, 256))
     """Widths of the hidden layers of all networks."""
     activation: str = choice("relu", ACTIVATIONS)
     """Nonlinearity of the hidden layers."""
 
 
-class Learner(NamedTuple):
-    """Networks in training, each part by the network's name."""
-
-    params: dict[str, PyTree]
-    target: dict[str, PyTree]
-    """Slowly following copies of some of `params`."""
-    opt_state: dict[str, optax.OptState]
-
-
 class State(NamedTuple):
     """State of an off-policy algorithm."""
 
     learner: Learner
-    replay: uniform.State
+    replay: ring.State
+    returns: normalize.Returns | tuple[()] = ()
+    """Statistics of discounted returns, with `normalize_reward`."""
 
 
-GradientStep = Callable[[Learner, Batch, Key, Array], tuple[Learner, Array, Mapping[str, Array]]]
-"""`(learner, batch [B, ...], key, index) -> (learner, td_error [B], metrics)`.
+def validate(cfg: OffPolicyConfig, spec: EnvSpec, *, discrete: bool = False) -> None:
+    """Raise ConfigError unless actions are a flat, bounded Box and `validate_replay` passes.
 
-`index` numbers the gradient steps. It is never batched, so `lax.cond` on it stays a branch.
-"""
-
-
-class Buffer(Protocol):
-    """Functions of a replay buffer, such as the module `purerl.replay.uniform`."""
-
-    @property
-    def init(self) -> Callable[[Transition, int], Any]: ...
-    @property
-    def add(self) -> Callable[[Any, Transition], Any]: ...
-    @property
-    def sample(self) -> Callable[[Any, Key, int], Batch]: ...
-    @property
-    def update(self) -> Callable[[Any, Array, Array], Any]: ...
-
-
-def validate(cfg: OffPolicyConfig, spec: EnvSpec) -> None:
-    """Raise ConfigError unless actions are a flat, bounded Box and `validate_replay` passes."""
+    With `discrete` actions may be Discrete, too.
+    """
     space = spec.action_space
-    if not is_bounded(space) or len(space.shape) != 1:
+    known = discrete and isinstance(space, spaces.Discrete)
+    if not known and (not is_bounded(space) or len(space.shape) != 1):
         what = f"an environment with continuous actions, a flat Box with finite bounds, got {space}"
         hint = "Use ppo for discrete actions." if isinstance(space, spaces.Discrete) else ""
         raise ConfigError("env", spec.name, what, hint)
@@ -101,6 +89,10 @@ def validate_replay(cfg: OffPolicyConfig) -> None:
     if cfg.batch_size > cfg.buffer_size:
         what = f"a whole number, at most buffer_size = {cfg.buffer_size:,}"
         raise ConfigError("batch_size", cfg.batch_size, what)
+    if cfg.n_step * cfg.num_envs > capacity(cfg):
+        held = capacity(cfg) // cfg.num_envs
+        what = f"at most {held:,}, the steps of an environment that the replay buffer holds"
+        raise ConfigError("n_step", cfg.n_step, what, "Raise buffer_size or total_timesteps.")
 
 
 def example(spec: EnvSpec) -> tuple[Array, Array]:
@@ -109,34 +101,15 @@ def example(spec: EnvSpec) -> tuple[Array, Array]:
     return obs, action
 
 
-def init_learner(
-    params: dict[str, PyTree], targets: tuple[str, ...], optimizer: optax.GradientTransformation
-) -> Learner:
-    """Return a learner of `params` by network, with target networks for the `targets` among them."""
-    target = {name: jax.tree.map(jnp.copy, params[name]) for name in targets}
-    return Learner(params, target, {name: optimizer.init(part) for name, part in params.items()})
-
-
-def descend(
-    learner: Learner, name: str, optimizer: optax.GradientTransformation, gradient: PyTree
-) -> Learner:
-    """Take a step of `optimizer` on the network `name`."""
-    steps, opt_state = lenient(optimizer.update)(gradient, learner.opt_state[name])
-    params = optax.apply_updates(learner.params[name], steps)
-    return learner._replace(
-        params=learner.params | {name: params}, opt_state=learner.opt_state | {name: opt_state}
-    )
-
-
-def move_targets(learner: Learner, tau: float | Array) -> Learner:
-    """Move every target network towards its network: `target += tau (params - target)`."""
-    online = {name: learner.params[name] for name in learner.target}
-    return learner._replace(target=optax.incremental_update(online, learner.target, tau))
+def num_steps(cfg: OffPolicyConfig) -> int:
+    """Return the steps of all environments between two updates: 1, or more where a step has part of one."""
+    return as_fraction(cfg.updates_per_step).denominator
 
 
 def capacity(cfg: OffPolicyConfig) -> int:
-    """Return the rows of the replay buffer: at most the run's steps, rounded up to whole vector steps."""
-    return -(-min(cfg.buffer_size, cfg.total_timesteps) // cfg.num_envs) * cfg.num_envs
+    """Return the rows of the replay buffer: at most the run's steps, rounded up to whole rollouts."""
+    rollout = cfg.num_envs * num_steps(cfg)
+    return -(-min(cfg.buffer_size, cfg.total_timesteps) // rollout) * rollout
 
 
 def row(spec: EnvSpec) -> Transition:
@@ -150,12 +123,11 @@ def replay_updates(
     gradient_step: GradientStep,
     learner: Learner,
     replay: Any,
+    sample: Callable[[Any, Key], Batch],
+    give_back: Callable[[Any, Array, Array], Any],
     key: Key,
     first: Array | int,
-    *,
     num_updates: int,
-    batch_size: int,
-    buffer: Buffer = uniform,
 ) -> tuple[Learner, Any, MaskedMetrics]:
     """Take gradient steps, each on a batch of its own, and give the TD errors back to the buffer.
 
@@ -165,11 +137,11 @@ def replay_updates(
         gradient_step: applied `num_updates` times.
         learner: changed by the gradient steps.
         replay: state of the buffer, with at least one row.
+        sample: `(replay, key) -> Batch`.
+        give_back: `(replay, index [B], td_error [B]) -> replay`.
         key: consumed.
         first: index of the first of these gradient steps, scalar int32.
         num_updates: number of gradient steps.
-        batch_size: B.
-        buffer: functions of the buffer.
 
     Returns:
         `(learner, replay, metrics)`; each metric is the mean over the gradient steps that gave it a value.
@@ -179,22 +151,13 @@ def replay_updates(
         learner, priority = loop
         current = replay._replace(priority=priority)
         key_sample, key_step = jax.random.split(jax.random.fold_in(key, count))
-        batch = buffer.sample(current, key_sample, batch_size)
+        batch = sample(current, key_sample)
         learner, td_error, metrics = gradient_step(learner, batch, key_step, first + count)
-        return (learner, buffer.update(current, batch.index, td_error).priority), metrics
+        return (learner, give_back(current, batch.index, td_error).priority), metrics
 
     counts = jnp.arange(num_updates, dtype=jnp.int32)
     (learner, priority), metrics = jax.lax.scan(step, (learner, replay.priority), counts)
     return learner, replay._replace(priority=priority), mean_of_known(metrics)
-
-
-def mean_of_known(metrics: Mapping[str, Array]) -> MaskedMetrics:
-    """Return the mean of each metric `[U]` over the gradient steps that gave it a value."""
-    metrics, means = MaskedMetrics.of(metrics), {}
-    for name, values in metrics.numbers.items():
-        known = jnp.broadcast_to(metrics.known.get(name, True), values.shape)
-        means[name] = jnp.where(known, values, 0.0).sum() / jnp.maximum(known.sum(dtype=jnp.float32), 1.0)
-    return MaskedMetrics(means, {name: known.any() for name, known in metrics.known.items()})
 
 
 def make_off_policy(
@@ -205,7 +168,7 @@ def make_off_policy(
     act: Callable[..., tuple[Array, PyTree, PyTree]],
     gradient_step: GradientStep,
     init_carry: Callable[[int], PyTree] = lambda num_envs: (),
-    buffer: Buffer = uniform,
+    buffer: Buffer | None = None,
 ) -> Algorithm:
     """Return the algorithm that stores each step of its environments and then takes gradient steps.
 
@@ -216,28 +179,41 @@ def make_off_policy(
         act: as in `Algorithm`, with a `State` of this module.
         gradient_step: see `GradientStep`.
         init_carry: as in `Algorithm`.
-        buffer: functions of the replay buffer.
+        buffer: functions of the replay buffer; those that `cfg` asks for if None.
     """
+    memory = make_buffer(cfg, row(spec), capacity(cfg)) if buffer is None else buffer
+    steps, num_updates = num_steps(cfg), as_fraction(cfg.updates_per_step).numerator
+    rollout = cfg.num_envs * steps
 
     def init(key: Key) -> State:
-        return State(init_learner(key), buffer.init(row(spec), capacity(cfg)))
+        returns = normalize.init_returns(cfg.num_envs) if cfg.normalize_reward else ()
+        return State(init_learner(key), memory.init(), returns)
 
     def observe(state: State, transition: Transition) -> State:
-        return state._replace(replay=buffer.add(state.replay, transition))
+        returns = state.returns and normalize.observe_returns(state.returns, transition, cfg.gamma)
+        return state._replace(replay=memory.add(state.replay, transition), returns=returns)
 
     def update(state: State, transition: Transition, key: Key, step: Array) -> tuple[State, MaskedMetrics]:
         state = observe(state, transition)
+
+        def sample(replay: Any, key: Key) -> Batch:
+            batch = memory.sample(replay, key, step)
+            if not state.returns:
+                return batch
+            reward = batch.rows.reward / normalize.reward_scale(state.returns)
+            return batch._replace(rows=batch.rows._replace(reward=reward))
+
         learner, replay, metrics = replay_updates(
             gradient_step,
             state.learner,
             state.replay,
+            sample,
+            memory.update,
             key,
-            step // cfg.num_envs * cfg.updates_per_step,
-            num_updates=cfg.updates_per_step,
-            batch_size=cfg.batch_size,
-            buffer=buffer,
+            step // rollout * num_updates,
+            num_updates,
         )
-        return State(learner, replay), metrics
+        return state._replace(learner=learner, replay=replay), metrics
 
     return Algorithm(
         init=init,
@@ -245,7 +221,7 @@ def make_off_policy(
         observe=observe,
         update=update,
         num_envs=cfg.num_envs,
-        num_steps=1,
-        warmup_steps=-(-cfg.learning_starts // cfg.num_envs) * cfg.num_envs,
+        num_steps=steps,
+        warmup_steps=-(-cfg.learning_starts // rollout) * rollout,
         init_carry=init_carry,
     )

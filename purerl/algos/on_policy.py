@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from purerl.config import MAX_INTERVAL, Config, ConfigError, choice, count, real, sizes, switch
-from purerl.networks import ACTIVATIONS
+from purerl.layers import ACTIVATIONS
 from purerl.normalize import Normalizer, normalize_obs, normalize_reward
 from purerl.ops import losses, returns
 from purerl.ops.arrays import lenient

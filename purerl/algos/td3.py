@@ -19,10 +19,11 @@ import optax
 
 from purerl import networks as nets
 from purerl.algos import off_policy
-from purerl.algos.off_policy import Learner, State
+from purerl.algos.learning import Learner, descend, every, init_learner, move_targets
+from purerl.algos.off_policy import State
 from purerl.config import count, real
 from purerl.ops.losses import half_mean_square, td_target
-from purerl.replay.uniform import Batch
+from purerl.replay.ring import Batch
 from purerl.types import Algorithm, EnvSpec, MaskedMetrics, Network
 
 
@@ -68,7 +69,7 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         next_action = jnp.clip(jnp.tanh(pi.apply(target["pi"], rows.next_obs)) + noise, -1.0, 1.0)
         next_q = q.apply(target["q"], rows.next_obs, next_action).min(0)
         value = q.apply(q_params, rows.obs, rows.action)  # [2, B]
-        error = value - td_target(rows.reward, rows.terminated, next_q, cfg.gamma)[None]
+        error = value - td_target(rows.reward, batch.discount, next_q)[None]
         loss = 2 * half_mean_square(error, batch.weight)  # the sum over both critics
         return loss, (jnp.abs(error).max(0), {"q/loss": loss, "q/mean": value.mean()})
 
@@ -77,24 +78,22 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def delayed(learner: Learner, obs):
         loss, gradient = jax.value_and_grad(actor_loss)(learner.params["pi"], learner.params["q"], obs)
-        learner = off_policy.descend(learner, "pi", adam, gradient)
-        return off_policy.move_targets(learner, cfg.tau), loss
+        learner = descend(learner, "pi", adam, gradient)
+        return move_targets(learner, cfg.tau), {"pi/loss": loss}
 
     def gradient_step(learner: Learner, batch: Batch, key, index):
         gradient, (td_error, metrics) = jax.grad(critic_loss, has_aux=True)(
             learner.params["q"], learner.target, batch, key
         )
-        learner = off_policy.descend(learner, "q", adam, gradient)
-        due = (index + 1) % cfg.policy_delay == 0
-        wait = lambda same, _: (same, jnp.float32(0))
-        learner, loss = jax.lax.cond(due, delayed, wait, learner, batch.rows.obs)
-        return learner, td_error, MaskedMetrics(metrics | {"pi/loss": loss}, {"pi/loss": due})
+        learner = descend(learner, "q", adam, gradient)
+        learner, late = every(cfg.policy_delay, index, delayed, learner, batch.rows.obs)
+        return learner, td_error, MaskedMetrics.of(metrics) | late
 
-    def init_learner(key) -> Learner:
+    def fresh_learner(key) -> Learner:
         key_pi, key_q = jax.random.split(key)
         obs, action = off_policy.example(spec)
         params = {"pi": pi.init(key_pi, obs), "q": q.init(key_q, obs, action)}
-        return off_policy.init_learner(params, ("pi", "q"), adam)
+        return init_learner(params, ("pi", "q"), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
         action = jnp.tanh(pi.apply(state.learner.params["pi"], obs))
@@ -104,5 +103,5 @@ def make(cfg: TD3Config, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return action, carry, ()
 
     return off_policy.make_off_policy(
-        cfg, spec, init_learner=init_learner, act=act, gradient_step=gradient_step
+        cfg, spec, init_learner=fresh_learner, act=act, gradient_step=gradient_step
     )

@@ -155,50 +155,41 @@ def explained_variance(prediction: Array, target: Array) -> Array:
     return jnp.where(variance > 0, 1.0 - left, 0.0)
 
 
-def td_target(reward: Array, terminated: Array, next_value: Array, gamma: float | Array) -> Array:
-    """Return the one-step TD target `r + gamma (1 - terminated) V(s')`.
+def td_target(reward: Array, discount: Array, next_value: Array) -> Array:
+    """Return the TD target `r + discount V(s')`, where `discount` is `gamma (1 - terminated)` for one step.
 
     Sutton & Barto 2018, eq. 6.2; with `V(s') = Q'(s', pi'(s'))` the critic target of DDPG (Lillicrap et al.
     2016, arXiv:1509.02971, algorithm 1).
 
     Args:
-        reward: `[B]`.
-        terminated: `[B]` bool; truncated steps bootstrap like any other.
+        reward: `[B]`, of one step or the discounted sum of several.
+        discount: `[B]`; 0 where the task ended, and the value of `s'` then counts for nothing, also NaN.
         next_value: `[B]` value of `next_obs`.
-        gamma: discount.
 
     Returns:
         `[B]`.
     """
-    chex.assert_equal_shape([reward, terminated, next_value])
-    return reward + gamma * jnp.where(terminated, 0.0, next_value)
+    chex.assert_equal_shape([reward, discount, next_value])
+    return reward + jnp.where(discount == 0, 0.0, discount * next_value)
 
 
-def soft_td_target(
-    reward: Array,
-    terminated: Array,
-    next_q: Array,
-    next_log_prob: Array,
-    alpha: float | Array,
-    gamma: float | Array,
-) -> Array:
-    """Return SAC's critic target `r + gamma (1 - terminated) (Q'(s', a') - alpha log pi(a'|s'))`.
+def soft_value(q: Array, probability: Array, log_prob: Array, alpha: float | Array) -> Array:
+    """Return the soft state value `E_{a ~ pi}[Q(s, a) - alpha log pi(a|s)]`.
 
-    Haarnoja et al. 2018, arXiv:1812.05905, eq. 3 and 6. With `alpha = 0` the one-step TD target.
+    Haarnoja et al. 2018, arXiv:1812.05905, eq. 3; exact over all actions of a discrete space (Christodoulou
+    2019, arXiv:1910.07207, eq. 10). With `alpha = 0` the expected action value.
 
     Args:
-        reward: `[B]`.
-        terminated: `[B]` bool; truncated steps bootstrap like any other.
-        next_q: `[B]` the smaller target critic at `next_obs` and `a' ~ pi`.
-        next_log_prob: `[B]` log-density of that `a'`.
+        q: `[B, K]` values of K actions.
+        probability: `[B, K]` of these actions, with sum 1; ones where K = 1 action was drawn.
+        log_prob: `[B, K]` log-probability or log-density of each.
         alpha: temperature.
-        gamma: discount.
 
     Returns:
         `[B]`.
     """
-    chex.assert_equal_shape([reward, terminated, next_q, next_log_prob])
-    return reward + gamma * jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)
+    chex.assert_equal_shape([q, probability, log_prob])
+    return (probability * (q - alpha * log_prob)).sum(-1)
 
 
 def temperature_loss(log_alpha: Array, entropy: Array, target_entropy: float | Array) -> Array:

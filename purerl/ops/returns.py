@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -116,3 +118,39 @@ def discounted_so_far(
 
     after, sums = jax.lax.scan(forwards, jnp.asarray(before), (reward, ended))
     return sums, after
+
+
+def n_step(
+    reward: Array, terminated: Array, truncated: Array, gamma: float | Array, n: int
+) -> tuple[Array, Array, Array]:
+    """Return the discounted sum of up to `n` rewards from every step on, and what follows them.
+
+    `R_t = sum_{i < k} gamma^i r_{t+i}`, over the `k` steps up to the `n`-th, the end of the episode or the
+    last row, whichever comes first; `R_t + discount_t V(next_obs_{t+k-1})` is the n-step return (Sutton &
+    Barto 2018, eq. 7.1).
+
+    Args:
+        reward: `[T, ...]` float32.
+        terminated: `[T, ...]` bool.
+        truncated: `[T, ...]` bool: ends the sum, and does not end the future.
+        gamma: discount.
+        n: most rewards of a sum.
+
+    Returns:
+        `(sum [T, ...], discount [T, ...], last [T, ...] int32)`: `discount` is `gamma^k`, or 0 if the last of
+        these steps terminated, and `last` is `t + k - 1`.
+    """
+    chex.assert_equal_shape([reward, terminated, truncated])
+    ended = (terminated | truncated).at[-1].set(True)  # no sum goes beyond the last row
+    total, discount = jnp.zeros_like(reward), jnp.ones_like(reward)
+    running, dead = jnp.ones_like(ended), jnp.zeros_like(ended)
+    steps = jnp.full(reward.shape, -1, jnp.int32)
+    for i in range(min(n, len(reward))):
+        ahead = partial(jnp.roll, shift=-i, axis=0)
+        total += jnp.where(running, discount * ahead(reward), 0.0)
+        discount = jnp.where(running, discount * gamma, discount)
+        steps += running.astype(jnp.int32)
+        dead |= running & ahead(terminated)
+        running &= ~ahead(ended)
+    row = jnp.arange(len(reward), dtype=jnp.int32).reshape(-1, *[1] * (reward.ndim - 1))
+    return total, jnp.where(dead, 0.0, discount), row + steps

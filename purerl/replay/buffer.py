@@ -1,0 +1,76 @@
+"""Replay buffer of an algorithm: a ring of rows, a way to draw them, and the returns that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from purerl.replay import n_step, prioritised, ring, uniform
+from purerl.replay.ring import Batch, State
+from purerl.types import Array, Key, Transition
+
+
+class Buffer(NamedTuple):
+    """Pure functions of a replay buffer, with everything static bound."""
+
+    init: Callable[[], State]
+    """Return an empty buffer."""
+    add: Callable[[State, Transition], State]
+    """`(state, rollout [T, N])`: write it over the oldest rows."""
+    sample: Callable[[State, Key, Array], Batch]
+    """`(state, key, step) -> Batch`; `step` is for schedules, and is never batched."""
+    update: Callable[[State, Array, Array], State]
+    """`(state, index [B], td_error [B])`: take the errors as new priorities, where there are any."""
+
+
+class Settings(Protocol):
+    """Fields of a configuration that a buffer reads."""
+
+    @property
+    def num_envs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def total_timesteps(self) -> int: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def n_step(self) -> int: ...
+    @property
+    def prioritised(self) -> bool: ...
+    @property
+    def priority_alpha(self) -> float: ...
+    @property
+    def priority_beta(self) -> float: ...
+
+
+def make_buffer(cfg: Settings, row: Transition, capacity: int) -> Buffer:
+    """Return the buffer for rows like `row`: `jax.ShapeDtypeStruct`s of one transition without `extras`.
+
+    Args:
+        cfg: says how rows are drawn, and how many rewards a return has.
+        row: of one environment step.
+        capacity: rows, a multiple of those of a rollout.
+    """
+
+    def read(state: State, index: Array, weight: Array) -> Batch:
+        rows, discount = n_step.read(state, index, cfg.num_envs, cfg.n_step, cfg.gamma)
+        return Batch(rows, index, weight, discount)
+
+    def sample(state: State, key: Key, step: Array) -> Batch:
+        return read(state, *uniform.draw(state, key, cfg.batch_size))
+
+    if not cfg.prioritised:
+        return Buffer(partial(ring.init, row, capacity), ring.add, sample, uniform.update)
+
+    def sample_by_priority(state: State, key: Key, step: Array) -> Batch:
+        beta = prioritised.annealed(cfg.priority_beta, step, cfg.total_timesteps)
+        return read(state, *prioritised.draw(state, key, cfg.batch_size, beta))
+
+    return Buffer(
+        lambda: prioritised.init(ring.init(row, capacity)),
+        prioritised.add,
+        sample_by_priority,
+        partial(prioritised.update, alpha=cfg.priority_alpha),
+    )

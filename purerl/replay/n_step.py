@@ -1,0 +1,56 @@
+"""Returns over several steps, read from a replay buffer."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from purerl.ops import returns
+from purerl.replay.ring import State
+from purerl.types import Array, Transition
+
+
+def read(state: State, index: Array, num_envs: int, n: int, gamma: float | Array) -> tuple[Transition, Array]:
+    """Return the rows at `index` with the sum of up to `n` rewards; zeros from an empty buffer.
+
+    A return ends with its episode, for either reason, and with the newest row of its environment: what
+    follows there in the ring is the oldest one, of another time.
+
+    The branch also keeps XLA:CPU from fusing the write before it into this gather, for which it would copy
+    the whole buffer at every step.
+
+    Args:
+        state: of the buffer.
+        index: `[B]` int32, slots in use.
+        num_envs: N, environments whose rows lie side by side.
+        n: most rewards of a return, fewer than the buffer has rows of an environment.
+        gamma: discount.
+
+    Returns:
+        `(rows, discount)` as in `Batch`.
+    """
+    capacity = len(state.rows.reward)
+
+    def gather() -> tuple[Transition, Array]:
+        steps = jnp.arange(n, dtype=jnp.int32)[:, None]
+        window = (index + num_envs * steps) % capacity  # [n, B]
+        newest = (state.head - 1 - index) % capacity // num_envs  # steps after the row
+        reward, terminated, truncated = (
+            leaf[window] for leaf in (state.rows.reward, state.rows.terminated, state.rows.truncated)
+        )
+        total, discount, last = returns.n_step(reward, terminated, truncated | (steps == newest), gamma, n)
+        final = (index + num_envs * last[0]) % capacity
+        rows = Transition(
+            state.rows.obs[index],
+            state.rows.action[index],
+            total[0],
+            state.rows.next_obs[final],
+            state.rows.terminated[final],
+            state.rows.truncated[final],
+        )
+        return rows, discount[0]
+
+    def blank() -> tuple[Transition, Array]:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gather))
+
+    return jax.lax.cond(state.size > 0, gather, blank)
