@@ -77,9 +77,9 @@ MUTANTS = {
         "test_heads_are_linear_on_features_only",
     ),
     "a torso ends in a linear layer": (
-        "networks.py",
-        "return x if self.out is None else",
-        "return",
+        "layers.py",
+        "return x if self.out is None else nn.Dense(self.out, kernel_init=self.out_init)",
+        "return nn.Dense(self.out, kernel_init=self.out_init)",
         "test_a_torso_flattens_images",
     ),
 }

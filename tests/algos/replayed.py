@@ -15,7 +15,7 @@ from gymnasium import spaces
 from tiny import tiny
 
 from purerl import registry
-from purerl.replay import uniform
+from purerl.replay import ring, uniform
 from purerl.types import EnvSpec, Transition
 
 SPEC = EnvSpec(
@@ -223,17 +223,17 @@ def weight_of(index: Any) -> Any:
 
 
 def use_weights(monkeypatch) -> None:
-    """Replace the functions of `uniform`: rows have weights, and priorities are the last TD errors."""
-    init, sample = uniform.init, uniform.sample
+    """Replace functions of uniform buffers: rows have weights, and priorities are the last TD errors."""
+    init, draw = ring.init, uniform.draw
 
     def weighted(state, key, batch_size):
-        batch = sample(state, key, batch_size)
-        return batch._replace(weight=jnp.float32(weight_of(batch.index)))
+        index, _ = draw(state, key, batch_size)
+        return index, jnp.float32(weight_of(index))
 
     monkeypatch.setattr(
-        uniform, "init", lambda row, capacity: init(row, capacity)._replace(priority=jnp.zeros(capacity))
+        ring, "init", lambda row, capacity: init(row, capacity)._replace(priority=jnp.zeros(capacity))
     )
-    monkeypatch.setattr(uniform, "sample", weighted)
+    monkeypatch.setattr(uniform, "draw", weighted)
     monkeypatch.setattr(
         uniform,
         "update",

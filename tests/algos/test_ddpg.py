@@ -15,14 +15,14 @@ from purerl import rollout
 MUTANTS = {
     "a time limit is a death": (
         "algos/ddpg.py",
-        "rows.terminated, next_q",
-        "rows.terminated | rows.truncated, next_q",
+        "batch.discount, next_q",
+        "batch.discount * (1.0 - rows.truncated), next_q",
         "test_an_update_is_the_plain_one",
     ),
     "a death is none": (
         "algos/ddpg.py",
-        "rows.terminated, next_q",
-        "rows.terminated & False, next_q",
+        "batch.discount, next_q",
+        "cfg.gamma + 0 * batch.discount, next_q",
         "test_an_update_is_the_plain_one",
     ),
     "no target critic": (

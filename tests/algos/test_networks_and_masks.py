@@ -201,7 +201,7 @@ MUTANTS = {
         "test_a_mask_of_the_wrong_length_is_refused",
     ),
     "layer norm: behind the nonlinearity": (
-        "networks.py",
+        "layers.py",
         "ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)",
         "(nn.LayerNorm() if self.layer_norm else lambda x: x)(ACTIVATIONS[self.activation](x))",
         "test_hidden_layers_are_normalised_where_layer_norm_is_on",

@@ -9,7 +9,7 @@ from purerl.config import Config
 
 LAMBDA = {"value_lambda": 0.8}
 SWITCHED_ON = {
-    "sac": {"target_entropy": -1.0},
+    "sac": {"target_entropy": -1.0},  # of continuous and discrete actions alike
     "a2c": LAMBDA | {"shared_torso": True},
     "ppo": LAMBDA
     | {"normalize_reward": True, "recompute_advantages": True, "early_stop_kl": 0.05, "value_clip_eps": 0.1},
@@ -19,6 +19,15 @@ SWITCHED_ON = {
 """Switches and optional real fields that are off by default."""
 VARIANTS = {
     "sac-fixed_temperature": ("sac-pendulum", {"ent_coef": 0.2, "target_entropy": None}),
+    "sac-efficient": (
+        "sac-pendulum",
+        {"norm": "batch", "critic": "categorical", "normalize_reward": True, "actor_every": 2}
+        | {"noise_repeat": 4, "init_ent_coef": 0.01, "target_entropy": None},
+    ),
+    "sac-prioritised": (
+        "sac-cartpole",
+        {"norm": "layer", "prioritised": True, "n_step": 3, "updates_per_step": 0.5, "target_entropy": None},
+    ),
     "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),
 }
 """Runs with leaves that the others cannot have, as (case, other fields)."""

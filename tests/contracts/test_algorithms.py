@@ -368,7 +368,7 @@ MUTANTS = {
         "test_a_member_that_diverges_is_frozen[ppo-cartpole]",
     ),
     "the targets name the critics": (
-        "algos/off_policy.py",
+        "algos/learning.py",
         "jax.tree.map(jnp.copy,",
         "jax.tree.map(lambda leaf: leaf,",
         "test_a_fresh_state_names_no_array_twice[sac-pendulum]",
@@ -393,7 +393,7 @@ MUTANTS = {
     ),
     "sac: a weakly typed parameter": (
         "algos/sac.py",
-        'params["log_alpha"] = jnp.float32(0)',
+        'params["log_alpha"] = jnp.log(jnp.float32(cfg.init_ent_coef))',
         'params["log_alpha"] = jnp.asarray(0.0)',
         "test_observe_and_update_keep_the_states_types[sac-pendulum]",
     ),

@@ -79,14 +79,26 @@ SOFT = OFF_POLICY | dict(
 )
 CASES = {
     "a2c": Case("a2c", SHORT, probes.DISCRETE, SMALL + RINGS),
-    "ddpg": Case("ddpg", OFF_POLICY),
+    "ddpg": Case("ddpg", OFF_POLICY, names=(*SMALL, "ring")),
     "ppo": Case("ppo", ON_POLICY, names=SMALL + RINGS),
     "sac": Case("sac", SOFT, names=SMALL + RINGS),
-    "td3": Case("td3", OFF_POLICY),
+    "td3": Case("td3", OFF_POLICY, names=(*SMALL, "ring")),
     "trpo": Case("trpo", NATURAL, probes.DISCRETE, SMALL + RINGS),
     "vpg": Case("vpg", VANILLA, probes.DISCRETE, SMALL + RINGS),
 }
+WITH_RING = (*SMALL, "ring")
 SLOW_CASES = {
+    "sac_batch": Case("sac", SOFT | {"norm": "batch"}, names=WITH_RING),
+    "sac_categorical": Case(
+        "sac",
+        SOFT | {"critic": "categorical", "v_min": -5.0, "v_max": 60.0, "num_atoms": 131},
+        names=WITH_RING,
+    ),
+    "sac_discrete": Case("sac", SOFT, probes.DISCRETE, WITH_RING),
+    "sac_layer": Case("sac", SOFT | {"norm": "layer", "actor_every": 2}, names=WITH_RING),
+    "sac_n_step": Case("sac", SOFT | {"n_step": 3}, names=WITH_RING),
+    "sac_prioritised": Case("sac", SOFT | {"prioritised": True}, names=WITH_RING),
+    "sac_every_other_step": Case("sac", SOFT | {"updates_per_step": 1.5}, names=WITH_RING),
     "a2c_continuous": Case("a2c", SHORT),
     "ppo_discrete": Case("ppo", ON_POLICY, probes.DISCRETE, SMALL + RINGS),
     "recurrent_ppo": Case("recurrent_ppo", RECURRENT, probes.DISCRETE, (*SMALL, *RINGS, "remember")),
@@ -132,8 +144,13 @@ class Learned(NamedTuple):
         if "v" in self.networks:
             return self.networks["v"].apply(params["v"], obs)
         critics = params["q"] if isinstance(params["q"], tuple | list) else (params["q"],)
-        together = ensemble(self.networks["q"], len(critics))
-        return together.apply(critics, obs, self.action(state, obs)).min(0)
+        together, fields = ensemble(self.networks["q"], len(critics)), self.case.fields
+        if self.case.action_space == probes.DISCRETE:
+            return together.apply(critics, obs).min(0).max(-1)
+        out = together.apply(critics, obs, self.action(state, obs))
+        if fields.get("critic") == "categorical":
+            out = jax.nn.softmax(out) @ jnp.linspace(fields["v_min"], fields["v_max"], fields["num_atoms"])
+        return out.min(0)
 
 
 @pytest.fixture(scope="module")
@@ -233,10 +250,10 @@ MUTANTS = {
         "Transition(vector.obs, action, reward, _where(ended, fresh_obs, next_obs), terminated",
         "test_next_obs_is_never_that_of_the_next_episode",
     ),
-    "td3: death is ignored": (
-        "ops/losses.py",
-        "jnp.where(terminated, 0.0, next_value)",
-        "next_value",
+    "off-policy: death is ignored": (
+        "ops/returns.py",
+        "jnp.where(dead, 0.0, discount)",
+        "discount",
         "test_the_value_is_the_known_one",
     ),
     "gae: a time limit is a death (learned)": (
@@ -263,10 +280,10 @@ MUTANTS = {
         "delta = reward +",
         "test_the_value_is_the_known_one",
     ),
-    "sac: death is ignored (learned)": (
-        "ops/losses.py",
-        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
-        "(next_q - alpha * next_log_prob)",
+    "off-policy: a time limit is a death (learned)": (
+        "ops/returns.py",
+        "dead |= running & ahead(terminated)",
+        "dead |= running & ahead(terminated | truncated)",
         "test_the_value_is_the_known_one",
     ),
     "ppo: the surrogate's sign (learned)": (
@@ -277,8 +294,8 @@ MUTANTS = {
     ),
     "sac: the actor descends the value (learned)": (
         "algos/sac.py",
-        "* log_prob - value).mean()",
-        "* log_prob + value).mean()",
+        "policy.values(value), probability",
+        "policy.values(-value), probability",
         "test_the_action_is_the_rewarded_one",
     ),
 }

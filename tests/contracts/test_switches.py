@@ -109,13 +109,13 @@ MUTANTS = {
     ),
     "a rank too few": (
         "algos/td3.py",
-        "next_q, cfg.gamma)[None]",
-        "next_q, cfg.gamma)",
+        "batch.discount, next_q)[None]",
+        "batch.discount, next_q)",
         "test_everything_works[explicit ranks]",
     ),
     "an update that was skipped has a loss": (
-        "algos/td3.py",
-        '{"pi/loss": due}',
+        "algos/learning.py",
+        "dict.fromkeys(metrics, due)",
         "{}",
         "test_a_delayed_update_returns_no_nan",
     ),
