@@ -90,19 +90,25 @@ def matching_fields(library: str, cfg: Config, seeds: int = 1) -> dict[str, Any]
     """The arguments that make `library` do the work of `seeds` of `cfg`; None where it cannot."""
     if library == "purejaxrl":
         return purejaxrl_fields(cfg)
-    if cfg.env not in GYMNASIUM_IDS or cfg.algo not in ("ppo", "sac") or seeds > 1:
+    if cfg.env not in GYMNASIUM_IDS or cfg.algo not in ("ppo", "sac", "td3") or seeds > 1:
         return None
     ours: Any = cfg
     fields = {name: getattr(ours, name) for name in ("learning_rate", "gamma")}
     fields["policy_kwargs"] = {"net_arch": list(ours.hidden_sizes)}
-    if cfg.algo == "sac":
-        return fields | {
+    if cfg.algo in ("sac", "td3"):
+        fields |= {
             "tau": ours.tau,
             "batch_size": ours.batch_size,
             "buffer_size": min(ours.buffer_size, ours.total_timesteps),
             "learning_starts": ours.learning_starts,
             "gradient_steps": ours.updates_per_step,
-            "ent_coef": "auto" if ours.ent_coef is None else ours.ent_coef,
+        }
+        if cfg.algo == "sac":
+            return fields | {"ent_coef": "auto" if ours.ent_coef is None else ours.ent_coef}
+        return fields | {
+            "policy_delay": ours.policy_delay,
+            "target_policy_noise": ours.target_noise,
+            "target_noise_clip": ours.noise_clip,
         }
     return fields | {
         "n_steps": ours.num_steps,

@@ -247,8 +247,33 @@ OFF_POLICY = {
     for (algo, env), published in OFF_POLICY_PUBLISHED.items()
 }
 """1 environment, 1 update a step, the defaults of each algorithm (the paper's, for SAC), but 10,000 uniform
-steps at first, as most published runs have. First in the queue, in this order."""
-PROTOCOLS = OFF_POLICY | QUEUED | PROTOCOLS
+steps at first, as most published runs have. The queue begins with these and with ABLATION."""
+
+TUNING_SEED = 9_000
+"""Root of the seeds on which settings are chosen; reported runs have others."""
+ABLATION = {
+    f"sac-{env}-100k-{width}-{norm}-{critic}": Protocol(
+        "sac",
+        env,
+        2,
+        {"total_timesteps": 100_000, "learning_starts": 5_000, "seed": TUNING_SEED}
+        | {"hidden_sizes": (width, width), "norm": norm, "critic": critic}
+        | {"normalize_reward": True, "init_ent_coef": 0.01}
+        | {"eval_interval": 10_000, "eval_episodes": 10},
+        None,
+        last=3,
+        read_at=(50_000, 100_000),
+    )
+    for env in ("half_cheetah", "hopper")
+    for norm in ("none", "layer", "batch")
+    for critic in ("scalar", "categorical")
+    for width in (128, 256)
+}
+"""Width, normalisation and kind of critic, each with each, for the settings of an efficient SAC. All else is
+alike: scaled rewards and a small first temperature, without which a categorical critic has no range."""
+HALF_CHEETAH_ABLATION = {name: p for name, p in ABLATION.items() if p.env == "half_cheetah"}
+FIRST_RUN = {"sac-half_cheetah-300k": OFF_POLICY["sac-half_cheetah-300k"]}
+PROTOCOLS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | ABLATION | QUEUED | PROTOCOLS
 
 
 def config_of(protocol: Protocol) -> purerl.Config:

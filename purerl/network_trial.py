@@ -51,6 +51,8 @@ def try_networks(cfg: Config, spec: EnvSpec, networks: Any, algorithm: ModuleTyp
 
 
 def _check_pair(name: str, pair: Any) -> None:
+    if isinstance(pair, Network):  # such as one of `default_networks`
+        return
     if isinstance(pair, tuple | list) and len(pair) == 2 and all(map(callable, pair)):
         return
     hint = "Of a flax module, give (module.init, module.apply)." if isinstance(pair, nn.Module) else ""
@@ -102,7 +104,8 @@ def _outputs(name: str, network: Network, inputs: tuple[Callable[[int], Shape], 
     one, many = ([make(size) for make in inputs] for size in (1, batch))
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = _called(name, "init(key", network.init, key, one)
-    _check_params(name, network.init, params)
+    if network.settle is None:
+        _check_params(name, network.init, params)
     return _called(name, "apply(params", network.apply, params, many)
 
 

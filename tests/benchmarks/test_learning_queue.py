@@ -13,7 +13,7 @@ import numpy as np
 import protocols
 import pytest
 import records
-from protocols import OFF_POLICY, PROTOCOLS, QUEUED, Protocol
+from protocols import ABLATION, OFF_POLICY, PROTOCOLS, QUEUED, Protocol
 
 import purerl
 from purerl.config import ConfigError, to_dict
@@ -278,7 +278,9 @@ def test_queue_begins_with_the_off_policy_family_and_four_algorithms_on_six_task
     tasks = ("inverted_pendulum", "reacher", "pusher", "ant", "humanoid", "humanoid_standup")
     names = [f"{algo}-{task}-1m" for task in tasks for algo in ("trpo", "ppo", "a2c", "vpg")]
     assert list(QUEUED) == names
-    assert list(PROTOCOLS)[: len(OFF_POLICY) + 24] == [*OFF_POLICY, *names]
+    before = list(PROTOCOLS)[: list(PROTOCOLS).index(names[0])]
+    assert {*before} == {*OFF_POLICY, *ABLATION}
+    assert list(PROTOCOLS)[len(before) : len(before) + 24] == names
 
 
 @pytest.mark.parametrize("name", QUEUED)
@@ -301,6 +303,15 @@ def test_off_policy_protocol_suits_its_task(name):
     assert (protocol.seeds, cfg.total_timesteps, cfg.num_envs, cfg.updates_per_step) == (3, 300_000, 1, 1)
     assert (protocol.bar_at, protocol.bar) == protocol.published[-1][:2]
     validate(cfg, spec_of(env_of(cfg)))
+
+
+def test_ablation_crosses_width_normalisation_and_critic_on_tuning_seeds():
+    assert len(ABLATION) == 24
+    configs = [protocols.config_of(protocol) for protocol in ABLATION.values()]
+    assert len({(cfg.env, cfg.hidden_sizes, cfg.norm, cfg.critic) for cfg in configs}) == 24
+    assert {cfg.seed for cfg in configs}.isdisjoint(
+        protocols.config_of(protocol).seed for protocol in OFF_POLICY.values()
+    )
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -1,9 +1,9 @@
-"""SAC on HalfCheetah beside SBX, the fastest other JAX implementation, in one run.
+"""SAC and TD3 on HalfCheetah beside SBX, the fastest other JAX implementation, in one run.
 
 Both learn with 1 environment, 1 gradient step a step, batch 256 and two layers of 256 units. They take
 turns, so that a change in the machine's load meets both; what counts is the median of the ratios.
 
-    python benchmarks/sac_speed.py --sbx-python PYTHON_WITH_SBX --out benchmarks/results/sac_speed.json
+    python benchmarks/off_policy_speed.py --algo td3 --sbx-python PYTHON_WITH_SBX --out FILE.json
 
 Without `--sbx-python` only the rates of one and of eight seeds are measured. throughput.py says where the
 time goes; this compares 1 seed, 8 seeds and SBX turn by turn.
@@ -22,12 +22,10 @@ import machine
 from peers import Peer
 from throughput import Bench, config_of, rounded, significant
 
-CASE = "sac-half_cheetah"
 
-
-def ours(seeds: int) -> Callable[[int], float]:
+def ours(case: str, seeds: int) -> Callable[[int], float]:
     """A function from a number of steps per seed to environment steps per second, summed over seeds."""
-    bench = Bench(config_of(CASE), seeds)
+    bench = Bench(config_of(case), seeds)
 
     def measure(steps: int) -> float:
         calls = max(1, round(steps / bench.iterations))
@@ -44,13 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--algo", choices=("sac", "td3"), default="sac")
     parser.add_argument("--sbx-python")
     parser.add_argument("--steps", type=int, default=1_000, help="environment steps per turn")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--out", type=machine.out_file)
     arguments = parser.parse_args()
-    runners = {"purerl, 1 seed": (ours(1), 1), "purerl, 8 seeds": (ours(8), 8)}
-    peer = Peer("sbx", arguments.sbx_python, config_of(CASE)) if arguments.sbx_python else None
+    case = f"{arguments.algo}-half_cheetah"
+    runners = {"purerl, 1 seed": (ours(case, 1), 1), "purerl, 8 seeds": (ours(case, 8), 8)}
+    peer = Peer("sbx", arguments.sbx_python, config_of(case)) if arguments.sbx_python else None
     if peer:
         runners["sbx"] = (peer.measure, 1)
     rates: dict[str, list[float]] = {name: [] for name in runners}
@@ -69,7 +69,8 @@ def main() -> None:
         return round(statistics.median(x / y for x, y in zip(rates[a], rates[b], strict=True)), 3)
 
     result = {
-        "command": f"python benchmarks/sac_speed.py --steps {arguments.steps} --turns {arguments.turns}"
+        "command": f"python benchmarks/off_policy_speed.py --algo {arguments.algo} --steps {arguments.steps}"
+        + f" --turns {arguments.turns}"
         + " --sbx-python PYTHON_WITH_SBX" * bool(peer),
         "date": time.strftime("%Y-%m-%d"),
         "steps_per_second": {name: significant(statistics.median(rate)) for name, rate in rates.items()},
