@@ -88,8 +88,12 @@ def known_cases() -> list[str]:
             return False
         return True
 
-    fitting = {algo: [env for env in TASKS if suits(algo, env)] for algo in sorted(registry.ALGORITHMS)}
-    return [f"{algo}-{env}" for algo, envs in fitting.items() for env in dict.fromkeys((envs[0], envs[-1]))]
+    cases = []
+    for algo in sorted(registry.ALGORITHMS):
+        envs, usual = [env for env in TASKS if suits(algo, env)], purerl.make_config(algo).env
+        small = usual if usual in envs else envs[0]
+        cases += [f"{algo}-{env}" for env in dict.fromkeys((small, envs[-1]))]
+    return cases
 
 
 def compare(cases: list[str], checkouts: dict[str, Path], folder: Path) -> bool:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from purerl.config import ConfigError, Rule, shorten
+from purerl.config import ConfigError, Rule
+from purerl.shown import shorten
 
 DEEPEST = 16
 """Levels of nested mappings and lists."""

@@ -8,7 +8,6 @@ part of the program. `None` in an optional real field switches the feature off, 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
@@ -20,8 +19,8 @@ import numpy as np
 from flax.core import FrozenDict
 from jax.core import Tracer
 
-from purerl.field_aliases import ALIASES
-from purerl.shown import plain, shorten, shown
+from purerl.errors import ConfigError, did_you_mean
+from purerl.shown import plain
 
 INT32_STEPS = 2_000_000_000
 """Largest step count: steps are int32 inside the program and must not overflow within a chunk."""
@@ -30,22 +29,6 @@ MAX_INTERVAL = 100_000_000
 MAX_LAYERS = 32
 MAX_DENOMINATOR = 1_000
 VMAP = "To train with each of several values, vmap: jax.vmap(train, in_axes=(None, 0))(key, hyper)."
-
-
-class ConfigError(ValueError):
-    """Error about one value: "`field` = value: expected `allowed`. `hint`"
-
-    `allowed` completes the word "expected": a noun phrase such as "a whole number, at least 1". The message
-    is one printable line for every name and value, since both may be untrusted: other characters are
-    escaped, and long text is cut.
-    """
-
-    def __init__(self, field: str, value: Any, allowed: str, hint: str = ""):
-        self.field, self.value = field, value
-        what = f"expected {allowed.rstrip('.')}. {hint}".rstrip()
-        message = f"{shorten(field)} = {shorten(shown(value))}: {what}"
-        printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        super().__init__("".join(printed))
 
 
 class Rule(NamedTuple):
@@ -153,6 +136,13 @@ class Config:
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 T = TypeVar("T")
+
+
+def refuse_unused(cfg: Config, reason: str, *names: str) -> None:
+    """Raise ConfigError for the first of these fields with a value, which for `reason` has no effect."""
+    for field in dataclasses.fields(cfg):
+        if field.name in names and (value := getattr(cfg, field.name)) != field.default:
+            raise ConfigError(field.name, value, f"{field.default}: with {reason} it has no effect")
 
 
 def leaves(cfg: Config) -> dict[str, Any]:
@@ -285,14 +275,6 @@ def describe(rule: Rule) -> str:
     if math.isfinite(rule.high):
         words += f", {'below' if rule.high_open else 'at most'} {rule.high:,}"
     return words + (", or None to switch it off" if rule.optional and rule.kind == "real" else "")
-
-
-def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """Return a sentence that names the nearest of `allowed`, or an empty string if none is near."""
-    allowed = list(allowed)
-    plain = name.replace("-", "_").lower()
-    near = [ALIASES[plain]] if ALIASES.get(plain) in allowed else difflib.get_close_matches(plain, allowed, 1)
-    return f"Did you mean {near[0]}?" if near else ""
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:

@@ -15,7 +15,7 @@ Initializer = Callable[..., Array]
 LECUN: Initializer = lecun_normal()
 """Initialisation of flax's own layers."""
 MOMENTUM, EPSILON = 0.99, 1e-3
-"""Of batch normalisation: weight of the statistics so far at each pass in training; added to variances."""
+"""Batch normalisation: weight of the statistics so far at each pass in training; what variances get."""
 
 
 class MLP(nn.Module):

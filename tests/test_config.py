@@ -18,7 +18,6 @@ from purerl.cli.configure import RunOptions, names
 from purerl.cli.options import field_docs
 from purerl.cli.train import train
 from purerl.config import (
-    ALIASES,
     ConfigError,
     Rule,
     freeze,
@@ -28,6 +27,7 @@ from purerl.config import (
     to_dict,
     validate,
 )
+from purerl.field_aliases import ALIASES
 from purerl.make import make_algorithm, make_config, make_env
 from purerl.train import make_driver
 from purerl.types import HostEnv
@@ -255,7 +255,7 @@ def test_environment_options_are_checked(env, kwargs, field, words):
         ("ppo", {"env": "cartpole", "engine": "mjx"}, "engine", "auto, because"),
         ("ppo", {"env_kwargs": {"gravty": 1.0}}, "gravty", "Did you mean gravity?"),
         ("ppo", {"num_envs": 3, "num_steps": 5, "num_minibatches": 4}, "num_minibatches", "3 * 5 = 15"),
-        ("sac", {"env": "cartpole"}, "env", "continuous actions"),
+        ("td3", {"env": "cartpole"}, "env", "continuous actions"),
         (
             "sac",
             {"env": "pendulum", "learning_starts": 500, "total_timesteps": 500},
@@ -308,7 +308,7 @@ def test_what_python_itself_would_refuse(build):
         ("--env antt", lambda: make_env("antt")),
         ("--env-kwargs '{\"gravty\": 1}'", lambda: make_env("cartpole", gravty=1)),
         ("--num-minibatches 7", lambda: purerl.make_train(make_config("ppo", num_minibatches=7))),
-        ("--algo sac --env cartpole", lambda: make_algorithm(make_config("sac", env="cartpole"))),
+        ("--algo td3 --env cartpole", lambda: make_algorithm(make_config("td3", env="cartpole"))),
         ("--seeds 65537", lambda: purerl.run(make_config("ppo"), seeds=65_537)),
         ("--preset ppo-hoper", lambda: purerl.from_preset("ppo-hoper")),
     ],
@@ -432,7 +432,7 @@ def test_hyper_may_be_traced():
 
 MUTANTS = {
     "an error does not name the value": (
-        "config.py",
+        "errors.py",
         "{shorten(field)} = {shorten(shown(value))}: {what}",
         "{shorten(field)}: {what}",
         "test_a_bad_value_is_refused",
@@ -444,7 +444,7 @@ MUTANTS = {
         "test_a_message_is_one_line_whatever_was_given",
     ),
     "an unknown field names no alias": (
-        "config.py",
+        "errors.py",
         "if ALIASES.get(plain) in allowed else",
         "if False else",
         "test_an_unknown_field_names_the_nearest",

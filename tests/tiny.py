@@ -68,8 +68,9 @@ def tiny(algo: str | type[Config], env: str | None = None, **fields: Any) -> Con
 
 @functools.cache
 def environments_of(cls: type[Config]) -> tuple[str, ...]:
-    """Return the names in ENVIRONMENTS whose actions suit the algorithm."""
-    found = tuple(env for env in ENVIRONMENTS if _suits(tiny(cls, env)))
+    """Return the names in ENVIRONMENTS whose actions suit the algorithm, its default first."""
+    names = sorted(ENVIRONMENTS, key=lambda env: env != cls.__dataclass_fields__["env"].default)
+    found = tuple(env for env in names if _suits(tiny(cls, env)))
     assert found, f"{cls.algo} suits none of {', '.join(ENVIRONMENTS)}"
     return found
 

@@ -12,7 +12,8 @@ from gymnasium import spaces
 
 from purerl.algos.off_policy import OffPolicyConfig
 from purerl.algos.soft_policies import Actions
-from purerl.config import ConfigError, choice, count, real
+from purerl.config import ConfigError, choice, count, real, refuse_unused
+from purerl.normalize import RETURN_BOUND
 from purerl.ops import distributional
 from purerl.ops.losses import soft_value, td_target
 from purerl.replay.ring import Batch
@@ -29,19 +30,29 @@ class CriticConfig(OffPolicyConfig):
     """Output of a critic: a value, or a distribution over atoms, which needs `normalize_reward` as a rule."""
     num_atoms: int = count(101, low=2, high=10_001)
     """Atoms of a categorical critic."""
-    v_min: float = real(-5.0)
-    """Smallest atom."""
-    v_max: float = real(5.0)
-    """Largest atom."""
+    v_min: float | None = real(None, optional=True)
+    """Smallest atom; None: -5."""
+    v_max: float | None = real(None, optional=True)
+    """Largest atom; None: 5."""
 
 
 def validate(cfg: CriticConfig, space: spaces.Space) -> None:
     """Raise ConfigError if a categorical critic has no atoms between its ends, or actions are discrete."""
-    if cfg.critic == "categorical":
-        if not cfg.v_min < cfg.v_max:
-            raise ConfigError("v_min", cfg.v_min, f"a number below v_max = {cfg.v_max}")
-        if isinstance(space, spaces.Discrete):
-            raise ConfigError("critic", cfg.critic, "scalar for discrete actions")
+    if cfg.critic == "scalar":
+        refuse_unused(cfg, "critic = scalar", "num_atoms", "v_min", "v_max")
+        return
+    if isinstance(space, spaces.Discrete):
+        raise ConfigError("critic", cfg.critic, "scalar for discrete actions")
+    low, high = ends(cfg)
+    if not low < high:
+        name = "v_min" if cfg.v_max is None else "v_max"
+        raise ConfigError(name, getattr(cfg, name), f"v_min = {low} below v_max = {high}")
+
+
+def ends(cfg: CriticConfig) -> tuple[float, float]:
+    """Return the smallest and the largest atom."""
+    low = -RETURN_BOUND if cfg.v_min is None else cfg.v_min
+    return low, RETURN_BOUND if cfg.v_max is None else cfg.v_max
 
 
 class Critic(NamedTuple):
@@ -97,7 +108,7 @@ def make_critic(cfg: CriticConfig) -> Critic:
     """Return the functions of the critics that `cfg` asks for."""
     if cfg.critic == "scalar":
         return scalar()
-    return categorical(distributional.atoms(cfg.v_min, cfg.v_max, cfg.num_atoms))
+    return categorical(distributional.atoms(*ends(cfg), cfg.num_atoms))
 
 
 def outputs(

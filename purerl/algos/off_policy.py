@@ -12,7 +12,19 @@ from gymnasium import spaces
 
 from purerl import normalize
 from purerl.algos.learning import GradientStep, Learner, mean_of_known
-from purerl.config import Config, ConfigError, as_fraction, choice, count, ratio, real, sizes, switch, text
+from purerl.config import (
+    Config,
+    ConfigError,
+    as_fraction,
+    choice,
+    count,
+    ratio,
+    real,
+    refuse_unused,
+    sizes,
+    switch,
+    text,
+)
 from purerl.layers import ACTIVATIONS
 from purerl.replay import ring
 from purerl.replay.buffer import Buffer, make_buffer
@@ -46,10 +58,10 @@ class OffPolicyConfig(Config):
     """Rewards in a target before it bootstraps (Sutton & Barto 2018, eq. 7.1)."""
     prioritised: bool = switch(False)
     """Draw rows by their last TD errors (Schaul et al. 2016, arXiv:1511.05952)."""
-    priority_alpha: float = real(0.6, low=0, high=1)
-    """Exponent of the priorities; 0 draws uniformly."""
-    priority_beta: float = real(0.4, low=0, high=1)
-    """Exponent of the weights that correct for these draws, at the start; it ends at 1."""
+    priority_alpha: float | None = real(None, low=0, high=1, optional=True)
+    """Exponent of the priorities; 0 draws uniformly. None: 0.6."""
+    priority_beta: float | None = real(None, low=0, high=1, optional=True)
+    """Exponent of the weights that correct for these draws, at the start; it ends at 1. None: 0.4."""
     normalize_reward: bool = switch(False)
     """Divide rewards by a running scale of discounted returns (see `normalize.reward_scale`)."""
     hidden_sizes: tuple[int, ...] = sizes((256, 256))
@@ -82,7 +94,9 @@ def validate(cfg: OffPolicyConfig, spec: EnvSpec, *, discrete: bool = False) -> 
 
 
 def validate_replay(cfg: OffPolicyConfig) -> None:
-    """Raise ConfigError if the run ends before learning starts, or a batch exceeds the replay buffer."""
+    """Raise ConfigError if the run ends before learning starts, or the replay buffer does not suffice."""
+    if not cfg.prioritised:
+        refuse_unused(cfg, "prioritised = False", "priority_alpha", "priority_beta")
     if cfg.learning_starts >= cfg.total_timesteps:
         what = f"a whole number below total_timesteps = {cfg.total_timesteps:,}"
         raise ConfigError("learning_starts", cfg.learning_starts, what, "Otherwise nothing is learned.")

@@ -42,13 +42,13 @@ class SACConfig(critics.CriticConfig):
 
     ent_coef: float | None = real(None, low=0, optional=True)
     """Temperature alpha; None to learn it."""
-    init_ent_coef: float = real(1.0, above=0)
-    """Temperature at the start, if it is learned."""
+    init_ent_coef: float | None = real(None, above=0, optional=True)
+    """A learned temperature at the start; None: 1."""
     target_entropy: float | None = real(None, optional=True)
     """Entropy, in nats, that a learned temperature aims at. None: minus the number of actions, or half of
     log K for K discrete ones."""
-    target_entropy_factor: float = real(1.0, above=0)
-    """Factor of that default."""
+    target_entropy_factor: float | None = real(None, above=0, optional=True)
+    """Factor of that default; None: 1."""
     actor_every: int = count(1)
     """Gradient steps of the critics per step of the actor and the temperature."""
     noise_repeat: int = count(1, high=1_000)
@@ -135,7 +135,8 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         obs, action = off_policy.example(spec)
         params = {"pi": pi.init(key_pi, obs), "q": q.init(key_q, *policy.inputs(obs, action))}
         if cfg.ent_coef is None:
-            params["log_alpha"] = jnp.log(jnp.float32(cfg.init_ent_coef))
+            alpha = 1.0 if cfg.init_ent_coef is None else cfg.init_ent_coef
+            params["log_alpha"] = jnp.log(jnp.float32(alpha))
         return init_learner(params, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from gymnasium import spaces
 
-from purerl.config import ConfigError
+from purerl.config import ConfigError, refuse_unused
 from purerl.distributions import squashed_sample_and_log_prob
 from purerl.types import Array, Key, PyTree
 
@@ -150,7 +150,7 @@ class Settings(Protocol):
     @property
     def target_entropy(self) -> float | None: ...
     @property
-    def target_entropy_factor(self) -> float: ...
+    def target_entropy_factor(self) -> float | None: ...
     @property
     def noise_repeat(self) -> int: ...
 
@@ -159,15 +159,20 @@ def target_entropy(cfg: Settings, space: spaces.Space) -> float:
     """Return the entropy, in nats, that a learned temperature aims at."""
     if cfg.target_entropy is not None:
         return cfg.target_entropy
-    return cfg.target_entropy_factor * soft_policy(space).target_entropy
+    factor = 1.0 if cfg.target_entropy_factor is None else cfg.target_entropy_factor
+    return factor * soft_policy(space).target_entropy
 
 
-def validate(cfg: Settings, space: spaces.Space) -> None:
-    """Raise ConfigError if discrete actions are to hold noise, or to have more than the largest entropy."""
+def validate(cfg: Any, space: spaces.Space) -> None:
+    """Raise ConfigError for a field without effect, or more than the largest entropy of discrete actions."""
+    if cfg.ent_coef is not None:
+        fixed = ("init_ent_coef", "target_entropy", "target_entropy_factor")
+        refuse_unused(cfg, f"ent_coef = {cfg.ent_coef}", *fixed)
+    if cfg.target_entropy is not None:
+        refuse_unused(cfg, f"target_entropy = {cfg.target_entropy}", "target_entropy_factor")
     if not isinstance(space, spaces.Discrete):
         return
-    if cfg.noise_repeat > 1:
-        raise ConfigError("noise_repeat", cfg.noise_repeat, "1 for discrete actions")
+    refuse_unused(cfg, "discrete actions", "noise_repeat")
     if (target := target_entropy(cfg, space)) >= (limit := math.log(space.n)):
         name = "target_entropy_factor" if cfg.target_entropy is None else "target_entropy"
         what = f"a target below log K = {limit:.4g}, the entropy of uniform actions; it is {target:.4g}"

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import purerl
-from purerl.config import shorten
 from purerl.experiment.atomic import sync_directory
 from purerl.experiment.untrusted import (
     FORMAT,
@@ -37,6 +36,7 @@ from purerl.experiment.untrusted import (
     write_sealed,
 )
 from purerl.files import DamagedFile, open_regular
+from purerl.shown import shorten
 from purerl.types import PyTree
 
 BLOCK = 16 * 2**20

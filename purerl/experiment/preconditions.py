@@ -7,8 +7,9 @@ import resource
 
 import jax
 
-from purerl.config import ConfigError, shorten
+from purerl.errors import ConfigError
 from purerl.members import Members
+from purerl.shown import shorten
 
 MEMBER_FILES = 2
 """Files of `logs.MemberLog`, open as long as the run."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from purerl.config import Config, ConfigError, from_dict, shorten, to_dict
+from purerl.config import Config, ConfigError, from_dict, to_dict
 from purerl.experiment.checkpoint import newest_first
 from purerl.experiment.untrusted import (
     CANDIDATES,
@@ -24,6 +24,7 @@ from purerl.members import Members
 from purerl.own_parts import check_algorithm
 from purerl.programs import Pieces
 from purerl.registry import config_class
+from purerl.shown import shorten
 from purerl.train import Driver
 
 logger = logging.getLogger("purerl")

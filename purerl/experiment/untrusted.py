@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import purerl
-from purerl.config import ConfigError, shorten
+from purerl.errors import ConfigError
 from purerl.experiment.atomic import write_json
 from purerl.files import DamagedFile, open_regular
 from purerl.health import split_replay
 from purerl.registry import OWN_ENVIRONMENTS
 from purerl.schedule import Schedule
+from purerl.shown import shorten
 
 FORMAT = 3
 """Version of the layout on disk. A reader refuses others."""

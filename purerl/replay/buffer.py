@@ -10,6 +10,9 @@ from purerl.replay import n_step, prioritised, ring, uniform
 from purerl.replay.ring import Batch, State
 from purerl.types import Array, Key, Transition
 
+ALPHA, BETA = 0.6, 0.4
+"""Exponents of the priorities, and of the weights at first (Schaul et al. 2016, arXiv:1511.05952)."""
+
 
 class Buffer(NamedTuple):
     """Pure functions of a replay buffer, with everything static bound."""
@@ -40,9 +43,9 @@ class Settings(Protocol):
     @property
     def prioritised(self) -> bool: ...
     @property
-    def priority_alpha(self) -> float: ...
+    def priority_alpha(self) -> float | None: ...
     @property
-    def priority_beta(self) -> float: ...
+    def priority_beta(self) -> float | None: ...
 
 
 def make_buffer(cfg: Settings, row: Transition, capacity: int) -> Buffer:
@@ -64,13 +67,16 @@ def make_buffer(cfg: Settings, row: Transition, capacity: int) -> Buffer:
     if not cfg.prioritised:
         return Buffer(partial(ring.init, row, capacity), ring.add, sample, uniform.update)
 
+    alpha = ALPHA if cfg.priority_alpha is None else cfg.priority_alpha
+    first_beta = BETA if cfg.priority_beta is None else cfg.priority_beta
+
     def sample_by_priority(state: State, key: Key, step: Array) -> Batch:
-        beta = prioritised.annealed(cfg.priority_beta, step, cfg.total_timesteps)
+        beta = prioritised.annealed(first_beta, step, cfg.total_timesteps)
         return read(state, *prioritised.draw(state, key, cfg.batch_size, beta))
 
     return Buffer(
         lambda: prioritised.init(ring.init(row, capacity)),
         prioritised.add,
         sample_by_priority,
-        partial(prioritised.update, alpha=cfg.priority_alpha),
+        partial(prioritised.update, alpha=alpha),
     )

@@ -33,8 +33,8 @@ def read(state: State, index: Array, num_envs: int, n: int, gamma: float | Array
 
     def gather() -> tuple[Transition, Array]:
         steps = jnp.arange(n, dtype=jnp.int32)[:, None]
-        window = (index + num_envs * steps) % capacity  # [n, B]
-        newest = (state.head - 1 - index) % capacity // num_envs  # steps after the row
+        window = (index[None] + num_envs * steps) % capacity  # [n, B]
+        newest = (state.head - 1 - index[None]) % capacity // num_envs  # steps after the row
         reward, terminated, truncated = (
             leaf[window] for leaf in (state.rows.reward, state.rows.terminated, state.rows.truncated)
         )

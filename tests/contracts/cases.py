@@ -22,11 +22,13 @@ VARIANTS = {
     "sac-efficient": (
         "sac-pendulum",
         {"norm": "batch", "critic": "categorical", "normalize_reward": True, "actor_every": 2}
-        | {"noise_repeat": 4, "init_ent_coef": 0.01, "target_entropy": None},
+        | {"noise_repeat": 4, "init_ent_coef": 0.01, "target_entropy": None, "target_entropy_factor": 0.5}
+        | {"v_min": -5.0, "v_max": 5.0},
     ),
     "sac-prioritised": (
         "sac-cartpole",
-        {"norm": "layer", "prioritised": True, "n_step": 3, "updates_per_step": 0.5, "target_entropy": None},
+        {"norm": "layer", "prioritised": True, "n_step": 3, "updates_per_step": 0.5, "target_entropy": None}
+        | {"priority_alpha": 0.6, "priority_beta": 0.4},
     ),
     "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),
 }

@@ -18,7 +18,8 @@ FILES = sorted((ROOT / "purerl").rglob("*.py"))
 PROGRAMS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")])
 LAYERS = (
     {"types"},
-    {"ops", "field_aliases", "shown", "machine", "files"},
+    {"ops", "field_aliases", "shown", "machine", "files", "layers"},
+    {"errors"},
     {"config", "normalize"},
     {
         "registry",

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from purerl.config import shorten
+from purerl.shown import shorten
 
 MAX_CANVASES = 8
 """Canvases that are kept for their next use; making one takes a second or so."""

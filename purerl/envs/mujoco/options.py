@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from purerl.config import ConfigError, did_you_mean, shorten
+from purerl.config import ConfigError, did_you_mean
 from purerl.envs.mujoco.engine import mjx_support
+from purerl.shown import shorten
 
 logger = logging.getLogger(__name__)
 
