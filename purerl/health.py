@@ -12,8 +12,8 @@ from purerl.metrics import Tallies
 from purerl.rollout import Episodes
 from purerl.types import Array, PyTree, TrainState
 
-LARGE = ("rows", "priority")
-"""Fields of a replay buffer's State with an entry for each row."""
+LARGE = ("rows", "priority", "frames")
+"""Fields of a replay buffer's State with an entry for each row or frame."""
 
 
 def settle(
@@ -63,8 +63,8 @@ def with_learned(state: TrainState, algo: PyTree) -> TrainState:
     A member that diverges between two calls of `settle` is known by its vectors: a gradient that is not
     finite reaches every bias of a network, and these few numbers cost nothing to look at.
 
-    Only the position is kept: rows and priorities are large, and a select would copy them. Where the buffer
-    is full its oldest rows give way to steps that were really taken, all at the same place.
+    Only the position is kept: rows, priorities and frames are large, and a select would copy them. Where the
+    buffer is full its oldest rows give way to steps that were really taken, all at the same place.
     """
     learned, replay = split_replay(algo)
     if replay == ():

@@ -26,7 +26,7 @@ from purerl.config import (
     text,
 )
 from purerl.layers import ACTIVATIONS
-from purerl.replay import ring
+from purerl.replay import frames, ring
 from purerl.replay.buffer import Buffer, make_buffer
 from purerl.replay.ring import Batch
 from purerl.rollout import is_bounded
@@ -54,6 +54,9 @@ class OffPolicyConfig(Config):
     """Environment steps with uniform actions before the first gradient step."""
     updates_per_step: float = ratio(1)
     """Gradient steps per step of all environments; 0.25 for one every 4 steps."""
+    frame_stack: int = count(0, low=0)
+    """Frames that an observation stacks on its first or last axis, to be stored once each; 1 to store whole
+    observations once, 0 to store them twice, as `obs` and `next_obs`."""
     n_step: int = count(1, high=1_000)
     """Rewards in a target before it bootstraps (Sutton & Barto 2018, eq. 7.1)."""
     prioritised: bool = switch(False)
@@ -80,7 +83,7 @@ class State(NamedTuple):
 
 
 def validate(cfg: OffPolicyConfig, spec: EnvSpec, *, discrete: bool = False) -> None:
-    """Raise ConfigError unless actions are a flat, bounded Box and `validate_replay` passes.
+    """Raise ConfigError unless actions are a flat, bounded Box, `validate_replay` passes, and frames fit.
 
     With `discrete` actions may be Discrete, too.
     """
@@ -91,6 +94,10 @@ def validate(cfg: OffPolicyConfig, spec: EnvSpec, *, discrete: bool = False) -> 
         hint = "Use ppo for discrete actions." if isinstance(space, spaces.Discrete) else ""
         raise ConfigError("env", spec.name, what, hint)
     validate_replay(cfg)
+    shape = spec.observation_space.shape
+    if cfg.frame_stack and not frames.stack_of(shape, cfg.frame_stack):
+        what = f"0, 1, or the length of the first or last axis of observations, got {[*shape]}"
+        raise ConfigError("frame_stack", cfg.frame_stack, what)
 
 
 def validate_replay(cfg: OffPolicyConfig) -> None:
@@ -195,7 +202,7 @@ def make_off_policy(
         init_carry: as in `Algorithm`.
         buffer: functions of the replay buffer; those that `cfg` asks for if None.
     """
-    memory = make_buffer(cfg, row(spec), capacity(cfg)) if buffer is None else buffer
+    memory = make_buffer(cfg, row(spec), capacity(cfg), num_steps(cfg)) if buffer is None else buffer
     steps, num_updates = num_steps(cfg), as_fraction(cfg.updates_per_step).numerator
     rollout = cfg.num_envs * steps
 

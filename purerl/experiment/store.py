@@ -185,7 +185,7 @@ def _config_json(cfg: Config, exp_name: str, seed_index: int) -> dict[str, Any]:
 
 
 def stored(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the arrays of a checkpoint of `snapshot`: of a replay buffer the rows that have been written."""
+    """Return the arrays of a checkpoint of `snapshot`: of a replay buffer what has been written."""
     arrays, state = snapshot.arrays, snapshot.state
     _, replay = split_replay(state.algo)
     if replay == ():
@@ -193,6 +193,11 @@ def stored(snapshot: Snapshot) -> dict[str, Any]:
     step_rows = state.env.obs.shape[1]  # a member that has diverged writes them beyond its last row
     used = int(np.asarray(replay.size).max()) + step_rows
     cut = lambda leaf: checkpoint.Prefix(leaf, min(used, leaf.shape[1]))
+    if getattr(replay, "frames", ()):
+        written, slots = int(np.asarray(replay.frames.used).max()), replay.frames.data.shape[1]
+        data = checkpoint.Prefix(replay.frames.data, written)
+        replay = replay._replace(frames=replay.frames._replace(data=data))
+        used = used if written < slots else slots  # since then rows may leave early
     algo = state.algo._replace(replay=replay._replace(rows=jax.tree.map(cut, replay.rows)))
     return arrays | {"state": state._replace(algo=algo)}
 

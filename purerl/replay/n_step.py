@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -10,7 +12,14 @@ from purerl.replay.ring import State
 from purerl.types import Array, Transition
 
 
-def read(state: State, index: Array, num_envs: int, n: int, gamma: float | Array) -> tuple[Transition, Array]:
+def read(
+    state: State,
+    index: Array,
+    num_envs: int,
+    n: int,
+    gamma: float | Array,
+    whole: Callable[[State, Transition], Transition] = lambda state, rows: rows,
+) -> tuple[Transition, Array]:
     """Return the rows at `index` with the sum of up to `n` rewards; zeros from an empty buffer.
 
     A return ends with its episode, for either reason, and with the newest row of its environment: what
@@ -25,6 +34,7 @@ def read(state: State, index: Array, num_envs: int, n: int, gamma: float | Array
         num_envs: N, environments whose rows lie side by side.
         n: most rewards of a return, fewer than the buffer has rows of an environment.
         gamma: discount.
+        whole: completes the rows of a storage that keeps parts of them elsewhere.
 
     Returns:
         `(rows, discount)` as in `Batch`.
@@ -34,11 +44,11 @@ def read(state: State, index: Array, num_envs: int, n: int, gamma: float | Array
     def gather() -> tuple[Transition, Array]:
         steps = jnp.arange(n, dtype=jnp.int32)[:, None]
         window = (index[None] + num_envs * steps) % capacity  # [n, B]
-        newest = (state.head - 1 - index[None]) % capacity // num_envs  # steps after the row
+        newest = steps == ((state.head - 1 - index) % capacity // num_envs)[None]
         reward, terminated, truncated = (
             leaf[window] for leaf in (state.rows.reward, state.rows.terminated, state.rows.truncated)
         )
-        total, discount, last = returns.n_step(reward, terminated, truncated | (steps == newest), gamma, n)
+        total, discount, last = returns.n_step(reward, terminated, truncated | newest, gamma, n)
         final = (index + num_envs * last[0]) % capacity
         rows = Transition(
             state.rows.obs[index],
@@ -48,7 +58,7 @@ def read(state: State, index: Array, num_envs: int, n: int, gamma: float | Array
             state.rows.terminated[final],
             state.rows.truncated[final],
         )
-        return rows, discount[0]
+        return whole(state, rows), discount[0]
 
     def blank() -> tuple[Transition, Array]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gather))

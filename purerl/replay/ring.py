@@ -24,9 +24,14 @@ class State(NamedTuple):
     head: Array
     """Scalar int32: slot of the next row."""
     size: Array
-    """Scalar int32: rows written so far, at most the capacity."""
+    """Scalar int32: rows in use, the last ones before `head`; the capacity once it has been reached, unless
+    `frames` run out."""
     priority: PyTree = ()
     """Priorities of a prioritised buffer: the one part that a scan may carry."""
+    frames: PyTree = ()
+    """`frames.Frames`, where observations are stacks of them; `obs` and `next_obs` are slots then."""
+    newest: PyTree = ()
+    """`[N]` int32: slot of the newest frame of each environment."""
 
 
 class Batch(NamedTuple):

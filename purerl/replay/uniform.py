@@ -16,7 +16,10 @@ def draw(state: State, key: Key, batch_size: int) -> tuple[Array, Array]:
     Returns:
         `(index [B] int32, weight [B] float32)`; the weights are ones.
     """
-    index = jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)
+    number = jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)
+    capacity = len(state.rows.reward)
+    first = jnp.where(state.size < capacity, state.head - state.size, 0)
+    index = (first + number) % capacity
     return index, jnp.ones(batch_size, jnp.float32)
 
 
