@@ -16,7 +16,7 @@ Initializer = Callable[..., Array]
 LECUN: Initializer = lecun_normal()
 """Initialisation of flax's own layers."""
 MOMENTUM, EPSILON = 0.99, 1e-3
-"""Of batch normalisation: weight of the statistics so far at each pass in training; added to variances."""
+"""Weight of the running statistics at each pass in training, and what is added to variances."""
 
 
 class MLP(nn.Module):

@@ -39,7 +39,7 @@ class SoftPolicy(NamedTuple):
     target_entropy: float
     """Entropy, in nats, that a learned temperature aims at by default."""
     largest_entropy: float
-    """That of uniform actions: a temperature that aims at it grows without end."""
+    """Entropy of uniform actions; a temperature that aims at it grows without end."""
     actions: Callable[[PyTree, Key], Actions]
     """`(outputs, key) -> Actions`."""
     inputs: Callable[[Array, Array | None], tuple[Array, ...]]

@@ -204,6 +204,12 @@ MUTANTS = {
         "if not cfg.v_min <= cfg.v_max:",
         "test_what_a_categorical_critic_cannot_be_is_refused",
     ),
+    "statistics of one row": (
+        "algos/critics.py",
+        "cfg.batch_size < 2",
+        "False",
+        "test_a_batch_of_one_row_has_no_statistics",
+    ),
     "distributions of discrete actions": (
         "algos/critics.py",
         "        if isinstance(space, spaces.Discrete):",

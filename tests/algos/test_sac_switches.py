@@ -220,6 +220,24 @@ MUTANTS = {
         "(loss * batch.weight[None]).mean()",
         "test_an_update_is_the_plain_one[categorical]",
     ),
+    "the actor climbs the larger mean": (
+        "algos/sac.py",
+        "*policy.inputs(obs, action))).min(0)",
+        "*policy.inputs(obs, action))).max(0)",
+        "test_an_update_is_the_plain_one[categorical]",
+    ),
+    "twin critics are one and the same": (
+        "networks.py",
+        "for key in jax.random.split(key, size))",
+        "for _ in range(size))",
+        "test_an_update_is_the_plain_one[categorical]",
+    ),
+    "all gradient steps draw one batch": (
+        "algos/off_policy.py",
+        "jax.random.fold_in(key, count)",
+        "jax.random.fold_in(key, 0)",
+        "test_an_update_is_the_plain_one[categorical]",
+    ),
     "rewards are not scaled": (
         "algos/off_policy.py",
         "batch.rows.reward / normalize.reward_scale(state.returns)",
