@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ Initializer = Callable[..., Array]
 LECUN: Initializer = lecun_normal()
 """Initialisation of flax's own layers."""
 MOMENTUM, EPSILON = 0.99, 1e-3
-"""Batch normalisation: weight of the statistics so far at each pass in training; what variances get."""
+"""Weight of the running statistics at each pass in training, and what is added to variances."""
 
 
 class MLP(nn.Module):
@@ -60,10 +61,12 @@ class BatchNormMLP(nn.Module):
         """Apply the layers."""
         running = not self.is_mutable_collection("batch_stats")
 
-        def norm(x: Array) -> Array:
-            return nn.BatchNorm(running, momentum=MOMENTUM, epsilon=EPSILON, use_fast_variance=False)(x)
+        def norm(x: Array, offset: bool = True) -> Array:
+            options: Any = {"momentum": MOMENTUM, "epsilon": EPSILON, "use_fast_variance": False}
+            return nn.BatchNorm(running, use_bias=offset, **options)(x)
 
-        x = norm(jnp.concatenate([part.reshape(part.shape[0], -1) for part in inputs], axis=-1))
+        # The next normalisation would take an offset of the inputs away: its gradient were rounding alone.
+        x = norm(jnp.concatenate([part.reshape(part.shape[0], -1) for part in inputs], axis=-1), offset=False)
         for size in self.hidden_sizes:
             x = nn.Dense(size, use_bias=False, kernel_init=self.kernel_init)(x)
             x = ACTIVATIONS[self.activation](norm(x))

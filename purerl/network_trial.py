@@ -79,7 +79,8 @@ def _try_batch(
 
     scaled = getattr(cfg, "normalize_obs", False)
     obs, action = rows(spec.observation_space, jnp.float32 if scaled else None), rows(spec.action_space)
-    inputs = {"torso": (obs,), "q": (obs, action)}
+    discrete = isinstance(spec.action_space, spaces.Discrete)  # a critic then has the values of all actions
+    inputs = {"torso": (obs,), "q": (obs,) if discrete else (obs, action)}
     features: Callable[[int], Shape] = obs
     if "core" in chosen:
         inputs["core"] = ((lambda size: Shape((size, cfg.rnn_size), jnp.float32)), obs)
@@ -93,18 +94,20 @@ def _try_batch(
     for name in names:
         if name in inputs and name not in ("torso", "core"):
             out = _outputs(name, chosen[name], inputs[name], batch)
-            expected = _outputs(name, defaults[name], inputs[name], batch)
+            expected = _outputs(name, defaults[name], inputs[name], batch, ours=True)
             if not _alike(out, expected):
                 what = _in_words(name, expected, spec)
                 raise _wrong(name, out, what, [one(batch) for one in inputs[name]])
 
 
-def _outputs(name: str, network: Network, inputs: tuple[Callable[[int], Shape], ...], batch: int) -> Any:
+def _outputs(
+    name: str, network: Network, inputs: tuple[Callable[[int], Shape], ...], batch: int, *, ours: bool = False
+) -> Any:
     """Return the shapes that `network` gives for `batch` rows of inputs. Raise ConfigError if it fails."""
     one, many = ([make(size) for make in inputs] for size in (1, batch))
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = _called(name, "init(key", network.init, key, one)
-    if network.settle is None:
+    if not ours:  # which may have statistics of their batches
         _check_params(name, network.init, params)
     return _called(name, "apply(params", network.apply, params, many)
 
@@ -165,9 +168,13 @@ def _in_words(name: str, expected: Any, spec: EnvSpec) -> str:
     if isinstance(expected, tuple):
         width = expected[0].shape[1]
         return f"(mean [B, {width}], log_std [B, {width}])"
-    if name in ("v", "q"):
+    if len(expected.shape) == 1:
         return "values [B]"
-    kind = "logits" if isinstance(spec.action_space, spaces.Discrete) else "actions"
+    discrete = isinstance(spec.action_space, spaces.Discrete)
+    if name == "q":
+        kind = "values of all actions" if discrete else "logits of the atoms"
+    else:
+        kind = "logits" if discrete else "actions"
     return f"{kind} [B, {expected.shape[1]}]"
 
 

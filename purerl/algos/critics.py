@@ -37,7 +37,9 @@ class CriticConfig(OffPolicyConfig):
 
 
 def validate(cfg: CriticConfig, space: spaces.Space) -> None:
-    """Raise ConfigError if a categorical critic has no atoms between its ends, or actions are discrete."""
+    """Raise ConfigError for statistics of one row, atoms in the wrong order, or atoms of discrete actions."""
+    if cfg.norm == "batch" and cfg.batch_size < 2:
+        raise ConfigError("batch_size", cfg.batch_size, "at least 2 rows for norm = batch")
     if cfg.critic == "scalar":
         refuse_unused(cfg, "critic = scalar", "num_atoms", "v_min", "v_max")
         return

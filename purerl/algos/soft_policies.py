@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnasium import spaces
 
 from purerl.config import ConfigError, refuse_unused
@@ -37,6 +38,8 @@ class SoftPolicy(NamedTuple):
     """Outputs of the network's last layer."""
     target_entropy: float
     """Entropy, in nats, that a learned temperature aims at by default."""
+    largest_entropy: float
+    """Entropy of uniform actions; a temperature that aims at it grows without end."""
     actions: Callable[[PyTree, Key], Actions]
     """`(outputs, key) -> Actions`."""
     inputs: Callable[[Array, Array | None], tuple[Array, ...]]
@@ -69,7 +72,7 @@ def squashed_normal(space: spaces.Box, noise_repeat: int) -> SoftPolicy:
     `1 / k^2` from 1 to `noise_repeat`.
     """
     size = space.shape[0]
-    chances = -2.0 * jnp.log(jnp.arange(1, noise_repeat + 1, dtype=jnp.float32))
+    chances = -2.0 * np.log(np.arange(1, noise_repeat + 1, dtype=np.float32))
 
     def actions(outputs: PyTree, key: Key) -> Actions:
         action, log_prob = squashed_sample_and_log_prob(*outputs, key=key)
@@ -96,6 +99,7 @@ def squashed_normal(space: spaces.Box, noise_repeat: int) -> SoftPolicy:
     return SoftPolicy(
         num_outputs=2 * size,
         target_entropy=-float(size),
+        largest_entropy=size * math.log(2),
         actions=actions,
         inputs=lambda *inputs: inputs,
         at=lambda out, action: out,
@@ -126,6 +130,7 @@ def softmax(space: spaces.Discrete) -> SoftPolicy:
     return SoftPolicy(
         num_outputs=int(space.n),
         target_entropy=0.5 * math.log(space.n),
+        largest_entropy=math.log(space.n),
         actions=actions,
         inputs=lambda obs, action: (obs,),
         at=at,
@@ -164,16 +169,18 @@ def target_entropy(cfg: Settings, space: spaces.Space) -> float:
 
 
 def validate(cfg: Any, space: spaces.Space) -> None:
-    """Raise ConfigError for a field without effect, or more than the largest entropy of discrete actions."""
+    """Raise ConfigError for a field without effect, or if the policy is to be more than uniform."""
+    if isinstance(space, spaces.Discrete):
+        refuse_unused(cfg, "discrete actions", "noise_repeat")
     if cfg.ent_coef is not None:
         fixed = ("init_ent_coef", "target_entropy", "target_entropy_factor")
         refuse_unused(cfg, f"ent_coef = {cfg.ent_coef}", *fixed)
+        return
     if cfg.target_entropy is not None:
         refuse_unused(cfg, f"target_entropy = {cfg.target_entropy}", "target_entropy_factor")
-    if not isinstance(space, spaces.Discrete):
-        return
-    refuse_unused(cfg, "discrete actions", "noise_repeat")
-    if (target := target_entropy(cfg, space)) >= (limit := math.log(space.n)):
+    target, limit = target_entropy(cfg, space), soft_policy(space).largest_entropy
+    if target >= limit:
         name = "target_entropy_factor" if cfg.target_entropy is None else "target_entropy"
-        what = f"a target below log K = {limit:.4g}, the entropy of uniform actions; it is {target:.4g}"
+        kind = "log K" if isinstance(space, spaces.Discrete) else "A log 2"
+        what = f"a target below {kind} = {limit:.4g}, the entropy of uniform actions; it is {target:.4g}"
         raise ConfigError(name, getattr(cfg, name), what)

@@ -13,8 +13,9 @@ from purerl.types import Array
 
 
 def atoms(low: float | Array, high: float | Array, count: int) -> Array:
-    """Return `count` evenly spaced atoms from `low` to `high`, `[count]` float32."""
-    return low + (high - low) * jnp.linspace(0.0, 1.0, count, dtype=jnp.float32)
+    """Return `count` evenly spaced atoms from `low` to `high`, `[count]` float32; NaN unless `low < high`."""
+    width = jnp.where(low < high, high - low, jnp.nan)  # both may be traced, and then a member diverges
+    return low + width * jnp.linspace(0.0, 1.0, count, dtype=jnp.float32)
 
 
 def project(probs: Array, target_support: Array, support: Array) -> Array:

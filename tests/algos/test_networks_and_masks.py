@@ -1,11 +1,14 @@
 """What the options of an actor and a critic change in their networks, and observations that hide a part."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import workbench as wb
 from gymnasium import spaces
+from tiny import tiny
 from workbench import KEY
 
 import purerl
@@ -101,6 +104,59 @@ def test_a_shared_torso_can_be_normalised_too():
         "LayerNorm_0",
         "LayerNorm_1",
     }
+
+
+# Networks of the user's own in SAC, by what its critics are
+
+
+def linear(width=None):
+    """Return a pair of functions with outputs `[B, width]`, or `[B]`."""
+    init = lambda key, *inputs: jnp.zeros((sum(x.shape[1] for x in inputs), *([width] if width else [])))
+    return init, lambda params, *inputs: jnp.concatenate(inputs, -1) @ params
+
+
+def policy(width):
+    init, apply = linear(2 * width)
+    return init, lambda params, obs: tuple(jnp.split(apply(params, obs), 2, -1))
+
+
+SAC = {
+    "batch": ("pendulum", {"norm": "batch"}, {"pi": policy(1), "q": linear()}),
+    "batch, one network": ("pendulum", {"norm": "batch"}, {"q": linear()}),
+    "categorical": ("pendulum", {"critic": "categorical", "num_atoms": 7}, {"q": linear(7)}),
+    "categorical, batch": (
+        "pendulum",
+        {"critic": "categorical", "num_atoms": 7, "norm": "batch"},
+        {"pi": policy(1), "q": linear(7)},
+    ),
+    "discrete": ("cartpole", {}, {"pi": linear(2), "q": linear(2)}),
+    "discrete, batch": ("cartpole", {"norm": "batch"}, {"pi": linear(2)}),
+}
+
+
+@pytest.mark.parametrize("case", SAC)
+def test_own_networks_have_the_shapes_of_the_critic(case):
+    """The training that they are given to can be traced, with two members."""
+    env, fields, networks = SAC[case]
+    train = purerl.make_train(tiny("sac", env, **fields), networks=networks)
+    jax.eval_shape(jax.vmap(train), jax.random.split(KEY, 2))
+
+
+@pytest.mark.parametrize(
+    ("case", "width", "message"),
+    [
+        ("batch", 1, "values [B] for float32[1, 3], float32[1, 1]"),
+        ("categorical", 6, "logits of the atoms [B, 7] for float32[1, 3], float32[1, 1]"),
+        ("categorical", None, "logits of the atoms [B, 7]"),
+        ("discrete", 3, "values of all actions [B, 2] for float32[1, 4]"),
+        ("discrete", None, "values of all actions [B, 2]"),
+    ],
+)
+def test_own_critics_of_other_shapes_are_refused(case, width, message):
+    env, fields, _ = SAC[case]
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        purerl.make_train(tiny("sac", env, **fields), networks={"q": linear(width)})
+    assert error.value.field == "output of networks['q']"
 
 
 # Masks
@@ -205,6 +261,24 @@ MUTANTS = {
         "ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)",
         "(nn.LayerNorm() if self.layer_norm else lambda x: x)(ACTIVATIONS[self.activation](x))",
         "test_hidden_layers_are_normalised_where_layer_norm_is_on",
+    ),
+    "own networks: critics of discrete actions take some": (
+        "network_trial.py",
+        "(obs,) if discrete else (obs, action)",
+        "(obs, action)",
+        "test_own_networks_have_the_shapes_of_the_critic",
+    ),
+    "own networks: statistics of the default ones": (
+        "network_trial.py",
+        "if not ours:",
+        "if True:",
+        "test_own_networks_have_the_shapes_of_the_critic",
+    ),
+    "own networks: any critic has one value": (
+        "network_trial.py",
+        "if len(expected.shape) == 1:",
+        'if name in ("v", "q"):',
+        "test_own_critics_of_other_shapes_are_refused",
     ),
     "spread: without limits": (
         "networks.py",

@@ -225,13 +225,13 @@ def test_half_mean_square():
     np.testing.assert_allclose(gradient, error / 4)
 
 
-@pytest.mark.parametrize(("terminated", "target"), [(False, 1 + 0.5 * 4), (True, 1.0)])
-def test_td_target_by_hand(terminated, target):
-    """r = 1, V' = 4, gamma = 1/2; after a termination not even a NaN counts."""
-    row = [jnp.array([x]) for x in (1.0, terminated, 4.0)]
-    assert losses.td_target(*row, 0.5).item() == target
-    unknown = losses.td_target(*row[:2], jnp.array([jnp.nan]), 0.5).item()
-    assert unknown == 1.0 if terminated else np.isnan(unknown)
+def test_td_target_by_hand():
+    """A step, three steps that go on, and an end; behind an end not even a NaN or an infinity counts."""
+    reward, discount = jnp.array([1.0, -2.0, 1.0]), jnp.array([0.5, 0.125, 0.0])
+    assert losses.td_target(reward, discount, jnp.array([4.0, 8.0, 16.0])).tolist() == [3.0, -1.0, 1.0]
+    for unknown in (jnp.nan, jnp.inf):
+        found = losses.td_target(reward, discount, jnp.full(3, unknown))
+        assert not jnp.isfinite(found[:2]).any() and found[2] == 1.0
 
 
 def test_half_mean_square_with_weights_by_hand():
@@ -240,18 +240,37 @@ def test_half_mean_square_with_weights_by_hand():
     assert losses.half_mean_square(error, jnp.array([[0.5, 2.0]])) == (0.5 + 8 + 4.5) / 8
 
 
-@pytest.mark.parametrize(("terminated", "target"), [(False, 1 + 0.5 * (4 + 0.2 * 3)), (True, 1.0)])
-def test_soft_td_target_by_hand(terminated, target):
-    """r = 1, Q' = 4, log pi = -3, alpha = 0.2, gamma = 1/2: entropy is a bonus, until death."""
-    row = [jnp.array([x]) for x in (1.0, terminated, 4.0, -3.0)]
-    assert losses.soft_td_target(*row, 0.2, 0.5).item() == pytest.approx(target)
+def test_soft_value_by_hand():
+    """Q = 4, log pi = -3, alpha = 0.2: entropy is a bonus. One drawn action, and two of a discrete space."""
+    assert losses.soft_value(*(jnp.array([[x]]) for x in (4.0, 1.0, -3.0)), 0.2).tolist() == [
+        pytest.approx(4.6)
+    ]
+    probability = jnp.array([[0.25, 0.75]])
+    found = losses.soft_value(jnp.array([[8.0, -4.0]]), probability, jnp.log(probability), 0.5)
+    entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    assert found.tolist() == [pytest.approx(2.0 - 3.0 + 0.5 * entropy)]
 
 
-def test_soft_td_target_of_a_terminal_step_is_the_reward():
-    """Neither value nor entropy of a state beyond the end, not even a NaN."""
-    nan = jnp.array([jnp.nan])
-    dead = jnp.array([True])
-    assert losses.soft_td_target(jnp.ones(1), dead, nan, nan, 0.2, 0.9).item() == 1.0
+def test_soft_value_is_the_expectation_over_actions():
+    """Row by row; with a temperature of 0 that of the action values alone, also where one has no chance."""
+    draw = np.random.default_rng(0)
+    q, logits = draw.normal(size=(2, 5, 3))
+    logits[0, 1] = -2_000
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    for alpha in (0.0, 0.3):
+        found = losses.soft_value(*map(jnp.float32, (q, p, log_p)), alpha)
+        expected = [sum(p[b, k] * (q[b, k] - alpha * log_p[b, k]) for k in range(3)) for b in range(5)]
+        np.testing.assert_allclose(found, expected, 1e-5, 1e-6)
+
+
+def test_values_refuse_a_stray_axis():
+    """A column must not become a square."""
+    flat, tall = jnp.zeros(3), jnp.zeros((3, 1))
+    with pytest.raises(AssertionError):
+        losses.td_target(flat, flat, tall)
+    with pytest.raises(AssertionError):
+        losses.soft_value(tall, tall, flat, 0.1)
 
 
 @pytest.mark.parametrize(("log_prob", "direction"), [(3.0, 1), (1.0, -1), (2.0, 0)])
@@ -455,29 +474,59 @@ MUTANTS = {
         "jnp.square(target - prediction).mean() /",
         "test_explained_variance",
     ),
-    "soft target: a death goes on": (
+    "td target: behind the end": (
         "ops/losses.py",
-        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
-        "(next_q - alpha * next_log_prob)",
-        "test_soft_td_target_by_hand",
+        "jnp.where(discount == 0, 0.0, discount * next_value)",
+        "discount * next_value",
+        "test_td_target_by_hand",
     ),
-    "soft target: the dead have entropy": (
+    "td target: not discounted": (
         "ops/losses.py",
-        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
-        "(jnp.where(terminated, 0.0, next_q) - alpha * next_log_prob)",
-        "test_soft_td_target_by_hand",
+        "jnp.where(discount == 0, 0.0, discount * next_value)",
+        "jnp.where(discount == 0, 0.0, next_value)",
+        "test_td_target_by_hand",
     ),
-    "soft target: 0 times NaN": (
+    "td target: without the reward": (
         "ops/losses.py",
-        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
-        "(1.0 - terminated) * (next_q - alpha * next_log_prob)",
-        "test_soft_td_target_of_a_terminal_step_is_the_reward",
+        "return reward + jnp.where(discount == 0",
+        "return jnp.where(discount == 0",
+        "test_td_target_by_hand",
     ),
-    "soft target: entropy is a cost": (
+    "td target: any shape": (
         "ops/losses.py",
-        "jnp.where(terminated, 0.0, next_q - alpha * next_log_prob)",
-        "jnp.where(terminated, 0.0, next_q + alpha * next_log_prob)",
-        "test_soft_td_target_by_hand",
+        "    chex.assert_equal_shape([reward, discount, next_value])\n",
+        "",
+        "test_values_refuse_a_stray_axis",
+    ),
+    "soft value: entropy is a cost": (
+        "ops/losses.py",
+        "(probability * (q - alpha * log_prob)).sum(-1)",
+        "(probability * (q + alpha * log_prob)).sum(-1)",
+        "test_soft_value_by_hand",
+    ),
+    "soft value: no entropy": (
+        "ops/losses.py",
+        "(probability * (q - alpha * log_prob)).sum(-1)",
+        "(probability * q).sum(-1)",
+        "test_soft_value_by_hand",
+    ),
+    "soft value: the mean of all actions": (
+        "ops/losses.py",
+        "(probability * (q - alpha * log_prob)).sum(-1)",
+        "(q - alpha * log_prob).mean(-1)",
+        "test_soft_value_is_the_expectation_over_actions",
+    ),
+    "soft value: the entropy of equal chances": (
+        "ops/losses.py",
+        "(probability * (q - alpha * log_prob)).sum(-1)",
+        "(probability * q - alpha * log_prob / q.shape[-1]).sum(-1)",
+        "test_soft_value_is_the_expectation_over_actions",
+    ),
+    "soft value: any shape": (
+        "ops/losses.py",
+        "    chex.assert_equal_shape([q, probability, log_prob])\n",
+        "",
+        "test_values_refuse_a_stray_axis",
     ),
     "temperature: wrong way": (
         "ops/losses.py",
