@@ -47,8 +47,7 @@ def validate(cfg: CriticConfig, space: spaces.Space) -> None:
         raise ConfigError("critic", cfg.critic, "scalar for discrete actions")
     low, high = ends(cfg)
     if not low < high:
-        name = "v_min" if cfg.v_max is None else "v_max"
-        raise ConfigError(name, getattr(cfg, name), f"v_min = {low} below v_max = {high}")
+        raise ConfigError("v_min", low, f"a number below v_max = {high}")
 
 
 def ends(cfg: CriticConfig) -> tuple[float, float]:

@@ -149,7 +149,7 @@ class Memory:
             mass = double(jax.random.uniform(key, (size, 1)))[:, 0] * self.priority.sum()
             index = np.searchsorted(np.cumsum(self.priority), mass, "right")
             done = self.step / self.cfg.total_timesteps
-            beta = self.cfg.priority_beta + (1 - self.cfg.priority_beta) * done
+            beta = self.cfg.priority_beta * (1 - done) + done
             weight = (self.capacity * self.priority[index] / self.priority.sum()) ** -beta
         else:
             index = np.asarray(jax.random.randint(key, (size,), 0, self.capacity))

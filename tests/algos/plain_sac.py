@@ -70,7 +70,8 @@ class Plain:
         self.play, self.cfg, self.update = play, play.cfg, update
         self.learner = Learner(play.state(update).learner, play.cfg.learning_rate, play.cfg.tau)
         self.memory, self.metrics = Memory(play, update), []
-        self.atoms = np.linspace(self.cfg.v_min, self.cfg.v_max, self.cfg.num_atoms)
+        ends = (-5.0, 5.0) if self.cfg.v_min is None else (self.cfg.v_min, self.cfg.v_max)
+        self.atoms = np.linspace(*ends, self.cfg.num_atoms)
         self.categorical, self.batch = self.cfg.critic == "categorical", self.cfg.norm == "batch"
         self.discrete = isinstance(play.space, spaces.Discrete)
         self.policy = Softmax if self.discrete else Squashed
@@ -93,7 +94,8 @@ class Plain:
         if self.cfg.target_entropy is not None:
             return self.cfg.target_entropy
         usual = np.log(self.play.space.n) / 2 if self.discrete else -self.play.space.shape[0]
-        return self.cfg.target_entropy_factor * usual
+        factor = self.cfg.target_entropy_factor
+        return usual if factor is None else factor * usual
 
     def step(self, rows: Rows, key: jax.Array, index: int) -> None:
         key_critic, key_actor = jax.random.split(key)

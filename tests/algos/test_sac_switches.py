@@ -371,13 +371,13 @@ MUTANTS = {
     ),
     "the factor of the target is ignored": (
         "algos/soft_policies.py",
-        "return cfg.target_entropy_factor * soft_policy",
+        "return factor * soft_policy",
         "return soft_policy",
         "test_an_update_is_the_plain_one[efficient]",
     ),
     "the temperature starts at 1": (
         "algos/sac.py",
-        "jnp.log(jnp.float32(cfg.init_ent_coef))",
+        "jnp.log(jnp.float32(alpha))",
         "jnp.float32(0)",
         "test_the_temperature_starts_where_it_is_told",
     ),

@@ -165,7 +165,7 @@ def test_discrete_actions_follow_the_softmax():
     [
         ("pendulum", {}, -1.0),
         ("pendulum", {"target_entropy_factor": 0.5}, -0.5),
-        ("pendulum", {"target_entropy": 0.6, "target_entropy_factor": 0.5}, 0.6),
+        ("pendulum", {"target_entropy": 0.6}, 0.6),
         ("cartpole", {}, 0.5 * np.log(2)),
         ("cartpole", {"target_entropy_factor": 1.9}, 0.95 * np.log(2)),
         ("cartpole", {"target_entropy": 0.1}, 0.1),
@@ -180,7 +180,12 @@ def test_target_entropies(env, fields, expected):
 @pytest.mark.parametrize(
     ("env", "field", "value", "message"),
     [
-        ("cartpole", "noise_repeat", 2, "noise_repeat = 2: expected 1 for discrete actions"),
+        (
+            "cartpole",
+            "noise_repeat",
+            2,
+            "noise_repeat = 2: expected 1: with discrete actions it has no effect",
+        ),
         ("cartpole", "target_entropy", 0.7, "a target below log K = 0.6931"),
         ("cartpole", "target_entropy_factor", 2.0, "it is 0.6931"),
         ("pendulum", "target_entropy", 0.7, "a target below A log 2 = 0.6931"),
@@ -283,7 +288,7 @@ MUTANTS = {
     "a target that is given has the factor": (
         "algos/soft_policies.py",
         "return cfg.target_entropy\n",
-        "return cfg.target_entropy_factor * cfg.target_entropy\n",
+        "return 0.5 * cfg.target_entropy\n",
         "test_target_entropies",
     ),
     "more than the largest entropy": (
