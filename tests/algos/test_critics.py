@@ -117,6 +117,13 @@ def test_what_a_categorical_critic_cannot_be_is_refused(env, fields, field, mess
     purerl.make_algorithm(tiny("sac", env, **fields))
 
 
+def test_a_batch_of_one_row_has_no_statistics():
+    """Its normalised inputs would all be 0."""
+    with pytest.raises(ConfigError, match="batch_size = 1: expected at least 2 rows for norm = batch"):
+        purerl.make_algorithm(tiny("sac", "pendulum", norm="batch", batch_size=1))
+    purerl.make_algorithm(tiny("sac", "pendulum", norm="layer", batch_size=1))
+
+
 @pytest.mark.parametrize(
     "fields", [{"num_atoms": 1}, {"num_atoms": 10_002}, {"v_min": np.nan}, {"norm": "group"}]
 )
