@@ -88,8 +88,10 @@ def test_a_switch_that_is_off_changes_nothing(observed):
 MUTANTS = {
     "a return goes on after a time limit": (
         "normalize.py",
-        "transition.terminated | transition.truncated",
-        "transition.terminated",
+        "transition.terminated | transition.truncated\n    sums, so_far = returns.discounted_so_far("
+        "transition.reward, ended, cfg.gamma",
+        "transition.terminated\n    sums, so_far = returns.discounted_so_far("
+        "transition.reward, ended, cfg.gamma",
         "test_statistics_are_those_of_all_rollouts",
     ),
     "statistics of the next observations": (

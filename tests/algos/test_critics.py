@@ -135,6 +135,13 @@ def test_a_field_without_effect_is_refused(fields, field, message):
     assert error.value.field == field
 
 
+def test_a_batch_of_one_row_has_no_statistics():
+    """Its normalised inputs would all be 0."""
+    with pytest.raises(ConfigError, match="batch_size = 1: expected at least 2 rows for norm = batch"):
+        purerl.make_algorithm(tiny("sac", "pendulum", norm="batch", batch_size=1))
+    purerl.make_algorithm(tiny("sac", "pendulum", norm="layer", batch_size=1))
+
+
 @pytest.mark.parametrize(
     "fields", [{"num_atoms": 1}, {"num_atoms": 10_002}, {"v_min": np.nan}, {"norm": "group"}]
 )

@@ -239,8 +239,9 @@ MUTANTS = {
     ),
     "actions of new noise": (
         "algos/soft_policies.py",
-        "noise = jnp.where(fresh[:, None], noise, carry.noise)\n",
-        "noise, new = jnp.where(fresh[:, None], noise, carry.noise), noise\n",
+        "carry = Held(noise, jnp.where(fresh, more, carry.left - 1))",
+        "carry = Held(noise, jnp.where(fresh, more, carry.left - 1))\n"
+        "            noise = jax.random.normal(key_noise, mean.shape, mean.dtype)",
         "test_actions_are_those_of_the_noise",
     ),
     "noise has the deviation's logarithm": (
