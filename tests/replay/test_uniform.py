@@ -6,40 +6,40 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from purerl.replay import uniform
+from purerl.replay import n_step, ring, uniform
 from purerl.types import Transition
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
 MUTANTS = {
     "a write goes one slot too far": (
-        "replay/uniform.py",
+        "replay/ring.py",
         "new, state.head, 0)",
         "new, state.head + 1, 0)",
         "test_rows_are_those_of_a_plain_ring",
     ),
     "the head wraps early": (
-        "replay/uniform.py",
+        "replay/ring.py",
         "(state.head + n) % capacity",
         "(state.head + n) % (capacity - n)",
         "test_rows_are_those_of_a_plain_ring",
     ),
     "the size exceeds the capacity": (
-        "replay/uniform.py",
+        "replay/ring.py",
         "jnp.minimum(state.size + n, capacity)",
         "state.size + n",
         "test_rows_are_those_of_a_plain_ring",
     ),
     "environments before steps": (
-        "replay/uniform.py",
+        "replay/ring.py",
         "new = new.reshape(n, *new.shape[2:])",
         "new = new.swapaxes(0, 1).reshape(n, *new.shape[2:])",
         "test_the_next_step_is_n_rows_later",
     ),
     "rows are not those of the index": (
-        "replay/uniform.py",
-        "rows[index]",
-        "rows[index - 1]",
+        "replay/n_step.py",
+        "state.rows.action[index]",
+        "state.rows.action[index - 1]",
         "test_rows_are_those_of_a_plain_ring",
     ),
     "empty slots are drawn": (
@@ -62,20 +62,32 @@ MUTANTS = {
         "test_sampling_is_uniform",
     ),
     "a write may wrap": (
-        "replay/uniform.py",
+        "replay/ring.py",
         "chex.assert_is_divisible(capacity, n)",
         "pass",
         "test_a_write_that_would_wrap_is_refused",
     ),
     "everything is float32": (
-        "replay/uniform.py",
+        "replay/ring.py",
         "(capacity, *leaf.shape), leaf.dtype)",
         "(capacity, *leaf.shape))",
         "test_dtypes_and_shapes_are_kept",
     ),
 }
 
-add, sample = jax.jit(uniform.add), jax.jit(uniform.sample, static_argnums=2)
+
+def drawn(state, key, batch_size):
+    """Return a batch of single steps, drawn uniformly."""
+    index, weight = uniform.draw(state, key, batch_size)
+    return ring.Batch(*read_one(state, index, weight))
+
+
+def read_one(state, index, weight):
+    rows, discount = n_step.read(state, index, 1, 1, 0.5)
+    return rows, index, weight, discount
+
+
+add, sample = jax.jit(ring.add), jax.jit(drawn, static_argnums=2)
 ROW = Transition(jnp.zeros(2), jnp.zeros(1), jnp.float32(0), jnp.zeros(2), jnp.bool(0), jnp.bool(0))
 
 
@@ -89,7 +101,7 @@ def rollout(start, steps, envs):
 
 def filled(capacity, writes, steps=1, envs=1):
     """Return a buffer after some rollouts, and its slots in a plain ring: None where nothing was written."""
-    state, slots, head = uniform.init(ROW, capacity), [None] * capacity, 0
+    state, slots, head = ring.init(ROW, capacity), [None] * capacity, 0
     for write in range(writes):
         new = rollout(write * steps, steps, envs)
         state = add(state, new)
@@ -140,7 +152,7 @@ def test_empty_slots_are_never_drawn():
 
 
 def test_an_empty_buffer_gives_zeros():
-    batch = sample(uniform.init(ROW, 8), jax.random.key(1), 5)
+    batch = sample(ring.init(ROW, 8), jax.random.key(1), 5)
     assert not any(leaf.any() for leaf in jax.tree.leaves((batch.rows, batch.index)))
 
 
@@ -163,7 +175,7 @@ def test_the_key_decides_the_batch():
 def test_a_write_that_would_wrap_is_refused(capacity, steps, envs):
     """`dynamic_update_slice` would shift it silently."""
     with pytest.raises(AssertionError):
-        uniform.add(uniform.init(ROW, capacity), rollout(0, steps, envs))
+        ring.add(ring.init(ROW, capacity), rollout(0, steps, envs))
 
 
 def test_uniform_sampling_ignores_td_errors():
@@ -177,9 +189,9 @@ def test_members_under_vmap_keep_their_own_rows():
     states = [filled(30, writes, envs=3)[0] for writes in (2, 10, 17)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     new = [rollout(start, 1, 3) for start in (100, 200, 300)]
-    stacked = jax.jit(jax.vmap(uniform.add))(stacked, jax.tree.map(lambda *leaves: jnp.stack(leaves), *new))
+    stacked = jax.jit(jax.vmap(ring.add))(stacked, jax.tree.map(lambda *leaves: jnp.stack(leaves), *new))
     keys = jax.random.split(jax.random.key(0), 3)
-    batches = jax.jit(jax.vmap(lambda state, key: uniform.sample(state, key, 64)))(stacked, keys)
+    batches = jax.jit(jax.vmap(lambda state, key: drawn(state, key, 64)))(stacked, keys)
     for member, state in enumerate(states):
         alone = add(state, new[member])
         expected = sample(alone, keys[member], 64)
@@ -194,7 +206,7 @@ def test_dtypes_and_shapes_are_kept():
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     row = Transition(pixels, jax.ShapeDtypeStruct((), jnp.int32), scalar, pixels, flag, flag)
     new = jax.tree.map(lambda leaf: jnp.ones((2, 1, *leaf.shape), leaf.dtype), row)
-    batch = uniform.sample(uniform.add(uniform.init(row, 6), new), jax.random.key(0), 5)
+    batch = drawn(ring.add(ring.init(row, 6), new), jax.random.key(0), 5)
     for leaf, like in zip(jax.tree.leaves(batch.rows), jax.tree.leaves(row), strict=True):
         assert leaf.dtype == like.dtype and leaf.shape == (5, *like.shape)
         assert (leaf == 1).all()
