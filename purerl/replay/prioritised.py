@@ -4,8 +4,8 @@ Row `i` is drawn with probability `P(i) = p_i^alpha / sum_k p_k^alpha`, `p_i = |
 and weighs `(size P(i))^-beta` in a loss, over the largest weight of its batch (section 3.4). A row that was
 never drawn has the largest priority so far.
 
-The sums are those of a tree whose nodes have 128 children. A node is always added up from its children, in
-one fixed order, so that no rounding stays, however often priorities change.
+The sums are those of a tree whose nodes have 16 children. A node is always added up from its children, in one
+fixed order, so that no rounding stays, however often priorities change.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from purerl.replay import ring
 from purerl.replay.ring import State
 from purerl.types import Array, Key, Transition
 
-WIDTH = 128
-"""Children of a node, a power of two."""
+WIDTH = 16
+"""Children of a node, a power of two: their sums fill one cache line."""
 EPSILON = 1e-6
 """Priority of a row without an error."""
 
@@ -48,14 +48,8 @@ def init(state: State) -> State:
 def add(state: State, transition: Transition) -> State:
     """Write a rollout `[T, N, ...]` as `ring.add` does, with the largest priority so far."""
     priorities, n = state.priority, transition.reward.size
-    first, *above = priorities.levels
-    new = jnp.full(n, priorities.largest)
-    first = jax.lax.dynamic_update_slice_in_dim(first.reshape(-1), new, state.head, 0).reshape(first.shape)
-    blocks = state.head // WIDTH + jnp.arange(
-        (n - 2) // WIDTH + 2, dtype=jnp.int32
-    )  # all that n rows can touch
-    blocks = jnp.minimum(blocks, (state.head + n - 1) // WIDTH)
-    levels = _added_up((first, *above), blocks)
+    index = state.head + jnp.arange(n, dtype=jnp.int32)
+    levels = set_priorities(priorities.levels, index, jnp.full(n, priorities.largest))
     return ring.add(state, transition)._replace(priority=priorities._replace(levels=levels))
 
 
@@ -66,22 +60,26 @@ def draw(state: State, key: Key, batch_size: int, beta: float | Array) -> tuple[
         `(index [B] int32, weight [B] float32)`.
     """
     levels = state.priority.levels
-    index = jnp.zeros(batch_size, jnp.int32)
-    for key_level, level in zip(jax.random.split(key, len(levels)), reversed(levels), strict=True):
-        index = WIDTH * index + _child(key_level, level[index])
-    chance = levels[0].reshape(-1)[index] / jnp.maximum(_sum(levels[-1][0]), jnp.finfo(jnp.float32).tiny)
-    weight = (jnp.maximum(chance, 1e-30) * state.size.astype(jnp.float32)) ** -beta
-    return index, weight / weight.max()
+    index, priority = jnp.zeros(batch_size, jnp.int32), jnp.ones(batch_size, jnp.float32)
+    uniform = jax.random.uniform(key, (len(levels), batch_size), jnp.float32)
+    for level, uniform_level in zip(reversed(levels), uniform, strict=True):
+        child, priority = _child(uniform_level, level[index])
+        index = WIDTH * index + child
+    priority = jnp.maximum(priority, jnp.finfo(jnp.float32).tiny)
+    return index, (priority / priority.min()) ** -beta  # size and sum of the priorities cancel
 
 
-def _child(key: Key, block: Array) -> Array:
-    """Draw a child of each `block [B, WIDTH]` in proportion to its number; never one with 0 beside others."""
-    sums = jnp.cumsum(block, axis=-1)
-    mass = jax.random.uniform(key, (len(block), 1), jnp.float32) * sums[:, -1:]
-    inside = (sums > mass) & (block > 0)
-    last = WIDTH - 1 - jnp.argmax(block[:, ::-1] > 0, axis=-1)  # where rounding leaves nothing inside
-    child = jnp.where(inside.any(-1), jnp.argmax(inside, axis=-1), last)
-    return jnp.where((block > 0).any(-1), child, 0).astype(jnp.int32)
+def _child(uniform: Array, block: Array) -> tuple[Array, Array]:
+    """Draw a child of each `block [B, WIDTH]` in proportion to its number, by `uniform [B]` in [0, 1).
+
+    A child with 0 is drawn only where all have it, and then it is the first: also if numbers are rounded.
+    """
+    children = block.T
+    sums = jnp.where(children > 0, jnp.cumsum(children, axis=0), 0.0)
+    total = sums.max(axis=0)
+    inside = (sums > (uniform * total)[None]) | (sums == total[None])
+    child = jnp.argmax(inside, axis=0).astype(jnp.int32)
+    return child, jnp.take_along_axis(children, child[None], axis=0)[0]
 
 
 def update(state: State, index: Array, td_error: Array, alpha: float | Array) -> State:
@@ -100,18 +98,14 @@ def update(state: State, index: Array, td_error: Array, alpha: float | Array) ->
 
 def set_priorities(levels: tuple[Array, ...], index: Array, priority: Array) -> tuple[Array, ...]:
     """Return `levels` with new priorities `[B]`, at least 0, of the rows at `index [B]`."""
-    first, *above = levels
-    flat = first.reshape(-1).at[index].set(0.0).at[index].max(priority)
-    return _added_up((flat.reshape(first.shape), *above), index // WIDTH)
-
-
-def _added_up(levels: tuple[Array, ...], blocks: Array) -> tuple[Array, ...]:
-    """Return `levels` with the sums above these `blocks [B]` of the first level."""
-    done = [levels[0]]
-    for above in levels[1:]:
-        sums = _sum(done[-1][blocks])
-        done.append(above.reshape(-1).at[blocks].set(sums).reshape(above.shape))
-        blocks = blocks // WIDTH
+    if len(index) == 1:  # XLA:CPU would fuse a single write with the read of its sum, and copy all levels
+        index, priority = jnp.tile(index, 2), jnp.tile(priority, 2)
+    block, child = index // WIDTH, index % WIDTH
+    done = [levels[0].at[block, child].set(0.0).at[block, child].max(priority)]
+    for level in levels[1:]:
+        sums = _sum(done[-1][block])
+        block, child = block // WIDTH, block % WIDTH
+        done.append(level.at[block, child].set(sums))
     return tuple(done)
 
 

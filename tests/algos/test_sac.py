@@ -45,8 +45,8 @@ MUTANTS = {
     ),
     "a death is none": (
         "replay/n_step.py",
-        "return rows, discount[0]",
-        "return rows, jnp.full_like(discount[0], gamma)",
+        "return whole(state, rows), discount[0]",
+        "return whole(state, rows), jnp.full_like(discount[0], gamma)",
         "test_an_update_is_the_plain_one",
     ),
     "no entropy in the target": (
