@@ -46,7 +46,9 @@ def vector_size(space: spaces.Space) -> int:
 
 def as_vector(space: spaces.Space, action: Array) -> Array:
     """Return an action `[..., A]` as floats for a network: an index as a vector with a single 1."""
-    return jax.nn.one_hot(action, int(space.n)) if isinstance(space, spaces.Discrete) else action
+    if isinstance(space, spaces.Discrete):
+        return jax.nn.one_hot(action, int(space.n), dtype=jnp.float32)
+    return action
 
 
 def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

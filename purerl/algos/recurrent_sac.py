@@ -1,16 +1,15 @@
 """Recurrent soft actor-critic, for tasks with partial observations (Ni et al. 2022, arXiv:2110.05038).
 
-As `sac`, but actor and critics each have a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), which
-reads the observations and actions of an episode, `h = f(h_before, obs, previous action)`; `h` stands in the
-place of the state. With `h' = f(h, next_obs, action)` the critics learn by
+As `sac`, but the actor and each critic have a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078) for the
+observations and actions of an episode, `h = f(h_before, obs, previous action)`, and see `h` in the place of
+the state. With `h' = f(h, next_obs, action)` the critics learn by
 `y = r + gamma (1 - terminated) E_{a' ~ pi(.|h')}[min_i Q'_i(h', a') - alpha log pi(a'|h')]`.
 
-A batch consists of windows of consecutive rows. Their RNN states start from zero; the first `burn_in` rows
-have no loss and pass no gradient on (Kapturowski et al. 2019, "R2D2", section 3). Within a window every
-episode starts from zero, and `h'` follows `h` at every end, as `next_obs` is from before any reset.
+A batch is windows of consecutive rows. Their RNN states start from zero; the first `burn_in` rows have no
+loss and pass no gradient on (Kapturowski et al. 2019, "R2D2", section 3). Within a window every episode
+starts from zero, and `h'` follows `h` at every end, as `next_obs` is from before any reset.
 
-Choices: those of `sac`; the previous action is an input, since a replay buffer holds the actions of many
-policies, and what an action led to says little without it.
+Choices: those of `sac`; the previous action is an input, since rows of many policies are replayed.
 """
 
 from __future__ import annotations
@@ -137,8 +136,7 @@ def make(cfg: RecurrentSACConfig, spec: EnvSpec, networks: dict[str, Any] | None
         return learning.init_learner(params, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        (rnn, previous), noise = carry
-        params = state.learner.params["pi"]
+        (rnn, previous), noise, params = *carry, state.learner.params["pi"]
         rnn, x = chosen["core"].apply(params["core"], rnn, obs, previous)
         outputs = chosen["pi"].apply(params["head"], x)
         action, noise = policy.explore(outputs, key, noise) if explore else (policy.mode(outputs), noise)

@@ -123,9 +123,8 @@ MUTANTS = {
     ),
     "an index is a number": (
         "spaces.py",
-        "return jax.nn.one_hot(action, int(space.n)) if isinstance(space, spaces.Discrete) else action",
-        "return jnp.broadcast_to(action[..., None] * 1.0, (*action.shape, space.n)) "
-        "if isinstance(space, spaces.Discrete) else action",
+        "jax.nn.one_hot(action, int(space.n), dtype=jnp.float32)",
+        "jnp.broadcast_to(action[..., None].astype(jnp.float32), (*action.shape, int(space.n)))",
         "test_an_update_is_the_plain_one[{'discrete': True, 'ent_coef': 0.4}]",
     ),
     "acting forgets the previous action": (
@@ -139,6 +138,18 @@ MUTANTS = {
         "policy.explore(outputs, key, noise) if explore",
         "policy.explore(outputs, key, noise) if True",
         "test_acting_is_a_pass_through_each_episode_alone",
+    ),
+    "a core without the previous action": (
+        "network_trial.py",
+        'if "q" in chosen else ()',
+        "if False else ()",
+        "test_networks_of_the_user_are_tried",
+    ),
+    "critics of all actions are given one": (
+        "network_trial.py",
+        "() if isinstance(spec.action_space, spaces.Discrete) else (action,)",
+        "(action,)",
+        "test_networks_of_the_user_are_tried",
     ),
     "windows longer than the buffer": (
         "algos/recurrent_sac.py",
@@ -441,6 +452,33 @@ def test_acting_is_a_pass_through_each_episode_alone(env):
             if rows.terminated[t, n] or rows.truncated[t, n]:
                 h, ends = None, ends + 1
     assert ends > 3
+
+
+@pytest.mark.parametrize("env", ["pendulum", "cartpole"])
+def test_networks_of_the_user_are_tried(env):
+    """With the inputs that they get: the previous action as a vector, features in the place of `obs`."""
+    cfg = tiny("recurrent_sac", env)
+    spec = purerl.make.spec_of(purerl.make_env(env))
+    defaults, size = recurrent_sac.default_networks(cfg, spec), 2 if env == "cartpole" else 1
+
+    def core(params, carry, obs, previous):
+        assert previous.shape == (len(obs), size) and previous.dtype == jnp.float32
+        return carry, jnp.concatenate([carry, obs, previous], -1)
+
+    def head(name):
+        def apply(params, x, *action):
+            assert x.shape[1] == 8 + spec.observation_space.shape[0] + size
+            assert len(action) == (name == "q" and env == "pendulum")
+            return defaults[name].apply(params, x, *action)
+
+        return defaults[name].init, apply
+
+    mine = {"core": (lambda key, carry, obs, previous: {}, core), "pi": head("pi"), "q": head("q")}
+    algo = purerl.make_algorithm(cfg, networks=mine)
+    jax.eval_shape(algo.init, jax.random.key(0))
+    narrow = {"core": (lambda *inputs: {}, lambda params, carry, *rest: (carry[:, :3], carry))}
+    with pytest.raises(ConfigError, match=re.escape("expected (carry [B, 8], features [B, H])")):
+        purerl.make_algorithm(cfg, networks=narrow)
 
 
 REFUSED = [
