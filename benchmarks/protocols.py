@@ -96,7 +96,7 @@ PROTOCOLS = {
         3,
         SHORT_SWING
         | MASKED
-        | {"total_timesteps": 30_000, "gamma": 0.98, "learning_rate": 1e-3, "updates_per_step": 0.5}
+        | {"total_timesteps": 30_000, "gamma": 0.95, "learning_rate": 1e-3}
         | {"batch_size": 384, "hidden_sizes": (64, 64)},
         -250,
     ),
