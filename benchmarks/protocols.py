@@ -38,6 +38,7 @@ class Protocol(NamedTuple):
 
 CARTPOLE = {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20}
 SWING = {"total_timesteps": 300_000, "gamma": 0.9, "eval_interval": 20_000, "eval_episodes": 20}
+SHORT_SWING = {"eval_interval": 2_000, "eval_episodes": 20}
 MASKED = {"env_kwargs": {"mask_velocity": True}}
 WITHOUT_RNN = {
     "num_envs": 16,
@@ -84,6 +85,20 @@ PROTOCOLS = {
         5,
         SWING | MASKED | WITHOUT_RNN | {"num_epochs": 10},
         -300,
+    ),
+    # The settings of its preset, and the same without an RNN, with as many rows in a batch.
+    "recurrent_sac-masked-pendulum-30k": Protocol(
+        "recurrent_sac", "pendulum", 3, SHORT_SWING, -250, preset="recurrent_sac-pendulum-masked"
+    ),
+    "sac-masked-pendulum-30k": Protocol(
+        "sac",
+        "pendulum",
+        3,
+        SHORT_SWING
+        | MASKED
+        | {"total_timesteps": 30_000, "gamma": 0.95, "learning_rate": 1e-3}
+        | {"batch_size": 384, "hidden_sizes": (64, 64)},
+        -250,
     ),
     # Settings common elsewhere, not tuned here; Gymnasium calls 200 solved.
     "ppo-gym-lunar_lander-1m": Protocol(

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from purerl.config import Config, ConfigError
 from purerl.networks import choose
 from purerl.shown import Words, shape_of, shapes_of, shorten
-from purerl.spaces import dtype_of
+from purerl.spaces import dtype_of, vector_size
 from purerl.types import EnvSpec, Network
 
 BATCHES = (1, 3)
@@ -77,20 +77,23 @@ def _try_batch(
         dtype = dtype_of(space) if dtype is None else dtype
         return lambda size: Shape((size, *(space.shape or ())), dtype)
 
+    def vectors(width: int) -> Callable[[int], Shape]:
+        return lambda size: Shape((size, width), jnp.float32)
+
     scaled = getattr(cfg, "normalize_obs", False)
     obs, action = rows(spec.observation_space, jnp.float32 if scaled else None), rows(spec.action_space)
-    discrete = isinstance(spec.action_space, spaces.Discrete)  # a critic then has the values of all actions
-    inputs = {"torso": (obs,), "q": (obs,) if discrete else (obs, action)}
+    inputs: dict[str, tuple[Callable[[int], Shape], ...]] = {"torso": (obs,)}
     features: Callable[[int], Shape] = obs
     if "core" in chosen:
-        inputs["core"] = ((lambda size: Shape((size, cfg.rnn_size), jnp.float32)), obs)
+        previous = (vectors(vector_size(spec.action_space)),) if "q" in chosen else ()
+        inputs["core"] = (vectors(cfg.rnn_size), obs, *previous)
     for name in ("torso", "core"):
         if name in chosen:
             out = _outputs(name, chosen[name], inputs[name], batch)
             _check_features(name, out, batch, cfg)
-            width = (out if name == "torso" else out[1]).shape[1]
-            features = lambda size, width=width: Shape((size, width), jnp.float32)
-    inputs |= {"pi": (features,), "v": (features,)}
+            features = vectors((out if name == "torso" else out[1]).shape[1])
+    of_action = () if isinstance(spec.action_space, spaces.Discrete) else (action,)
+    inputs |= {"pi": (features,), "v": (features,), "q": (features, *of_action)}
     for name in names:
         if name in inputs and name not in ("torso", "core"):
             out = _outputs(name, chosen[name], inputs[name], batch)

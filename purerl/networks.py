@@ -50,17 +50,18 @@ class Gaussian(nn.Module):
 class RecurrentTorso(nn.Module):
     """Gated recurrent unit over encoded observations (Cho et al. 2014, arXiv:1406.1078).
 
-    `carry [B, H], obs [B, O] -> (carry [B, H], features [B, H])`; an episode starts with a carry of zeros.
+    `carry [B, H], obs [B, O], ... -> (carry [B, H], features [B, H])`; an episode starts with a carry of
+    zeros. Inputs beside `obs` are encoded with it.
     """
 
     size: int
     encoder: MLP | BatchNormMLP
 
     @nn.compact
-    def __call__(self, carry: Array, obs: Array) -> tuple[Array, Array]:
+    def __call__(self, carry: Array, *inputs: Array) -> tuple[Array, Array]:
         """Take one step."""
         cell = nn.GRUCell(self.size, recurrent_kernel_init=orthogonal())  # flax's default calls LAPACK
-        return cell(carry, self.encoder(obs))
+        return cell(carry, self.encoder(*inputs))
 
 
 class StateIndependentGaussian(nn.Module):

@@ -21,6 +21,7 @@ ALGORITHMS = {
     "ddpg": "purerl.algos.ddpg:DDPGConfig",
     "ppo": "purerl.algos.ppo:PPOConfig",
     "recurrent_ppo": "purerl.algos.recurrent_ppo:RecurrentPPOConfig",
+    "recurrent_sac": "purerl.algos.recurrent_sac:RecurrentSACConfig",
     "sac": "purerl.algos.sac:SACConfig",
     "td3": "purerl.algos.td3:TD3Config",
     "trpo": "purerl.algos.trpo:TRPOConfig",

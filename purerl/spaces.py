@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
 from purerl.config import ConfigError
-from purerl.types import EnvSpec
+from purerl.types import Array, EnvSpec
 
 CONTINUOUS = "continuous actions, a flat Box with finite bounds"
 HINTS: dict[type, str] = {
@@ -35,6 +37,18 @@ def check_spaces(spec: EnvSpec) -> None:
 def dtype_of(space: spaces.Space) -> Any:
     """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits."""
     return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
+
+
+def vector_size(space: spaces.Space) -> int:
+    """Return the number of entries of `as_vector`."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
+
+
+def as_vector(space: spaces.Space, action: Array) -> Array:
+    """Return an action `[..., A]` as floats for a network: an index as a vector with a single 1."""
+    if isinstance(space, spaces.Discrete):
+        return jax.nn.one_hot(action, int(space.n), dtype=jnp.float32)
+    return action
 
 
 def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,8 @@ INDEX = PAGES / "README.md"
 LEARNING = PAGES.parents[1] / "benchmarks" / "results" / "learning"
 WITHOUT_PAGE = {"ddpg", "td3"}
 """Algorithms whose page is not written yet."""
+REFUSED = {("recurrent_sac", "prioritised")}
+"""Switches of its family that an algorithm refuses."""
 ALGORITHMS = sorted(algo for algo in registry.ALGORITHMS if (PAGES / f"{algo}.md").exists())
 FILES = [INDEX, *(PAGES / f"{algo}.md" for algo in ALGORITHMS)]
 SECTIONS = (
@@ -96,7 +98,7 @@ def all_switched_on(algo: str) -> purerl.Config:
     """Return a config with every switch true and every optional number set, for all metrics."""
     chosen = {}
     for name, field in fields(registry.config_class(algo)).items():
-        if field.metadata["rule"].kind == "switch":
+        if field.metadata["rule"].kind == "switch" and (algo, name) not in REFUSED:
             chosen[name] = True
         elif field.metadata["rule"].kind == "real" and field.default is None:
             chosen[name] = 0.5

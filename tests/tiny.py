@@ -42,6 +42,8 @@ SMALL = {
     "buffer_size": CAPACITY,
     "hidden_sizes": (8,),
     "rnn_size": 8,
+    "burn_in": 2,
+    "sequence_length": 3,
 }
 """Fields of the tiny runs, for the algorithms that have them."""
 ENVIRONMENTS = {

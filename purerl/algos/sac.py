@@ -135,8 +135,7 @@ def make(cfg: SACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         obs, action = off_policy.example(spec)
         params = {"pi": pi.init(key_pi, obs), "q": q.init(key_q, *policy.inputs(obs, action))}
         if cfg.ent_coef is None:
-            alpha = 1.0 if cfg.init_ent_coef is None else cfg.init_ent_coef
-            params["log_alpha"] = jnp.log(jnp.float32(alpha))
+            params["log_alpha"] = soft_policies.init_log_alpha(cfg)
         return init_learner(params, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):

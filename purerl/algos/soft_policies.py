@@ -153,11 +153,18 @@ class Settings(Protocol):
     """Fields of a configuration that a soft policy reads."""
 
     @property
+    def init_ent_coef(self) -> float | None: ...
+    @property
     def target_entropy(self) -> float | None: ...
     @property
     def target_entropy_factor(self) -> float | None: ...
     @property
     def noise_repeat(self) -> int: ...
+
+
+def init_log_alpha(cfg: Settings) -> Array:
+    """Return the logarithm of a learned temperature at the start."""
+    return jnp.log(jnp.float32(1.0 if cfg.init_ent_coef is None else cfg.init_ent_coef))
 
 
 def target_entropy(cfg: Settings, space: spaces.Space) -> float:

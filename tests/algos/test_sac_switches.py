@@ -376,9 +376,9 @@ MUTANTS = {
         "test_an_update_is_the_plain_one[efficient]",
     ),
     "the temperature starts at 1": (
-        "algos/sac.py",
-        "jnp.log(jnp.float32(alpha))",
-        "jnp.float32(0)",
+        "algos/soft_policies.py",
+        "1.0 if cfg.init_ent_coef is None else cfg.init_ent_coef",
+        "1.0",
         "test_the_temperature_starts_where_it_is_told",
     ),
 }

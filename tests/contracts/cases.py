@@ -10,6 +10,7 @@ from purerl.config import Config
 LAMBDA = {"value_lambda": 0.8}
 SWITCHED_ON = {
     "sac": {"target_entropy": -1.0},  # of continuous and discrete actions alike
+    "recurrent_sac": {"target_entropy": -1.0},
     "a2c": LAMBDA | {"shared_torso": True},
     "ppo": LAMBDA
     | {"normalize_reward": True, "recompute_advantages": True, "early_stop_kl": 0.05, "value_clip_eps": 0.1},
@@ -29,6 +30,15 @@ VARIANTS = {
         "sac-cartpole",
         {"norm": "layer", "prioritised": True, "n_step": 3, "updates_per_step": 0.5, "target_entropy": None}
         | {"priority_alpha": 0.6, "priority_beta": 0.4},
+    ),
+    "recurrent_sac-fixed_temperature": (
+        "recurrent_sac-pendulum",
+        {"ent_coef": 0.2, "target_entropy": None, "norm": "layer", "updates_per_step": 0.5},
+    ),
+    "recurrent_sac-categorical": (
+        "recurrent_sac-pendulum",
+        {"critic": "categorical", "normalize_reward": True, "actor_every": 2, "noise_repeat": 4}
+        | {"target_entropy": None},
     ),
     "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),
 }

@@ -393,7 +393,7 @@ MUTANTS = {
     ),
     "sac: a weakly typed parameter": (
         "algos/sac.py",
-        'params["log_alpha"] = jnp.log(jnp.float32(alpha))',
+        'params["log_alpha"] = soft_policies.init_log_alpha(cfg)',
         'params["log_alpha"] = jnp.asarray(0.0)',
         "test_observe_and_update_keep_the_states_types[sac-pendulum]",
     ),

@@ -1,7 +1,7 @@
 """Values and actions that each algorithm learns on the probe environments, against those worked out by hand.
 
 For each algorithm one program trains every probe with two seeds side by side: the probe is a traced
-index, so nothing is compiled twice. A second kind of actions is slow, and so is recurrent PPO.
+index, so nothing is compiled twice. A second kind of actions is slow, and so are recurrent methods.
 """
 
 from typing import Any, NamedTuple
@@ -77,6 +77,9 @@ SOFT = OFF_POLICY | dict(
     ent_coef=0.0,
     activation="tanh",
 )
+RECURRENT_SOFT = SOFT | dict(
+    total_timesteps=8 * 1_000, batch_size=16, burn_in=2, sequence_length=4, rnn_size=8, learning_rate=0.01
+)
 CASES = {
     "a2c": Case("a2c", SHORT, probes.DISCRETE, SMALL + RINGS),
     "ddpg": Case("ddpg", OFF_POLICY),
@@ -110,6 +113,10 @@ SLOW_CASES = {
     "a2c_continuous": Case("a2c", SHORT),
     "ppo_discrete": Case("ppo", ON_POLICY, probes.DISCRETE, SMALL + RINGS),
     "recurrent_ppo": Case("recurrent_ppo", RECURRENT, probes.DISCRETE, (*SMALL, *RINGS, "remember")),
+    "recurrent_sac": Case("recurrent_sac", RECURRENT_SOFT, names=(*WITH_RING, "remember")),
+    "recurrent_sac_discrete": Case(
+        "recurrent_sac", RECURRENT_SOFT, probes.DISCRETE, (*WITH_RING, "remember")
+    ),
     "trpo_continuous": Case("trpo", NATURAL),
     "vpg_continuous": Case("vpg", VANILLA),
 }
@@ -139,13 +146,17 @@ class Learned(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[index, seed], self.states.algo)
 
     def action(self, state, obs):
-        return self.algorithm.act(
-            state, self.algorithm.init_carry(len(obs)), obs, jax.random.key(0), 0, explore=False
-        )[0]
+        return self.step(state, self.algorithm.init_carry(len(obs)), obs)[0]
+
+    def step(self, state, carry, obs):
+        """Return the action and the carry after `obs`."""
+        return self.algorithm.act(state, carry, obs, jax.random.key(0), 0, explore=False)[:2]
 
     def value(self, state, obs):
         """Return the value of `obs [B, 4]`, from `v` or from the smallest critic at the best action."""
         params = getattr(state, "learner", state).params
+        if RNN in self.networks and "q" in self.networks:
+            return self.first_value(params, obs, self.action(state, obs))
         if RNN in self.networks:
             carry = self.algorithm.init_carry(len(obs))
             _, obs = self.networks[RNN].apply(params[RNN], carry, obs)
@@ -159,6 +170,16 @@ class Learned(NamedTuple):
         if fields.get("critic") == "categorical":
             out = jax.nn.softmax(out) @ jnp.linspace(fields["v_min"], fields["v_max"], fields["num_atoms"])
         return out.min(0)
+
+    def first_value(self, params, obs, action):
+        """Return the value of first observations, from critics with an RNN each."""
+        (carry, _), out = self.algorithm.init_carry(len(obs)), []
+        for one in params["q"]:
+            _, x = self.networks[RNN].apply(one[RNN], carry.rnn, obs, carry.action)
+            more = () if self.case.action_space == probes.DISCRETE else (action,)
+            out.append(self.networks["q"].apply(one["head"], x, *more))
+        value = jnp.stack(out).min(0)
+        return value if value.ndim == 1 else value.max(-1)
 
 
 @pytest.fixture(scope="module")
@@ -224,15 +245,16 @@ def test_the_action_is_the_rewarded_one(learn, case, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case, entry in ALL.items() if "remember" in entry.names])
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_the_rnn_state_lasts_through_an_episode(learn, seed):
-    learned = learn("recurrent_ppo")
+def test_the_rnn_state_lasts_through_an_episode(learn, case, seed):
+    learned = learn(case)
     state, nothing = learned.of("remember", seed), jnp.zeros((2, 4))
     shown = nothing.at[:, 0].set(jnp.array([-1.0, 1.0]))
-    key = jax.random.key(0)
-    _, carry, _ = learned.algorithm.act(state, jnp.zeros((2, 8)), shown, key, 0, explore=False)
-    action, _, _ = learned.algorithm.act(state, carry, nothing, key, 0, explore=False)
-    assert list(action) == [0, 1]
+    _, carry = learned.step(state, learned.algorithm.init_carry(2), shown)
+    action, _ = learned.step(state, carry, nothing)
+    low = 0 if learned.case.action_space == probes.DISCRETE else -1
+    np.testing.assert_allclose(np.clip(action.reshape(-1), low, 1), [low, 1], atol=0.1)
 
 
 def test_next_obs_is_never_that_of_the_next_episode():
