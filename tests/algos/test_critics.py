@@ -219,15 +219,15 @@ MUTANTS = {
     ),
     "distributions of discrete actions": (
         "algos/critics.py",
-        "        if isinstance(space, spaces.Discrete):",
-        "        if False:",
+        "if isinstance(space, spaces.Discrete):",
+        "if False:",
         "test_what_a_categorical_critic_cannot_be_is_refused",
     ),
-    "ends of scalars": (
+    "scalars have atoms": (
         "algos/critics.py",
-        'if cfg.critic == "categorical":\n        if not',
-        "if True:\n        if not",
-        "test_what_a_categorical_critic_cannot_be_is_refused",
+        'refuse_unused(cfg, "critic = scalar", "num_atoms", "v_min", "v_max")',
+        "pass",
+        "test_a_field_without_effect_is_refused",
     ),
     "atoms in the wrong order": (
         "ops/distributional.py",

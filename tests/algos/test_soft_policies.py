@@ -295,8 +295,8 @@ MUTANTS = {
     ),
     "discrete noise is held": (
         "algos/soft_policies.py",
-        "if cfg.noise_repeat > 1 and isinstance(space, spaces.Discrete):",
-        "if False:",
+        'refuse_unused(cfg, "discrete actions", "noise_repeat")',
+        "pass",
         "test_what_no_policy_can_do_is_refused",
     ),
     "chances are compiled": (
