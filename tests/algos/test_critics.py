@@ -237,14 +237,14 @@ MUTANTS = {
     ),
     "distributions of discrete actions": (
         "algos/critics.py",
-        "    if isinstance(space, spaces.Discrete):",
-        "    if False:",
+        "if isinstance(space, spaces.Discrete):",
+        "if False:",
         "test_what_a_categorical_critic_cannot_be_is_refused",
     ),
-    "ends of scalars": (
+    "scalars have atoms": (
         "algos/critics.py",
-        '"num_atoms", "v_min", "v_max")',
-        '"v_max")',
+        'refuse_unused(cfg, "critic = scalar", "num_atoms", "v_min", "v_max")',
+        "pass",
         "test_a_field_without_effect_is_refused",
     ),
     "atoms in the wrong order": (

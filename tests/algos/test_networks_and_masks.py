@@ -264,8 +264,8 @@ MUTANTS = {
     ),
     "own networks: critics of discrete actions take some": (
         "network_trial.py",
-        "(obs,) if discrete else (obs, action)",
-        "(obs, action)",
+        "() if isinstance(spec.action_space, spaces.Discrete) else (action,)",
+        "(action,)",
         "test_own_networks_have_the_shapes_of_the_critic",
     ),
     "own networks: statistics of the default ones": (

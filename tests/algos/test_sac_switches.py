@@ -300,7 +300,7 @@ MUTANTS = {
     "the discount of one step": (
         "replay/n_step.py",
         "return whole(state, rows), discount[0]",
-        "return rows, jnp.where(rows.terminated, 0.0, jnp.ones_like(discount[0]) * gamma)",
+        "return whole(state, rows), jnp.where(rows.terminated, 0.0, jnp.ones_like(discount[0]) * gamma)",
         "test_an_update_is_the_plain_one[replay]",
     ),
     "weights are ignored": (
