@@ -44,29 +44,39 @@ def test_squashed_log_prob_by_hand():
     assert slope == pytest.approx(-14.613706, abs=1e-4)
 
 
-@pytest.mark.parametrize("mean", [-12.0, -1.0, 0.0, 0.3, 20.0])
-def test_squashed_gradient_is_finite_and_right(mean):
-    """d log_prob = 2 tanh(u) du - d log_std: the density of the draw itself does not move."""
-    key = jax.random.key(1)
-    log_prob = lambda m, s: squashed(m[None], s[None], key)[1]
-    got = jax.grad(log_prob, argnums=(0, 1))(jnp.float32(mean), jnp.float32(-0.5))
-    noise = noise_of(jnp.zeros(1), key).item()
-    slope = 2 * np.tanh(mean + np.exp(-0.5) * noise)
-    expected = slope, slope * np.exp(-0.5) * noise - 1
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("log_std", [-20.0, -5.0, -0.5, 1.0])
+def test_squashed_gradient_however_far_out(log_std):
+    """At u from -20 to 20: d log_prob = 2 tanh(u) du - d log_std, and d action = (1 - tanh(u)^2) du.
+
+    The density of the draw itself does not move.
+    """
+    u, key, std = np.linspace(-20.0, 20.0, 321)[:, None], jax.random.key(1), np.exp(log_std)
+    noise = noise_of(jnp.zeros((321, 1)), key)
+    sums = lambda *parameters: tuple(leaf.sum() for leaf in squashed(*parameters, key))
+    parameters = jnp.float32(u - std * noise), jnp.full((321, 1), log_std)
+    got = jax.jit(jax.jacrev(sums, argnums=(0, 1)))(*parameters)
+    slope, bend = np.exp(log_slope(u)), 2 * np.tanh(u)
+    expected = (slope, slope * std * noise), (bend, bend * std * noise - 1)
+    for found, exact in zip(got, expected, strict=True):
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.0), (0.7, 0.0), (-0.5, -0.3)])
-def test_squashed_density_integrates_to_1(mean, log_std):
-    """Over the action, the exponential of the log-probability is a density: no term is missing."""
-    draws = jnp.full((40_000, 1), mean), jnp.full((40_000, 1), log_std)
-    action, log_prob = squashed(*draws, jax.random.key(2))
-    order = np.argsort(action[:, 0])
-    x, density = np.float64(action[order, 0]), np.exp(np.float64(log_prob[order]))
-    assert np.trapezoid(density, x) == pytest.approx(1.0, abs=0.01)
-    # Importance weights say the same without a grid: E[1 / density] is the length of (-1, 1).
-    inside = np.abs(x) < 0.9
-    assert (inside / density).mean() == pytest.approx(1.8, rel=0.05)
+def test_squashed_density_integrates_to_1():
+    """Over the action, the exponential of the log-probability is a density: no term is missing.
+
+    Up to a deviation of 1; beyond it the density has peaks at the ends of the range.
+    """
+    cases = [(mean, std) for std in (1.0, 0.7, 0.3, 0.1, 0.01) for mean in (-2.0, -0.4, 0.0, 0.9)]
+    rows, key = jnp.zeros((20_000, 1)), jax.random.key(2)
+    draw = jax.jit(jax.vmap(lambda mean, std: squashed(rows + mean, rows + jnp.log(std), key)))
+    for action, log_prob, case in zip(*draw(*np.float32(cases).T), cases, strict=True):
+        order = np.argsort(action[:, 0])
+        x, density = np.float64(action[order, 0]), np.exp(np.float64(log_prob[order]))
+        assert np.trapezoid(density, x) == pytest.approx(1.0, abs=3e-4), case
+        if case in ((1.0, 0.0), (0.7, -0.4)):
+            # Importance weights say the same without a grid: E[1 / density] is the length of (-1, 1).
+            inside = np.abs(x) < 0.9
+            assert (inside / density).mean() == pytest.approx(1.8, rel=0.05)
 
 
 def test_squashed_log_prob_sums_over_the_action():
@@ -160,6 +170,27 @@ MUTANTS = {
         "return (lambda u, p: (jnp.tanh(u), p))(*diagonal_normal(mean, log_std)"
         ".sample_and_log_prob(seed=key))",
         "test_squashed_density_integrates_to_1",
+    ),
+    "squash: deviation beside the draw": (
+        "distributions.py",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
+        "return (lambda a, p: (a, p + 1e-3 * log_std.sum(-1)))("
+        "*Lenient(squashed).sample_and_log_prob(seed=key))",
+        "test_squashed_density_integrates_to_1",
+    ),
+    "squash: the slope has a floor": (
+        "distributions.py",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
+        "return (lambda u, p: (jnp.tanh(u), p - jnp.log(jnp.maximum(1 - jnp.tanh(u) ** 2, 1e-6)).sum(-1)))("
+        "*diagonal_normal(mean, log_std).sample_and_log_prob(seed=key))",
+        "test_squashed_gradient_however_far_out",
+    ),
+    "squash: the density moves with the policy": (
+        "distributions.py",
+        "return Lenient(squashed).sample_and_log_prob(seed=key)",
+        "return (lambda a, p: (a, p + 0.01 * (mean - __import__('jax').lax.stop_gradient(mean)).sum(-1)))("
+        "*Lenient(squashed).sample_and_log_prob(seed=key))",
+        "test_squashed_gradient_however_far_out",
     ),
     "squash: mean over the action": (
         "distributions.py",
