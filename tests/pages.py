@@ -63,6 +63,16 @@ def inline(page: Path) -> list[str]:
     return re.findall(r"`([^`\n]+)`", prose(page))
 
 
+def rows(text: str, *header: str) -> dict[str, dict[str, str]]:
+    """Return the rows of the tables whose header begins so: cells by column, by the first cell."""
+    found = {}
+    for group in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        columns, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in group.splitlines()]
+        if tuple(columns[: len(header)]) == header:
+            found |= {line[0].strip("`"): dict(zip(columns, line, strict=True)) for line in lines}
+    return found
+
+
 # Python
 
 

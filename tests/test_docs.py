@@ -14,23 +14,25 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from pages import blocks
+from pages import blocks, rows
 
 import purerl
 from purerl import metrics, registry
+from purerl.algos.off_policy import OffPolicyConfig
 from purerl.algos.on_policy import OnPolicyConfig
-from purerl.config import Config, freeze
+from purerl.config import freeze
+from purerl.errors import ConfigError
 from purerl.experiment.logs import SPINNING_UP
+from purerl.make import spec_of, validate
 from purerl.rollout import Episodes
 from purerl.types import Transition
 
 PAGES = Path(__file__).parents[1] / "docs" / "algos"
 INDEX = PAGES / "README.md"
-LEARNING = PAGES.parents[1] / "benchmarks" / "results" / "learning"
-WITHOUT_PAGE = {"ddpg", "td3"}
-"""Algorithms whose page is not written yet."""
-REFUSED = {("recurrent_sac", "prioritised")}
-"""Switches of its family that an algorithm refuses."""
+BENCHMARKS = PAGES.parents[1] / "benchmarks"
+LEARNING = BENCHMARKS / "results" / "learning"
+SHARED = {"Shared options": OnPolicyConfig, "Off-policy options": OffPolicyConfig}
+"""Sections of the index with the options of a family."""
 ALGORITHMS = sorted(algo for algo in registry.ALGORITHMS if (PAGES / f"{algo}.md").exists())
 FILES = [INDEX, *(PAGES / f"{algo}.md" for algo in ALGORITHMS)]
 SECTIONS = (
@@ -85,9 +87,9 @@ def fields(cls: type) -> dict[str, dataclasses.Field]:
 
 def own_fields(algo: str) -> dict[str, dataclasses.Field]:
     """Return the fields that the algorithm does not share with its family, or has with another default."""
-    cls, shared = registry.config_class(algo), fields(OnPolicyConfig)
-    family = shared if issubclass(cls, OnPolicyConfig) else fields(Config)
-    return {n: f for n, f in fields(cls).items() if n not in family or f.default != shared[n].default}
+    cls = registry.config_class(algo)
+    (shared,) = (fields(family) for family in SHARED.values() if issubclass(cls, family))
+    return {n: f for n, f in fields(cls).items() if n not in shared or f.default != shared[n].default}
 
 
 def reals(known: dict[str, dataclasses.Field]) -> set[str]:
@@ -95,14 +97,21 @@ def reals(known: dict[str, dataclasses.Field]) -> set[str]:
 
 
 def all_switched_on(algo: str) -> purerl.Config:
-    """Return a config with every switch true and every optional number set, for all metrics."""
+    """Return a config with every switch and every optional number set that has an effect, for all metrics."""
     chosen = {}
     for name, field in fields(registry.config_class(algo)).items():
-        if field.metadata["rule"].kind == "switch" and (algo, name) not in REFUSED:
+        if field.metadata["rule"].kind == "switch":
             chosen[name] = True
         elif field.metadata["rule"].kind == "real" and field.default is None:
             chosen[name] = 0.5
-    return purerl.make_config(algo, env="pendulum", **chosen)
+    while True:
+        cfg = purerl.make_config(algo, env="pendulum", **chosen)
+        try:
+            validate(cfg, spec_of(purerl.make_env("pendulum")))
+        except ConfigError as error:
+            del chosen[error.field]
+        else:
+            return cfg
 
 
 def reported(cfg: purerl.Config) -> set[str]:
@@ -131,12 +140,12 @@ RECORDED = [line for line in COMMANDS if line.startswith("python benchmarks/lear
 
 
 def test_every_algorithm_has_a_page_in_the_index():
-    missing = registry.ALGORITHMS.keys() - WITHOUT_PAGE - set(ALGORITHMS)
+    missing = registry.ALGORITHMS.keys() - set(ALGORITHMS)
     assert not missing, f"docs/algos/{', '.join(sorted(missing))}.md is missing"
     index = INDEX.read_text("utf-8")
     for algo in ALGORITHMS:
         assert f"({algo}.md) | `{algo}` |" in index
-    assert {file.stem for file in PAGES.glob("*.md")} == {"README", *registry.ALGORITHMS} - WITHOUT_PAGE
+    assert {file.stem for file in PAGES.glob("*.md")} == {"README", *registry.ALGORITHMS}
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
@@ -153,8 +162,9 @@ def test_a_page_lists_own_options_with_defaults(algo):
     assert vmappable(page(algo)) == reals(own)
 
 
-def test_the_index_lists_shared_options_with_defaults():
-    shared, text = fields(OnPolicyConfig), section(INDEX.read_text("utf-8"), "Shared options")
+@pytest.mark.parametrize("heading", SHARED)
+def test_the_index_lists_shared_options_with_defaults(heading):
+    shared, text = fields(SHARED[heading]), section(INDEX.read_text("utf-8"), heading)
     assert documented_defaults(text) == {name: field.default for name, field in shared.items()}
     assert vmappable(text) == reals(shared)
 
@@ -191,6 +201,36 @@ def test_a_page_names_the_command_of_a_record(line):
     assert json.loads((LEARNING / f"{name}.json").read_text())["command"] == line
 
 
+def test_published_returns_are_those_of_the_protocols():
+    """Of SAC those at 300,000 steps, which other steps follow; of the others at both steps."""
+    known = runpy.run_path(str(BENCHMARKS / "protocols.py"))["OFF_POLICY_PUBLISHED"]
+    headers = ("task", "published of SAC"), ("task", "published at 100,000 steps", "at 300,000 steps")
+    for algo in ("sac", "td3", "ddpg"):
+        header, steps = (headers[0], [300_000]) if algo == "sac" else (headers[1], [100_000, 300_000])
+        found = {task: [row[name] for name in header[1:]] for task, row in rows(page(algo), *header).items()}
+        expected = {env: of for (name, env), of in known.items() if name == algo}
+        assert found.keys() == expected.keys()
+        for task, cells in found.items():
+            assert [cell.split(";")[0] for cell in cells] == [
+                f"{expected[task][n][0]:,.0f}" for n in steps
+            ], task
+
+
+def test_costs_of_switches_are_those_of_the_record():
+    """Each row of SAC's table: by processor time and by wall clock, at both widths."""
+    entries = json.loads((LEARNING.parent / "sac_cost.json").read_text("utf-8"))["results"]
+    table = rows(page("sac"), "switches", "processor time, 256")
+    for entry in entries:
+        switches = [f"{name}={value!r}".replace("'", '"') for name, value in entry["fields"].items()]
+        row, width = table[", ".join(switches) or "none"], entry["width"]
+        assert row[f"processor time, {width}"] == f"{entry['cost of processor time']:.2f}", switches
+        assert row[f"wall clock, {width}"] == f"{entry['cost']:.2f}", switches
+        if width == 128:
+            over = entry["processor time over plain 256"]
+            assert row["128 over plain 256"] == f"{over:.2f}", switches
+    assert 2 * len(table) == len(entries)
+
+
 def test_a_missing_page_is_one_failure(monkeypatch):
     """It names the page; the other tests are collected and run without it."""
     monkeypatch.setitem(registry.ALGORITHMS, "unwritten", registry.ALGORITHMS["sac"])
@@ -201,11 +241,23 @@ def test_a_missing_page_is_one_failure(monkeypatch):
 
 
 MUTANTS = {
-    "a default of SAC changes": (
+    "a default of the off-policy family changes": (
         "algos/off_policy.py",
         "tau: float = real(0.005",
         "tau: float = real(0.01",
+        "test_the_index_lists_shared_options_with_defaults",
+    ),
+    "a default of TD3 changes": (
+        "algos/td3.py",
+        "policy_delay: int = count(2)",
+        "policy_delay: int = count(3)",
         "test_a_page_lists_own_options_with_defaults",
+    ),
+    "a metric of DDPG has another name": (
+        "algos/ddpg.py",
+        '"q/mean": q_mean',
+        '"q/value": q_mean',
+        "test_a_page_names_the_metrics_of_an_update",
     ),
     "a metric of A2C loses its part": (
         "algos/a2c.py",

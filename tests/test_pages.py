@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import pages
 import pytest
-from pages import PAGES, ROOT, blocks, inline, name_of, prose
+from pages import PAGES, ROOT, blocks, inline, name_of, prose, rows
 
 import purerl
 from purerl import registry
@@ -168,21 +168,11 @@ def test_options_exist(page):
 def test_every_id_is_in_the_tables():
     """Environments and algorithms of the registry, in README; environments on their page too, by family."""
     readme = prose(ROOT / "README.md")
-    rows = "\n".join(line for line in readme.splitlines() if line.startswith("|"))
+    lines = "\n".join(line for line in readme.splitlines() if line.startswith("|"))
     for name in (*registry.ALGORITHMS, *registry.ENVIRONMENTS):
-        assert re.search(rf"`{name}\b", rows), name
+        assert re.search(rf"`{name}\b", lines), name
     there = prose(ROOT / "docs" / "environments.md") + prose(ROOT / "docs" / "mujoco.md")
     assert [name for name in registry.ENVIRONMENTS if f"| `{name}` |" not in there] == []
-
-
-def rows(text: str, *header: str) -> dict[str, dict[str, str]]:
-    """Return the rows of the tables whose header begins so: cells by column, by the first cell."""
-    found = {}
-    for group in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        columns, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in group.splitlines()]
-        if tuple(columns[: len(header)]) == header:
-            found |= {line[0].strip("`"): dict(zip(columns, line, strict=True)) for line in lines}
-    return found
 
 
 def test_tables_of_environments_are_right():
