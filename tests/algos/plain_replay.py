@@ -114,8 +114,7 @@ class Memory:
         self.step = play.steps[update]
         if cfg.prioritised:
             before = play.state(update).replay
-            (level,) = before.priority.levels
-            self.priority = double(level).reshape(-1)[: self.capacity]
+            self.priority = double(before.priority.levels[0]).reshape(-1)[: self.capacity]
             self.largest = float(before.priority.largest)
             new = int(before.head) + np.arange(len(seen[-1].reward) * cfg.num_envs)
             self.priority[new] = self.largest
@@ -145,9 +144,7 @@ class Memory:
     def draw(self, key: jax.Array) -> Rows:
         size, weight = self.cfg.batch_size, np.ones(self.cfg.batch_size)
         if self.cfg.prioritised:
-            (key,) = jax.random.split(key, 1)
-            mass = double(jax.random.uniform(key, (size, 1)))[:, 0] * self.priority.sum()
-            index = np.searchsorted(np.cumsum(self.priority), mass, "right")
+            index = self.by_priority(key, size)
             done = self.step / self.cfg.total_timesteps
             beta = self.cfg.priority_beta * (1 - done) + done
             weight = (self.capacity * self.priority[index] / self.priority.sum()) ** -beta
@@ -165,6 +162,17 @@ class Memory:
             double([self.stream[t].next_obs[n] for t, (_, n) in zip(last, places, strict=True)]),
             double(discount),
         )
+
+    def by_priority(self, key: jax.Array, size: int) -> np.ndarray:
+        """Draw a block of 16 rows, and a row of it, each by a uniform number of its own."""
+        blocks = np.zeros(-(-self.capacity // 16) * 16)
+        blocks[: self.capacity] = self.priority
+        blocks, found = blocks.reshape(-1, 16), np.zeros(size, int)
+        levels = [blocks.sum(1)[None], blocks] if len(blocks) > 1 else [blocks]
+        for level, uniform in zip(levels, double(jax.random.uniform(key, (len(levels), size))), strict=True):
+            sums = np.cumsum(level[found], axis=1)
+            found = len(level[0]) * found + (sums <= (uniform * sums[:, -1])[:, None]).sum(1)
+        return found
 
     def give_back(self, index: np.ndarray, error: np.ndarray) -> None:
         if self.cfg.prioritised:

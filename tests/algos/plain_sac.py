@@ -218,7 +218,7 @@ class Plain:
             np.testing.assert_allclose(value, expected, 1e-4, 1e-5, err_msg=name)
         assert {*self.play.metrics(self.update)} == {"pi/alpha", "pi/loss", "pi/entropy", "q/loss", "q/mean"}
         if self.cfg.prioritised:
-            (level,) = after.replay.priority.levels
+            level = after.replay.priority.levels[0]
             found = double(level).reshape(-1)[: self.memory.capacity]
             np.testing.assert_allclose(found, self.memory.priority, 1e-5, 1e-6)
             np.testing.assert_allclose(after.replay.priority.largest, self.memory.largest, 1e-5)

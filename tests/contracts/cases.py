@@ -18,6 +18,9 @@ SWITCHED_ON = {
     "trpo": LAMBDA | {"layer_norm": True, "target_kl": 0.2},  # so far that the search turns back
 }
 """Switches and optional real fields that are off by default."""
+PRIORITISED = {"prioritised": True, "priority_alpha": 0.6, "priority_beta": 0.4}
+REFUSED = {"recurrent_sac": {"priority_alpha", "priority_beta"}}
+"""Leaves that an algorithm has and takes no value of."""
 VARIANTS = {
     "sac-fixed_temperature": ("sac-pendulum", {"ent_coef": 0.2, "target_entropy": None}),
     "sac-efficient": (
@@ -28,8 +31,7 @@ VARIANTS = {
     ),
     "sac-prioritised": (
         "sac-cartpole",
-        {"norm": "layer", "prioritised": True, "n_step": 3, "updates_per_step": 0.5, "target_entropy": None}
-        | {"priority_alpha": 0.6, "priority_beta": 0.4},
+        PRIORITISED | {"norm": "layer", "n_step": 3, "updates_per_step": 0.5, "target_entropy": None},
     ),
     "recurrent_sac-fixed_temperature": (
         "recurrent_sac-pendulum",
@@ -38,8 +40,11 @@ VARIANTS = {
     "recurrent_sac-categorical": (
         "recurrent_sac-pendulum",
         {"critic": "categorical", "normalize_reward": True, "actor_every": 2, "noise_repeat": 4}
-        | {"target_entropy": None},
+        | {"target_entropy": None, "init_ent_coef": 0.01, "target_entropy_factor": 0.5}
+        | {"v_min": -5.0, "v_max": 5.0},
     ),
+    "ddpg-prioritised": ("ddpg-pendulum", PRIORITISED),
+    "td3-prioritised": ("td3-pendulum", PRIORITISED | {"n_step": 3}),
     "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),
 }
 """Runs with leaves that the others cannot have, as (case, other fields)."""
