@@ -110,7 +110,7 @@ def _outputs(
     one, many = ([make(size) for make in inputs] for size in (1, batch))
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = _called(name, "init(key", network.init, key, one)
-    if not ours:  # which may have statistics of their batches
+    if not ours and network.settle is None:  # those with statistics of their batches train them knowingly
         _check_params(name, network.init, params)
     return _called(name, "apply(params", network.apply, params, many)
 
