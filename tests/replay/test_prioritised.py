@@ -205,12 +205,6 @@ def test_members_under_vmap_are_as_alone():
 
 
 MUTANTS = {
-    "rows without a priority are drawn": (
-        "replay/prioritised.py",
-        "jnp.where(children > 0, jnp.cumsum(children, axis=0), 0.0)",
-        "jnp.cumsum(children, axis=0)",
-        "test_a_draw_at_either_end_has_a_priority",
-    ),
     "the first child always": (
         "replay/prioritised.py",
         "inside = (sums > (uniform * total)[None])",
