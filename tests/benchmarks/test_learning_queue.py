@@ -251,7 +251,11 @@ def test_json_is_whole_or_as_before(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [("--retry", 2), ("--keep --status", 2), ("--queue --status", 2), ("--logdir x", 2), ("unknown", 2)],
+    [
+        *[("--retry", 2), ("--keep --status", 2), ("--queue --status", 2), ("--logdir x", 2)],
+        *[("unknown", 2), ("sac-pendulum-20k ppo-cartpole-150k", 2), ("sac-pendulum-20k --status", 2)],
+        *[("--queue sac-pendulum-20k unknown", 2), ("--queue sac-pendulum-20k --logdir x", 2)],
+    ],
 )
 def test_command_refuses_options_that_do_not_fit(monkeypatch, words, code):
     monkeypatch.setattr(sys, "argv", ["learning.py", *words.split()])
@@ -272,6 +276,23 @@ def test_exit_codes_of_the_queue(monkeypatch, tmp_path):
     assert code_after(lambda *args, **options: ["a"]) == 1
     assert code_after(lambda *args, **options: fail(learning_queue.Busy("other"))()) == 2
     assert code_after(lambda *args, **options: fail(stopped)()) == 143
+
+
+def test_queue_of_named_protocols_takes_these_in_their_order(monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr(learning_queue, "work", lambda protocols, *args, **options: taken.append(protocols))
+    for names in (["sac-pendulum-20k", "ppo-cartpole-150k"], []):
+        monkeypatch.setattr(sys, "argv", ["learning.py", "--queue", *names, "--folder", str(tmp_path)])
+        learning.main()
+    assert list(taken[0]) == ["sac-pendulum-20k", "ppo-cartpole-150k"]
+    assert taken[1] == protocols.PROTOCOLS
+
+
+def test_unknown_protocol_is_answered_with_the_nearest(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["learning.py", "sac-pendulum-2k"])
+    with pytest.raises(SystemExit):
+        learning.main()
+    assert "no protocol 'sac-pendulum-2k'. Did you mean sac-pendulum-20k?" in capsys.readouterr().err
 
 
 def test_queue_begins_with_the_off_policy_family_and_four_algorithms_on_six_tasks():
