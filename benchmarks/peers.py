@@ -31,7 +31,7 @@ GYMNASIUM_IDS = {
 }
 
 BEGIN = 2_000
-"""Steps before the first measurement: the warm-up, and everything compiled."""
+"""Steps before the first measurement, beyond the warm-up: everything is compiled."""
 
 STABLE_BASELINES = """
 import importlib, importlib.metadata, json, sys, time
@@ -159,7 +159,8 @@ class Peer:
             program, wanted = PUREJAXRL, [self.fields, seeds]
         else:
             names = [LIBRARIES[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]
-            program, wanted = STABLE_BASELINES, [*names, cfg.num_envs, self.fields, BEGIN]
+            begin = BEGIN + getattr(cfg, "learning_starts", 0)
+            program, wanted = STABLE_BASELINES, [*names, cfg.num_envs, self.fields, begin]
         self.child = subprocess.Popen(
             [python, "-c", program, json.dumps(wanted)],
             stdin=subprocess.PIPE,
