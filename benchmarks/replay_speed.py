@@ -5,8 +5,9 @@
 Transitions have observations of 17 numbers and actions of 6. Each library runs in a process of its own, which
 waits while the others run, and compiles the same `lax.scan` for each case. An iteration writes one random
 transition, draws 256 rows with their weights, and gives 256 errors back if the case is prioritised; as in
-training, these errors do not depend on the weights. The state is donated, and the buffer is full before the
-first measurement. With seeds the scan is under `vmap`, and each seed has a buffer of `capacity` rows.
+training, these errors do not depend on the weights, unless `--weighted-errors` says so. The state is donated,
+and the buffer is full before the first measurement. With seeds the scan is under `vmap`, and each seed has a
+buffer of `capacity` rows.
 
 flashbax has two buffers of transitions, and both are measured. Its item buffer stores `next_obs` as ours
 does. Its flat buffer stores it once, as the next row's `obs`: another one, where an episode ends.
@@ -139,8 +140,11 @@ def flashbax_buffer(prioritised: bool, capacity: int, *, flat: bool) -> Buffer:
 class Program:
     """The loop of a case, compiled, with a full buffer."""
 
-    def __init__(self, library: str, case: str):
-        """Make, fill and warm the buffer of `library`, one of LIBRARIES, for a key of CASES."""
+    def __init__(self, library: str, case: str, weighted: bool = False):
+        """Make, fill and warm the buffer of `library`, one of LIBRARIES, for a key of CASES.
+
+        With `weighted` the errors are those times the weights.
+        """
         prioritised, seeds, capacity = CASES[case]
         make = purerl_buffer if library == "purerl" else partial(flashbax_buffer, flat="flat" in library)
         buffer = make(prioritised, capacity)
@@ -154,8 +158,9 @@ class Program:
             state, _ = carry
             key_row, key_sample = jax.random.split(key)
             state = buffer.add(state, random_row(key_row))
-            rows, index, _ = drawn = buffer.sample(state, key_sample)
-            return (buffer.update(state, index, rows["reward"] + rows["discount"]), drawn), None
+            rows, index, weight = drawn = buffer.sample(state, key_sample)
+            td_error = (rows["reward"] + rows["discount"]) * (weight if weighted else 1.0)
+            return (buffer.update(state, index, td_error), drawn), None
 
         def loop(carry, key):
             return jax.lax.scan(iteration, carry, jax.random.split(key, self.iterations))[0]
@@ -181,9 +186,9 @@ class Program:
         return wall / self.iterations, cpu / self.iterations
 
 
-def serve(library: str, case: str) -> None:
+def serve(library: str, case: str, weighted: str) -> None:
     """Compile, print the versions, and answer every line with the seconds of one call."""
-    program = Program(library, case)
+    program = Program(library, case, weighted == "True")
     names = ("flashbax", "jax", "jaxlib") if "flashbax" in library else ("jax", "jaxlib")
     print("answer", json.dumps({name: importlib.metadata.version(name) for name in names}), flush=True)
     for _ in sys.stdin:
@@ -193,8 +198,8 @@ def serve(library: str, case: str) -> None:
 class Child:
     """A process that serves."""
 
-    def __init__(self, python: str, library: str, case: str):
-        command = [python, __file__, "--serve", library, case]
+    def __init__(self, python: str, library: str, case: str, weighted: bool):
+        command = [python, __file__, "--serve", library, case, str(weighted)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.versions = self._answer()
 
@@ -216,9 +221,9 @@ class Child:
         raise RuntimeError("the process ended early; what it printed is above")
 
 
-def measure(case: str, turns: int, pythons: dict[str, str]) -> dict[str, Any]:
+def measure(case: str, turns: int, pythons: dict[str, str], weighted: bool = False) -> dict[str, Any]:
     """Return the entry of a case; `pythons` are the interpreters of the libraries."""
-    children = {library: Child(python, library, case) for library, python in pythons.items()}
+    children = {library: Child(python, library, case, weighted) for library, python in pythons.items()}
     taken = []
     for _ in range(turns):
         taken.append({library: child.seconds() for library, child in children.items()})
@@ -258,7 +263,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--flashbax-python", help="an interpreter that has flashbax")
     parser.add_argument("--out", type=machine.out_file, help="a JSON file; the terminal without it")
-    parser.add_argument("--serve", nargs=2, metavar=("LIBRARY", "CASE"), help="be one of the processes")
+    parser.add_argument("--weighted-errors", action="store_true", help="errors times weights: see above")
+    parser.add_argument("--serve", nargs=3, metavar=("LIBRARY", "CASE", "WEIGHTED"), help="be a process")
     arguments = parser.parse_args(argv)
     if arguments.serve:
         return serve(*arguments.serve)
@@ -267,13 +273,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     pythons = {library: python for library, python in pythons.items() if python}
     report: dict[str, Any] = {
         "command": f"python benchmarks/replay_speed.py --turns {arguments.turns}"
+        + " --weighted-errors" * arguments.weighted_errors
         + " --flashbax-python PYTHON_WITH_FLASHBAX" * bool(peer),
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine.describe(),
         "results": [],
     }
     for case in arguments.cases:
-        entry = measure(case, arguments.turns, pythons)
+        entry = measure(case, arguments.turns, pythons, arguments.weighted_errors)
         report["results"].append(entry)
         print(case, *(entry[name] for name in ("microseconds", "over_purerl", "over_purerl_in_cpu_seconds")))
         if arguments.out:

@@ -32,7 +32,7 @@ def read(
         state: of the buffer.
         index: `[B]` int32, slots in use.
         num_envs: N, environments whose rows lie side by side.
-        n: most rewards of a return, fewer than the buffer has rows of an environment.
+        n: most rewards of a return.
         gamma: discount.
         whole: completes the rows of a storage that keeps parts of them elsewhere.
 
@@ -49,14 +49,14 @@ def read(
             leaf[window] for leaf in (state.rows.reward, state.rows.terminated, state.rows.truncated)
         )
         total, discount, last = returns.n_step(reward, terminated, truncated | newest, gamma, n)
-        final = (index + num_envs * last[0]) % capacity
+        of_last = lambda leaf: jnp.take_along_axis(leaf, last[:1], axis=0)[0]
         rows = Transition(
             state.rows.obs[index],
             state.rows.action[index],
             total[0],
-            state.rows.next_obs[final],
-            state.rows.terminated[final],
-            state.rows.truncated[final],
+            state.rows.next_obs[of_last(window)],
+            of_last(terminated),
+            of_last(truncated),
         )
         return whole(state, rows), discount[0]
 

@@ -21,7 +21,7 @@ from purerl.replay.ring import State
 from purerl.types import Array, Key, Transition
 
 WIDTH = 16
-"""Children of a node, a power of two: their sums fill one cache line."""
+"""Children of a node, a power of two: they fill a cache line of 64 bytes."""
 EPSILON = 1e-6
 """Priority of a row without an error."""
 
@@ -60,19 +60,22 @@ def draw(state: State, key: Key, batch_size: int, beta: float | Array) -> tuple[
         `(index [B] int32, weight [B] float32)`.
     """
     levels = state.priority.levels
-    index, priority = jnp.zeros(batch_size, jnp.int32), jnp.ones(batch_size, jnp.float32)
-    uniform = jax.random.uniform(key, (len(levels), batch_size), jnp.float32)
+    index, priority = jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size, jnp.float32)
+    uniform = jax.random.uniform(key, (len(levels), batch_size), jnp.float32)  # new bits at every level
     for level, uniform_level in zip(reversed(levels), uniform, strict=True):
         child, priority = _child(uniform_level, level[index])
         index = WIDTH * index + child
     priority = jnp.maximum(priority, jnp.finfo(jnp.float32).tiny)
-    return index, (priority / priority.min()) ** -beta  # size and sum of the priorities cancel
+    return index, (priority / priority.min()) ** -beta  # the size and the sum of all priorities cancel
 
 
 def _child(uniform: Array, block: Array) -> tuple[Array, Array]:
     """Draw a child of each `block [B, WIDTH]` in proportion to its number, by `uniform [B]` in [0, 1).
 
-    A child with 0 is drawn only where all have it, and then it is the first: also if numbers are rounded.
+    A child with 0 is drawn only where all are 0, and is the first then, however sums are rounded.
+
+    Returns:
+        `(child [B] int32, its number [B])`.
     """
     children = block.T
     sums = jnp.where(children > 0, jnp.cumsum(children, axis=0), 0.0)
@@ -89,7 +92,7 @@ def update(state: State, index: Array, td_error: Array, alpha: float | Array) ->
     priority so far.
     """
     chex.assert_equal_shape([index, td_error])
-    priority = (jnp.abs(td_error) + EPSILON) ** alpha
+    priority = (jnp.abs(td_error.astype(jnp.float32)) + EPSILON) ** alpha
     largest = state.priority.largest
     priority = jnp.where(jnp.isfinite(priority), priority, largest)
     levels = set_priorities(state.priority.levels, index, priority)
@@ -97,8 +100,12 @@ def update(state: State, index: Array, td_error: Array, alpha: float | Array) ->
 
 
 def set_priorities(levels: tuple[Array, ...], index: Array, priority: Array) -> tuple[Array, ...]:
-    """Return `levels` with new priorities `[B]`, at least 0, of the rows at `index [B]`."""
-    if len(index) == 1:  # XLA:CPU would fuse a single write with the read of its sum, and copy all levels
+    """Return `levels` with new priorities `[B]`, at least 0, of the rows at `index [B]`.
+
+    A single row is written twice: XLA:CPU would fuse one write with the read for the sum above it, and copy
+    the level at every step for that.
+    """
+    if len(index) == 1:
         index, priority = jnp.tile(index, 2), jnp.tile(priority, 2)
     block, child = index // WIDTH, index % WIDTH
     done = [levels[0].at[block, child].set(0.0).at[block, child].max(priority)]

@@ -29,7 +29,7 @@ FIELDS = {
 }
 WRITES, UPDATES = 11, 3
 """Rollouts, and how many of them, the last ones, have an update."""
-KEYS = jax.random.split(jax.random.key(5), UPDATES)
+KEYS = jax.random.split(jax.random.key(6), UPDATES)
 
 
 def rollout(seed: int, steps: int, num_envs: int, space: spaces.Space) -> Transition:
@@ -149,7 +149,7 @@ class Memory:
             beta = self.cfg.priority_beta * (1 - done) + done
             weight = (self.capacity * self.priority[index] / self.priority.sum()) ** -beta
         else:
-            index = np.asarray(jax.random.randint(key, (size,), 0, self.capacity))
+            index = np.asarray(jax.random.bits(key, (size,), np.uint32)) % self.capacity
         places = [self.slots[i] for i in index]
         rows = [self.stream[t] for t, _ in places]
         total, discount, last = zip(*(self.follow(*place) for place in places), strict=True)

@@ -77,7 +77,7 @@ class Case:
                 slots[(i * NUM_ENVS + n) % CAPACITY] = jax.tree.map(lambda leaf, n=n: leaf[0, n], step)
         for count in range(UPDATES):
             key_sample, key_step = jax.random.split(jax.random.fold_in(KEY, count))
-            index = np.asarray(jax.random.randint(key_sample, (BATCH,), 0, CAPACITY))
+            index = np.asarray(jax.random.bits(key_sample, (BATCH,), jnp.uint32)) % CAPACITY
             rows = jax.tree.map(lambda *leaves: np.stack(leaves), *(slots[i] for i in index))
             assert len({*zip(rows.terminated.tolist(), rows.truncated.tolist(), strict=True)}) == 4
             weight = weight_of(index) if hasattr(self.fresh.replay.priority, "shape") else np.ones(BATCH)

@@ -376,7 +376,7 @@ def updated(**fields):
 
 def drawn_windows(key, discrete):
     """Return lists of rows, with None where there is none of that environment."""
-    index, steps = np.asarray(jax.random.randint(key, (BATCH,), 0, CAPACITY)), history(discrete)
+    index, steps = np.asarray(jax.random.bits(key, (BATCH,), jnp.uint32)) % CAPACITY, history(discrete)
     held = range(len(steps) - HELD, len(steps))
     slots = {(time * NUM_ENVS + n) % CAPACITY: (time, n) for time in held for n in range(NUM_ENVS)}
     found = []

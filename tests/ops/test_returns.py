@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rlax
 
-from purerl.ops.returns import discounted_so_far, gae, lambda_returns
+from purerl.ops.returns import discounted_so_far, gae, lambda_returns, n_step
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
@@ -270,7 +270,94 @@ def test_sums_so_far_refuse_a_stray_axis():
             discounted_so_far(reward, never, 0.9, before)
 
 
+@pytest.mark.parametrize(
+    ("n", "sums", "discounts", "last"),
+    [
+        (1, [1, 2, 4, 8, 16, 32], [1 / 2, 1 / 2, 1 / 2, 0, 1 / 2, 1 / 2], [0, 1, 2, 3, 4, 5]),
+        (3, [2, 2, 8, 8, 32, 32], [1 / 4, 1 / 2, 0, 0, 1 / 4, 1 / 2], [1, 1, 3, 3, 5, 5]),
+        (9, [2, 2, 8, 8, 32, 32], [1 / 4, 1 / 2, 0, 0, 1 / 4, 1 / 2], [1, 1, 3, 3, 5, 5]),
+    ],
+)
+def test_n_step_returns_by_hand(n, sums, discounts, last):
+    """Rewards 1, 2, 4, ..., gamma 1/2; a time limit at step 1, a death at it at step 3, then the last row.
+
+    Where a sum of 3 is cut at the second step, the value behind it counts gamma^2.
+    """
+    reward = 2.0 ** jnp.arange(6)
+    terminated, truncated = jnp.arange(6) == 3, (jnp.arange(6) == 1) | (jnp.arange(6) == 3)
+    found = n_step(reward, terminated, truncated, 0.5, n)
+    for value, expected in zip(found, (sums, discounts, last), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert found[2].dtype == jnp.int32
+
+
+def test_n_step_returns_look_no_further_than_an_end():
+    """Not even at a NaN, whatever the reason of the end, and whatever the axes after time."""
+    reward = jnp.array([1.0, 2.0, jnp.nan, jnp.nan])[:, None, None] * jnp.ones((1, 2, 3))
+    flags = jnp.zeros((4, 2, 3), bool).at[1].set(True)
+    for ends, discount in (((flags, ~flags & False), 0.0), ((~flags & False, flags), 0.25)):
+        total, factor, last = n_step(reward, *ends, 0.5, 4)
+        assert total.shape == factor.shape == last.shape == (4, 2, 3)
+        np.testing.assert_array_equal(total[0], np.full((2, 3), 2.0))
+        np.testing.assert_array_equal(factor[0], np.full((2, 3), discount))
+
+
+def test_n_step_returns_refuse_a_stray_axis():
+    """A flag of shape [T, 1] must not become [T, T]."""
+    flat, tall = jnp.zeros(5), jnp.zeros((5, 1), bool)
+    with pytest.raises(AssertionError):
+        n_step(flat, tall, tall, 0.9, 2)
+
+
 MUTANTS = {
+    "n-step: gamma of one step": (
+        "ops/returns.py",
+        "discount = jnp.where(running, discount * gamma, discount)",
+        "discount = jnp.where(running, jnp.full_like(discount, gamma), discount)",
+        "test_n_step_returns_by_hand",
+    ),
+    "n-step: gamma goes on behind the end": (
+        "ops/returns.py",
+        "discount = jnp.where(running, discount * gamma, discount)",
+        "discount = discount * gamma",
+        "test_n_step_returns_by_hand",
+    ),
+    "n-step: a death at the time limit is none": (
+        "ops/returns.py",
+        "dead |= running & ahead(terminated)",
+        "dead |= running & ahead(terminated & ~truncated)",
+        "test_n_step_returns_by_hand",
+    ),
+    "n-step: a death behind the end counts": (
+        "ops/returns.py",
+        "dead |= running & ahead(terminated)",
+        "dead |= ahead(terminated)",
+        "test_n_step_returns_by_hand",
+    ),
+    "n-step: the last row is followed by the first": (
+        "ops/returns.py",
+        "(terminated | truncated).at[-1].set(True)  # no sum",
+        "terminated | truncated  # no sum",
+        "test_n_step_returns_by_hand",
+    ),
+    "n-step: 0 times NaN": (
+        "ops/returns.py",
+        "total += jnp.where(running, discount * ahead(reward), 0.0)",
+        "total += running * discount * ahead(reward)",
+        "test_n_step_returns_look_no_further_than_an_end",
+    ),
+    "n-step: the last step is one behind": (
+        "ops/returns.py",
+        "steps = jnp.full(reward.shape, -1, jnp.int32)",
+        "steps = jnp.full(reward.shape, 0, jnp.int32)",
+        "test_n_step_returns_by_hand",
+    ),
+    "n-step: any shape": (
+        "ops/returns.py",
+        "    chex.assert_equal_shape([reward, terminated, truncated])\n    ended",
+        "    ended",
+        "test_n_step_returns_refuse_a_stray_axis",
+    ),
     "gae: a time limit is a death": (
         "ops/returns.py",
         "jnp.where(terminated, 0.0, next_value)",

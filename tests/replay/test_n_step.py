@@ -113,6 +113,38 @@ def test_sums_by_hand():
         assert total[2] == 8.0 and factor[2] == 1 / 4 and last[2] == 3  # the data end
 
 
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (1, [2.6, 4, 4.4, 5.3, 6.2, 8, 8, 8.9, 9.8, 12]),
+        (2, [3.4, 4, 5.53, 6.62, 7.8, 8, 9.89, 10.98, 12.2, 12]),
+        (10, [3.4, 4, 5.678, 6.78, 7.8, 8, 10.122, 11.22, 12.2, 12]),
+    ],
+)
+def test_returns_are_those_of_tianshou(n, expected):
+    """Numbers of its `test_returns.py`: rewards 1 to 12 in a ring of 10, and every fourth step terminates.
+
+    The value of a step is minus the reward of the next, and gamma is 0.1.
+    """
+    reward = np.arange(1, 13, dtype=np.float32)[:, None]
+    dead = reward % 4 == 0
+    stream = Transition(
+        reward[..., None], reward[..., None], reward, -1 - reward[..., None], dead, dead & False
+    )
+    state = ring.init(ROW, 10)
+    for t in range(12):
+        state = ring.add(state, jax.tree.map(lambda leaf, t=t: leaf[t : t + 1], stream))
+    rows, discount = n_step.read(state, jnp.int32([2, 3, 4, 5, 6, 7, 8, 9, 0, 1]), 1, n, 0.1)
+    np.testing.assert_allclose(rows.reward + discount * rows.next_obs[:, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_empty_buffer_gives_zeros(n):
+    state = ring.init(ROW, 12)
+    found = n_step.read(state, jnp.zeros(5, jnp.int32), 2, n, 0.9)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(found))
+
+
 MUTANTS = {
     "the ring is not closed": (
         "replay/n_step.py",
@@ -140,14 +172,14 @@ MUTANTS = {
     ),
     "the next observation is that of the first step": (
         "replay/n_step.py",
-        "state.rows.next_obs[final]",
+        "state.rows.next_obs[of_last(window)]",
         "state.rows.next_obs[index]",
         "test_returns_are_those_of_the_streams",
     ),
     "flags of the first step": (
         "replay/n_step.py",
-        "state.rows.truncated[final]",
-        "state.rows.truncated[index]",
+        "of_last(truncated)",
+        "truncated[0]",
         "test_returns_are_those_of_the_streams",
     ),
     "a sum goes on after a time limit": (
@@ -173,5 +205,17 @@ MUTANTS = {
         "total += jnp.where(running, discount * ahead(reward), 0.0)",
         "total += jnp.where(running, ahead(reward), 0.0)",
         "test_sums_by_hand",
+    ),
+    "an empty buffer has a future": (
+        "replay/n_step.py",
+        "jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gather)",
+        "jnp.ones(leaf.shape, leaf.dtype), jax.eval_shape(gather)",
+        "test_an_empty_buffer_gives_zeros",
+    ),
+    "the discount of one step": (
+        "ops/returns.py",
+        "discount = jnp.where(running, discount * gamma, discount)",
+        "discount = jnp.where(running, jnp.full_like(discount, gamma), discount)",
+        "test_returns_are_those_of_tianshou",
     ),
 }

@@ -44,21 +44,20 @@ MUTANTS = {
     ),
     "empty slots are drawn": (
         "replay/uniform.py",
-        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)",
-        "jax.random.randint(key, (batch_size,), 0, len(state.rows.reward), jnp.int32)",
+        "jnp.maximum(state.size, 1)",
+        "jnp.int32(len(state.rows.reward))",
         "test_empty_slots_are_never_drawn",
     ),
     "one slot is never drawn": (
         "replay/uniform.py",
-        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)",
-        "jax.random.randint(key, (batch_size,), 0, state.size - 1, jnp.int32)",
+        "jnp.maximum(state.size, 1)",
+        "jnp.maximum(state.size - 1, 1)",
         "test_sampling_is_uniform",
     ),
     "old rows are drawn more often": (
         "replay/uniform.py",
-        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)",
-        "jax.random.randint(key, (batch_size,), 0, state.size, jnp.int32)\n"
-        "    index = index * index // state.size",
+        "% size).astype(jnp.int32)",
+        "% size).astype(jnp.int32)\n    number = number * number // state.size",
         "test_sampling_is_uniform",
     ),
     "a write may wrap": (
