@@ -1,4 +1,4 @@
-"""Fully connected layers, plain or normalised."""
+"""Fully connected layers: plain, normalised or noisy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen.initializers import lecun_normal
 
-from purerl.types import Array
+from purerl.ops.arrays import to_rank
+from purerl.types import Array, Key
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
 Initializer = Callable[..., Array]
@@ -17,6 +19,16 @@ LECUN: Initializer = lecun_normal()
 """Initialisation of flax's own layers."""
 MOMENTUM, EPSILON = 0.99, 1e-3
 """Weight of the running statistics at each pass in training, and what is added to variances."""
+
+
+NOISE = 0.5
+"""Initial deviation of noisy weights, times the square root of a layer's inputs."""
+
+
+def joined(inputs: tuple[Array, ...], encoder: nn.Module | None) -> Array:
+    """Return all inputs `[B, ...]` as one, `[B, F]`, the first one through its encoder."""
+    first = inputs[0] if encoder is None else encoder(inputs[0])
+    return jnp.concatenate([part.reshape(part.shape[0], -1) for part in (first, *inputs[1:])], axis=-1)
 
 
 class MLP(nn.Module):
@@ -32,15 +44,55 @@ class MLP(nn.Module):
     out_init: Initializer = LECUN
     layer_norm: bool = False
     """Normalise each hidden layer before its nonlinearity (Ba et al. 2016, arXiv:1607.06450)."""
+    noisy: bool = False
+    """Take `NoisyDense` layers, which have an initialisation of their own."""
+    encoder: nn.Module | None = None
+    """Of the first input."""
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
         """Apply the layers."""
-        x = jnp.concatenate([part.reshape(part.shape[0], -1) for part in inputs], axis=-1)
+
+        def dense(size: int, init: Initializer) -> nn.Module:
+            return NoisyDense(size) if self.noisy else nn.Dense(size, kernel_init=init)
+
+        x = joined(inputs, self.encoder)
         for size in self.hidden_sizes:
-            x = nn.Dense(size, kernel_init=self.hidden_init)(x)
+            x = dense(size, self.hidden_init)(x)
             x = ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)
-        return x if self.out is None else nn.Dense(self.out, kernel_init=self.out_init)(x)
+        return x if self.out is None else dense(self.out, self.out_init)(x)
+
+
+class NoisyDense(nn.Module):
+    """Linear layer with learned noise on its weights: `[B, I] -> [B, size]`.
+
+    `y = (mu + sigma * f(e) f(e')^T) x + mu_b + sigma_b * f(e)` with `f(e) = sign(e) sqrt |e|` and normal
+    `e [size]`, `e' [I]`, from flax's stream `noise`: one draw for all rows. Without that stream there is no
+    noise. Fortunato et al. 2018, arXiv:1706.10295, eq. 9 to 11 and section 3.2.
+    """
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Apply the layer."""
+        inputs = x.shape[-1]
+        bound = inputs**-0.5
+
+        def uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        kernel = self.param("kernel", uniform, (inputs, self.size))
+        bias = self.param("bias", uniform, (self.size,))
+        deviation = nn.initializers.constant(NOISE * bound)
+        weight_noise = self.param("weight_noise", deviation, (inputs, self.size))
+        bias_noise = self.param("bias_noise", deviation, (self.size,))
+        if self.has_rng("noise"):
+            e = jax.random.normal(self.make_rng("noise"), (inputs + self.size,), jnp.float32)
+            e = jnp.sign(e) * jnp.sqrt(jnp.abs(e))
+            kernel = kernel + weight_noise * jnp.outer(e[:inputs], e[inputs:])
+            bias = bias + bias_noise * e[inputs:]
+        return x @ kernel + to_rank(bias, x.ndim)
 
 
 class BatchNormMLP(nn.Module):
@@ -55,6 +107,8 @@ class BatchNormMLP(nn.Module):
     out: int | None
     activation: str
     kernel_init: Initializer = LECUN
+    encoder: nn.Module | None = None
+    """Of the first input."""
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
@@ -66,7 +120,7 @@ class BatchNormMLP(nn.Module):
             return nn.BatchNorm(running, use_bias=offset, **options)(x)
 
         # The next normalisation would take an offset of the inputs away: its gradient were rounding alone.
-        x = norm(jnp.concatenate([part.reshape(part.shape[0], -1) for part in inputs], axis=-1), offset=False)
+        x = norm(joined(inputs, self.encoder), offset=False)
         for size in self.hidden_sizes:
             x = nn.Dense(size, use_bias=False, kernel_init=self.kernel_init)(x)
             x = ACTIVATIONS[self.activation](norm(x))

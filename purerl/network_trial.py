@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnasium import spaces
 
 from purerl.config import Config, ConfigError
@@ -80,7 +81,8 @@ def _try_batch(
     def vectors(width: int) -> Callable[[int], Shape]:
         return lambda size: Shape((size, width), jnp.float32)
 
-    scaled = getattr(cfg, "normalize_obs", False)
+    pixels = len(spec.observation_space.shape) == 3 and spec.observation_space.dtype == np.uint8
+    scaled = getattr(cfg, "normalize_obs", False) and not pixels
     obs, action = rows(spec.observation_space, jnp.float32 if scaled else None), rows(spec.action_space)
     inputs: dict[str, tuple[Callable[[int], Shape], ...]] = {"torso": (obs,)}
     features: Callable[[int], Shape] = obs
@@ -93,14 +95,21 @@ def _try_batch(
             _check_features(name, out, batch, cfg)
             features = vectors((out if name == "torso" else out[1]).shape[1])
     of_action = () if isinstance(spec.action_space, spaces.Discrete) else (action,)
-    inputs |= {"pi": (features,), "v": (features,), "q": (features, *of_action)}
+    implicit = (vectors(cfg.num_quantiles),) if getattr(cfg, "critic", "") == "implicit" else ()
+    inputs |= {"pi": (features,), "v": (features,), "q": (features, *of_action, *implicit)}
     for name in names:
         if name in inputs and name not in ("torso", "core"):
-            out = _outputs(name, chosen[name], inputs[name], batch)
+            network = _with_noise(chosen[name]) if getattr(cfg, "noisy", False) else chosen[name]
+            out = _outputs(name, network, inputs[name], batch)
             expected = _outputs(name, defaults[name], inputs[name], batch, ours=True)
             if not _alike(out, expected):
                 what = _in_words(name, expected, spec)
                 raise _wrong(name, out, what, [one(batch) for one in inputs[name]])
+
+
+def _with_noise(network: Network) -> Network:
+    """Return `network` as one that explores calls it."""
+    return network._replace(apply=lambda *inputs: network.apply(*inputs, noise=jax.random.key(0)))
 
 
 def _outputs(
@@ -174,6 +183,8 @@ def _in_words(name: str, expected: Any, spec: EnvSpec) -> str:
     if len(expected.shape) == 1:
         return "values [B]"
     discrete = isinstance(spec.action_space, spaces.Discrete)
+    if len(expected.shape) == 3:
+        return f"outputs of all actions [B, {expected.shape[1]}, {expected.shape[2]}]"
     if name == "q":
         kind = "values of all actions" if discrete else "logits of the atoms"
     else:

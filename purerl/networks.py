@@ -1,6 +1,6 @@
 """Flax networks: torsos for observations, heads of policies and values, ensembles.
 
-Inputs have one batch axis, `obs [B, *O]`; the axes behind it are flattened.
+Inputs have one batch axis, `obs [B, *O]`. Images go through convolutions; other axes behind it are flattened.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gymnasium import spaces
 from purerl.config import ConfigError, did_you_mean
 from purerl.layers import LECUN, MLP, BatchNormMLP, Initializer
 from purerl.ops.initializers import orthogonal
+from purerl.pixels import pixel_encoder
 from purerl.types import Array, EnvSpec, Network, PyTree
 
 LOG_STD_RANGE = (-20.0, 2.0)
@@ -111,8 +112,8 @@ def torso(
 ) -> MLP | BatchNormMLP:
     """Return the network for observations of `spec`: `obs [B, *O] -> [B, out]`, or `[B, H]` without `out`.
 
-    The one place that chooses by the observation space: an MLP for every Box, which flattens images. A critic
-    gives it actions as further inputs.
+    The one place that chooses by the observation space: an MLP for every Box, behind convolutions where
+    observations are images (`pixels.pixel_encoder`). A critic gives it actions as further inputs.
 
     Args:
         cfg: sizes and nonlinearity of the hidden layers.
@@ -128,9 +129,10 @@ def torso(
     space = spec.observation_space
     if not isinstance(space, spaces.Box):
         raise ConfigError("env", spec.name, f"an environment with a Box observation space, got {space}")
+    encoder = pixel_encoder(space, hidden_init)
     if norm == "batch":
-        return BatchNormMLP(cfg.hidden_sizes, out, cfg.activation)
-    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, norm == "layer")
+        return BatchNormMLP(cfg.hidden_sizes, out, cfg.activation, encoder=encoder)
+    return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, norm == "layer", encoder=encoder)
 
 
 def orthogonal_torso(

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from purerl.ops import returns, statistics
+from purerl.pixels import are_pixels
 from purerl.types import Array, EnvSpec, Transition
 
 
@@ -44,16 +45,18 @@ def observe(cfg: Settings, normalizer: Normalizer, transition: Transition) -> No
     """Return `normalizer` with a rollout `[T, N]` added."""
     ended = transition.terminated | transition.truncated
     sums, so_far = returns.discounted_so_far(transition.reward, ended, cfg.gamma, normalizer.so_far)
+    pixels = are_pixels(transition.obs, normalizer.obs.mean.ndim)
     return Normalizer(
-        statistics.update(normalizer.obs, transition.obs),
+        normalizer.obs if pixels else statistics.update(normalizer.obs, transition.obs),
         statistics.update(normalizer.returns, sums),
         so_far,
     )
 
 
 def normalize_obs(cfg: Settings, normalizer: Normalizer, obs: Array) -> Array:
-    """Return `obs [..., O]` standardised, or as it is without `cfg.normalize_obs`."""
-    return statistics.normalize(normalizer.obs, obs) if cfg.normalize_obs else obs
+    """Return `obs [..., O]` standardised; as it is without `cfg.normalize_obs`, and images of uint8."""
+    pixels = are_pixels(obs, normalizer.obs.mean.ndim)
+    return statistics.normalize(normalizer.obs, obs) if cfg.normalize_obs and not pixels else obs
 
 
 def normalize_reward(cfg: Settings, normalizer: Normalizer, reward: Array) -> Array:

@@ -19,6 +19,7 @@ from purerl.config import Config, ConfigError, did_you_mean
 ALGORITHMS = {
     "a2c": "purerl.algos.a2c:A2CConfig",
     "ddpg": "purerl.algos.ddpg:DDPGConfig",
+    "dqn": "purerl.algos.dqn:DQNConfig",
     "ppo": "purerl.algos.ppo:PPOConfig",
     "recurrent_ppo": "purerl.algos.recurrent_ppo:RecurrentPPOConfig",
     "recurrent_sac": "purerl.algos.recurrent_sac:RecurrentSACConfig",

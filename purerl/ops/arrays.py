@@ -17,6 +17,12 @@ def to_rank(array: Any, ndim: int) -> Array:
     return array.reshape((1,) * (ndim - array.ndim) + array.shape)
 
 
+def of_action(values: Array, action: Array) -> Array:
+    """Return what belongs to the action of each row: `[B, K, ...]` and `[B]` int32 to `[B, ...]`."""
+    index = action.reshape(-1, *[1] * (values.ndim - 1))
+    return jnp.take_along_axis(values, index, axis=1)[:, 0]
+
+
 def lenient(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, of a library that needs JAX's default promotion of ranks and dtypes."""
 

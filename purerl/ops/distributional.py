@@ -1,4 +1,4 @@
-"""Distributions of returns over evenly spaced atoms."""
+"""Distributions of returns, over evenly spaced atoms or by their quantiles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.ops.arrays import to_rank
+from purerl.ops.losses import huber
 from purerl.types import Array
 
 
@@ -71,3 +72,25 @@ def cross_entropy(logits: Array, probs: Array) -> Array:
 def mean(logits: Array, support: Array) -> Array:
     """Return the expectations of distributions `logits [..., K]` over `support [K]`, `[...]`."""
     return (jax.nn.softmax(logits) * to_rank(support, logits.ndim)).sum(-1)
+
+
+def quantile_huber(quantiles: Array, fractions: Array, targets: Array, delta: float | Array) -> Array:
+    """Return the quantile Huber loss, `sum_i mean_j |q_i - 1[u_ij < 0]| H(u_ij) / delta`, `u_ij = y_j - z_i`.
+
+    `H(u)` is `u^2 / 2` up to `delta`, and `delta (|u| - delta / 2)` beyond it (Dabney et al. 2018,
+    arXiv:1710.10044, eq. 10; with drawn fractions arXiv:1806.06923, eq. 3).
+
+    Args:
+        quantiles: `[..., N]` values z.
+        fractions: `[..., N]` of these quantiles, q in (0, 1).
+        targets: `[..., M]` values y; no gradient flows into them by itself.
+        delta: above 0, in units of the values.
+
+    Returns:
+        `[...]`.
+    """
+    chex.assert_equal_shape([quantiles, fractions])
+    chex.assert_equal_shape_prefix([quantiles, targets], quantiles.ndim - 1)
+    error = targets[..., None, :] - quantiles[..., :, None]
+    weight = jnp.abs(fractions[..., :, None] - (error < 0).astype(jnp.float32))
+    return (weight * huber(error, delta) / delta).mean(-1).sum(-1)

@@ -11,6 +11,8 @@ LAMBDA = {"value_lambda": 0.8}
 SWITCHED_ON = {
     "sac": {"target_entropy": -1.0},  # of continuous and discrete actions alike
     "recurrent_sac": {"target_entropy": -1.0},
+    "dqn": {"max_grad_norm": 1.0, "updates_per_step": 1.0, "target_period": 2, "huber_delta": 1.0}
+    | {"epsilon_start": 1.0, "epsilon_end": 0.5, "epsilon_fraction": 0.9},
     "a2c": LAMBDA | {"shared_torso": True},
     "ppo": LAMBDA
     | {"normalize_reward": True, "recompute_advantages": True, "early_stop_kl": 0.05, "value_clip_eps": 0.1},
@@ -43,6 +45,25 @@ VARIANTS = {
         | {"target_entropy": None, "init_ent_coef": 0.01, "target_entropy_factor": 0.5}
         | {"v_min": -5.0, "v_max": 5.0},
     ),
+    "dqn-rainbow": (
+        "dqn-cartpole",
+        PRIORITISED
+        | {"double": True, "dueling": True, "noisy": True, "n_step": 3, "updates_per_step": 0.5}
+        | {
+            "learning_rate": 1e-3,
+            "epsilon_start": None,
+            "epsilon_end": None,
+            "epsilon_fraction": None,
+            "huber_delta": None,
+        }
+        | {"critic": "categorical", "v_min": -5.0, "v_max": 5.0},
+    ),
+    "dqn-munchausen": (
+        "dqn-cartpole",
+        {"critic": "implicit", "num_quantiles": 4, "munchausen": True}
+        | {"munchausen_alpha": 0.8, "munchausen_tau": 0.1, "munchausen_clip": -2.0},
+    ),
+    "dqn-quantile": ("dqn-cartpole", {"critic": "quantile", "num_quantiles": 4, "normalize_reward": True}),
     "ddpg-prioritised": ("ddpg-pendulum", PRIORITISED),
     "td3-prioritised": ("td3-pendulum", PRIORITISED | {"n_step": 3}),
     "ppo-penalty": ("ppo-pendulum", {"clip_eps": None, "kl_penalty_target": 0.05, "early_stop_kl": None}),

@@ -25,8 +25,9 @@ from purerl.envs.check.types import check_types
 from purerl.health import split_replay
 
 TRAINED = (
-    *("a2c-pendulum", "ddpg-pendulum", "ppo-cartpole", "recurrent_ppo-cartpole", "recurrent_sac-cartpole"),
-    *("sac-pendulum", "td3-pendulum", "trpo-pendulum", "vpg-pendulum"),
+    *("a2c-pendulum", "ddpg-pendulum", "dqn-rainbow", "dqn-munchausen", "ppo-cartpole"),
+    *("recurrent_ppo-cartpole", "recurrent_sac-cartpole", "sac-pendulum", "td3-pendulum"),
+    *("trpo-pendulum", "vpg-pendulum"),
 )
 RESUMED = "ppo-cartpole", "td3-pendulum"
 PLAYED = {

@@ -14,6 +14,7 @@ import pytest
 
 import purerl
 from purerl import registry, rollout
+from purerl.algos.return_models import return_model
 from purerl.config import from_dict
 from purerl.make import spec_of
 from purerl.networks import ensemble
@@ -80,9 +81,20 @@ SOFT = OFF_POLICY | dict(
 RECURRENT_SOFT = SOFT | dict(
     total_timesteps=8 * 1_000, batch_size=16, burn_in=2, sequence_length=4, rnn_size=8, learning_rate=0.01
 )
+VALUES = OFF_POLICY | dict(
+    epsilon_fraction=1.0,
+    updates_per_step=1.0,
+    target_period=1,
+    tau=0.5,
+    activation="tanh",
+    loss="square",  # the least Huber error is not at the mean of a future that may end
+)
+LONG_VALUES = VALUES | {"total_timesteps": 8 * 2_500}
+ATOMS = {"critic": "categorical", "v_min": -5.0, "v_max": 60.0, "num_atoms": 131}
 CASES = {
     "a2c": Case("a2c", SHORT, probes.DISCRETE, SMALL + RINGS),
     "ddpg": Case("ddpg", OFF_POLICY),
+    "dqn": Case("dqn", LONG_VALUES, probes.DISCRETE, (*SMALL, "ring", "far")),
     "ppo": Case("ppo", ON_POLICY, names=SMALL + RINGS),
     "sac": Case("sac", SOFT, names=SMALL + RINGS),
     "td3": Case("td3", OFF_POLICY),
@@ -91,6 +103,22 @@ CASES = {
 }
 LONG = OFF_POLICY | dict(total_timesteps=8 * 2_500, tau=0.5, activation="tanh")
 WITH_RING = (*SMALL, "ring")
+WITHOUT_EPSILON = {"noisy": True, "epsilon_fraction": None}
+RAINBOW = WITHOUT_EPSILON | {"double": True, "dueling": True, "prioritised": True, "n_step": 3}
+LINEAR = {"loss": "huber"}
+PARTS = {
+    "double": {"double": True},
+    "dueling": {"dueling": True},
+    "noisy": WITHOUT_EPSILON | {"double": True, "total_timesteps": 8 * 6_000, "learning_rate": 0.003},
+    "prioritised": {"prioritised": True},
+    "n_step": {"n_step": 3},
+    "layer_norm": {"layer_norm": True},
+    "munchausen": {"munchausen": True, "munchausen_tau": 1e-3},
+    "categorical": ATOMS | LINEAR,
+    "quantile": {"critic": "quantile"} | LINEAR,
+    "implicit": {"critic": "implicit"} | LINEAR,
+    "rainbow": RAINBOW | ATOMS | LINEAR,
+}
 SLOW_CASES = {
     "ddpg_ring": Case("ddpg", LONG, names=("ring",)),
     "td3_ring": Case("td3", LONG | {"policy_delay": 1}, names=("ring",)),
@@ -101,7 +129,7 @@ SLOW_CASES = {
     "sac_categorical": Case(
         "sac",
         SOFT
-        | {"critic": "categorical", "v_min": -5.0, "v_max": 60.0, "num_atoms": 131}
+        | {name: value for name, value in ATOMS.items() if name != "huber_delta"}
         | {"total_timesteps": 8 * 2_500},
         names=WITH_RING,
     ),
@@ -110,6 +138,14 @@ SLOW_CASES = {
     "sac_n_step": Case("sac", SOFT | {"n_step": 3}, names=WITH_RING),
     "sac_prioritised": Case("sac", SOFT | {"prioritised": True}, names=WITH_RING),
     "sac_every_other_step": Case("sac", SOFT | {"updates_per_step": 1.5}, names=WITH_RING),
+    # A plain maximum over two estimates of a future that may end is too large.
+    "dqn_endings": Case(
+        "dqn", LONG_VALUES | {"double": True, "learning_rate": 0.003, "tau": 0.1}, probes.DISCRETE, RINGS
+    ),
+    **{
+        f"dqn_{name}": Case("dqn", LONG_VALUES | fields, probes.DISCRETE, WITH_RING)
+        for name, fields in PARTS.items()
+    },
     "a2c_continuous": Case("a2c", SHORT),
     "ppo_discrete": Case("ppo", ON_POLICY, probes.DISCRETE, SMALL + RINGS),
     "recurrent_ppo": Case("recurrent_ppo", RECURRENT, probes.DISCRETE, (*SMALL, *RINGS, "remember")),
@@ -139,6 +175,7 @@ class Learned(NamedTuple):
     states: Any
     algorithm: purerl.Algorithm
     networks: dict[str, purerl.Network]
+    cfg: Any
 
     def of(self, name, seed):
         """Return the algorithm's state of one seed on one probe."""
@@ -162,6 +199,11 @@ class Learned(NamedTuple):
             _, obs = self.networks[RNN].apply(params[RNN], carry, obs)
         if "v" in self.networks:
             return self.networks["v"].apply(params["v"], obs)
+        if self.case.algo == "dqn":
+            returns = return_model(self.cfg)
+            at = returns.fractions(len(obs), None)
+            out = self.networks["q"].apply(params["q"], *((obs,) if at is None else (obs, at)))
+            return returns.mean(out[..., None] if out.ndim == 2 else out).max(-1)
         critics = params["q"] if isinstance(params["q"], tuple | list) else (params["q"],)
         together, fields = ensemble(self.networks["q"], len(critics)), self.case.fields
         if self.case.action_space == probes.DISCRETE:
@@ -213,7 +255,7 @@ def train(case: Case) -> Learned:
     keys = jax.random.split(jax.random.key(7), SEEDS)
     program = jax.jit(both)
     states = program(jnp.arange(len(case.names)), keys)
-    return Learned(case, states, purerl.make_algorithm(cfg, single, networks), networks)
+    return Learned(case, states, purerl.make_algorithm(cfg, single, networks), networks, cfg)
 
 
 def test_every_algorithm_has_a_case():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rlax
 
 from purerl.ops import distributional
 from purerl.ops.distributional import atoms, cross_entropy
@@ -181,6 +182,24 @@ def test_a_stray_axis_is_refused():
         distributional.project(row, row[:1], row[0])
     with pytest.raises(AssertionError):
         cross_entropy(row, row[:1])
+
+
+@pytest.mark.parametrize("delta", [0.3, 1.0, 4.0])
+def test_quantile_losses_of_rlax(delta):
+    """Row by row; its mean is over the targets and its sum over the quantiles, too."""
+    noise = np.random.default_rng(0)
+    values, targets = (noise.normal(0, 2, (7, size)).astype(np.float32) for size in (5, 4))
+    fractions = noise.uniform(0.01, 0.99, (7, 5)).astype(np.float32)
+    found = distributional.quantile_huber(values, fractions, targets, delta)
+    for row in range(7):
+        expected = rlax.quantile_regression_loss(values[row], fractions[row], targets[row], delta)
+        np.testing.assert_allclose(found[row], expected / delta, rtol=1e-5)
+
+
+def test_quantile_losses_by_hand():
+    """Errors 2 and -1 of a value 1 at the fraction 0.25, with delta 1: (0.25 * 1.5 + 0.75 * 0.5) / 2."""
+    found = distributional.quantile_huber(*map(jnp.float32, ([1.0], [0.25], [3.0, 0.0])), 1.0)
+    np.testing.assert_allclose(found, 0.375, rtol=1e-6)
 
 
 MUTANTS = {
