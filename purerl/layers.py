@@ -47,7 +47,7 @@ class MLP(nn.Module):
     noisy: bool = False
     """Take `NoisyDense` layers, which have an initialisation of their own."""
     encoder: nn.Module | None = None
-    """Of the first input."""
+    """Network in front of the first input."""
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
@@ -108,7 +108,7 @@ class BatchNormMLP(nn.Module):
     activation: str
     kernel_init: Initializer = LECUN
     encoder: nn.Module | None = None
-    """Of the first input."""
+    """Network in front of the first input."""
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:

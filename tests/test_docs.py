@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from pages import blocks, rows
+from tiny import environments_of
 
 import purerl
 from purerl import metrics, registry
@@ -98,16 +99,17 @@ def reals(known: dict[str, dataclasses.Field]) -> set[str]:
 
 def all_switched_on(algo: str) -> purerl.Config:
     """Return a config with every switch and every optional number set that has an effect, for all metrics."""
-    chosen = {}
-    for name, field in fields(registry.config_class(algo)).items():
+    cls, chosen = registry.config_class(algo), {}
+    env = environments_of(cls)[-1]  # pendulum, but for methods of discrete actions alone
+    for name, field in fields(cls).items():
         if field.metadata["rule"].kind == "switch":
             chosen[name] = True
         elif field.metadata["rule"].kind == "real" and field.default is None:
             chosen[name] = 0.5
     while True:
-        cfg = purerl.make_config(algo, env="pendulum", **chosen)
+        cfg = purerl.make_config(algo, env=env, **chosen)
         try:
-            validate(cfg, spec_of(purerl.make_env("pendulum")))
+            validate(cfg, spec_of(purerl.make_env(env)))
         except ConfigError as error:
             del chosen[error.field]
         else:
@@ -172,7 +174,7 @@ def test_the_index_lists_shared_options_with_defaults(heading):
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_a_page_names_the_metrics_of_an_update(algo):
     rows = table(section(page(algo), "Logged metrics"))
-    default = purerl.make_config(algo, env="pendulum")
+    default = purerl.make_config(algo, env=environments_of(registry.config_class(algo))[-1])
     assert set(rows) == reported(default) | reported(all_switched_on(algo))
 
 

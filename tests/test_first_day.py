@@ -19,7 +19,7 @@ import pytest
 from environments import clock
 from gymnasium import spaces, wrappers
 from gymnasium.vector import SyncVectorEnv
-from tiny import tiny
+from tiny import environments_of, tiny
 
 import purerl
 from purerl import registry
@@ -670,8 +670,8 @@ def test_the_page_has_every_network_of_every_algorithm():
         for fields in ({}, {"shared_torso": True}):
             known = {field.name for field in dataclasses.fields(registry.config_class(algo))}
             if known >= set(fields):
-                cfg = tiny(algo, "pendulum", **fields)
-                spec = spec_of(purerl.make_env("pendulum"))
+                env = environments_of(registry.config_class(algo))[-1]
+                cfg, spec = tiny(algo, env, **fields), spec_of(purerl.make_env(env))
                 expected |= {
                     (algo, name) for name in registry.algorithm_module(cfg).default_networks(cfg, spec)
                 }

@@ -168,14 +168,14 @@ MUTANTS = {
     ),
     "inputs are not normalised": (
         "layers.py",
-        "x = norm(jnp.concatenate(",
-        "x = (lambda x, offset: x)(jnp.concatenate(",
+        "x = norm(joined(",
+        "x = (lambda x, offset: x)(joined(",
         "test_a_network_starts_with_lengths_of_1_and_no_biases",
     ),
     "inputs have an offset": (
         "layers.py",
-        "axis=-1), offset=False)",
-        "axis=-1))",
+        "self.encoder), offset=False)",
+        "self.encoder))",
         "test_a_network_starts_with_lengths_of_1_and_no_biases",
     ),
     "running statistics are short of memory": (

@@ -31,13 +31,24 @@ def shapes(params):
     return sorted(leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
 
 
-def test_a_torso_flattens_images():
-    spec = spec_with(spaces.Box(0, 255, (3, 3, 2), np.uint8))
-    torso, images = networks.torso(CFG, spec), jnp.arange(36.0).reshape(2, 3, 3, 2)
-    params = torso.init(KEY, images)
+def test_a_torso_flattens_what_is_no_image():
+    torso = networks.torso(CFG, spec_with(spaces.Box(0, 255, (9, 2))))
+    tables = jnp.arange(36.0).reshape(2, 9, 2)
+    params = torso.init(KEY, tables)
     assert shapes(params) == [(5, 4), (18, 5)]
-    flat = networks.torso(CFG, spec_with(spaces.Box(0, 255, (18,)))).apply(params, images.reshape(2, 18))
-    assert (torso.apply(params, images) == flat).all() and flat.shape == (2, 4)
+    flat = networks.torso(CFG, spec_with(spaces.Box(0, 255, (18,)))).apply(params, tables.reshape(2, 18))
+    assert (torso.apply(params, tables) == flat).all() and flat.shape == (2, 4)
+
+
+def test_images_go_through_convolutions_and_then_the_layers():
+    """Also those of a critic, which has an action beside them."""
+    spec = spec_with(spaces.Box(0, 255, (6, 5, 2), np.uint8))
+    images, action = jnp.full((3, 6, 5, 2), 255, jnp.uint8), jnp.ones((3, 2))
+    for norm in ("none", "batch"):
+        torso = networks.torso(CFG, spec, 1, norm=norm)
+        params = torso.init(KEY, images, action)
+        assert shapes(params["params"]) == sorted([(18, 16), (4 * 3 * 16 + 2, 5), (5, 4), (4, 1)])
+        assert torso.apply(params, images, action).shape == (3, 1)
 
 
 def test_a_torso_refuses_a_space_without_numbers():
@@ -78,8 +89,8 @@ MUTANTS = {
     ),
     "a torso ends in a linear layer": (
         "layers.py",
-        "return x if self.out is None else nn.Dense(self.out, kernel_init=self.out_init)",
-        "return nn.Dense(self.out, kernel_init=self.out_init)",
-        "test_a_torso_flattens_images",
+        "return x if self.out is None else dense(self.out, self.out_init)(x)",
+        "return dense(self.out or 1, self.out_init)(x)",
+        "test_a_torso_flattens_what_is_no_image",
     ),
 }

@@ -114,7 +114,7 @@ MUTANTS = {
     ),
     "observations are always normalised": (
         "normalize.py",
-        " if cfg.normalize_obs else obs",
+        " if cfg.normalize_obs and not pixels else obs",
         "",
         "test_a_switch_that_is_off_changes_nothing",
     ),

@@ -6,7 +6,7 @@
 - `dueling` and `noisy`: see `q_networks` and `layers.NoisyDense`; the noise takes the place of epsilon;
 - `critic`: the mean, a categorical distribution (C51) or quantiles (QR-DQN, IQN): see `return_models`;
 - `munchausen`: `pi' = softmax(Q' / tau)` in the place of the greedy action, with its entropy, and
-  `alpha clip(tau log pi'(a|s), l0, 0)` more reward (Vieillard et al. 2020, arXiv:2007.14430, eq. 2);
+  `alpha clip(tau log pi'(a|s), -c, 0)` more reward (Vieillard et al. 2020, arXiv:2007.14430, eq. 2);
 - `prioritised` and `n_step`: of the replay buffer.
 
 Choices: IQN chooses the next action by the fractions of its target, and acts by evenly spaced ones.
@@ -70,8 +70,8 @@ class DQNConfig(return_models.ReturnConfig, EpsilonConfig):
     """Weight of the log-probability; None: 0.9."""
     munchausen_tau: float | None = real(None, above=0, optional=True)
     """Temperature of the policy; None: 0.03."""
-    munchausen_clip: float | None = real(None, high=0, optional=True)
-    """Least value of the log-probability times the temperature; None: -1."""
+    munchausen_clip: float | None = real(None, low=0, optional=True)
+    """Most by which the log-probability, times the temperature, may lower a reward; None: 1."""
     hidden_sizes: tuple[int, ...] = sizes((128, 128))
     """Widths of the hidden layers; the last one is that of each stream."""
     layer_norm: bool = switch(False)
@@ -108,7 +108,7 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     adam = optax.chain(clip_gradient(cfg), optax.adam(cfg.learning_rate, eps=cfg.adam_eps))
     alpha = 0.9 if cfg.munchausen_alpha is None else cfg.munchausen_alpha
     tau = 0.03 if cfg.munchausen_tau is None else cfg.munchausen_tau
-    least = -1.0 if cfg.munchausen_clip is None else cfg.munchausen_clip
+    most = 1.0 if cfg.munchausen_clip is None else cfg.munchausen_clip
 
     def outputs(params, obs, at: Array | None, noise) -> Array:
         inputs = (obs,) if at is None else (obs, at)
@@ -125,7 +125,7 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         next_out = outputs(target, rows.next_obs, at_next, noise[1])
         if cfg.munchausen:
             log_prob, penalty = map(scaled_log_prob, (outputs(target, rows.obs, at, noise[2]), next_out))
-            bonus = jnp.clip(of_action(log_prob, rows.action), least, 0.0)
+            bonus = jnp.clip(of_action(log_prob, rows.action), -most, 0.0)
             batch = batch._replace(rows=rows._replace(reward=rows.reward + alpha * bonus))
             ahead = Ahead(next_out, jnp.exp(penalty / tau), penalty)
         else:

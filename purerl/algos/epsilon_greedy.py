@@ -27,16 +27,16 @@ FIELDS = tuple(field.name for field in dataclasses.fields(EpsilonConfig) if fiel
 """Names of the schedule's fields."""
 
 
-def epsilon(cfg: EpsilonConfig, step: Array) -> Array:
+def epsilon(cfg: EpsilonConfig, step: Array | int) -> Array:
     """Return the chance of a uniform action after `step` environment steps, scalar."""
     start = 1.0 if cfg.epsilon_start is None else cfg.epsilon_start
     end = 0.05 if cfg.epsilon_end is None else cfg.epsilon_end
     share = 0.1 if cfg.epsilon_fraction is None else cfg.epsilon_fraction
-    done = jnp.clip(step.astype(jnp.float32) / (share * cfg.total_timesteps), 0.0, 1.0)
+    done = jnp.clip(jnp.asarray(step, jnp.float32) / (share * cfg.total_timesteps), 0.0, 1.0)
     return start + done * (end - start)
 
 
-def epsilon_greedy(cfg: EpsilonConfig, values: Array, key: Key, step: Array) -> Array:
+def epsilon_greedy(cfg: EpsilonConfig, values: Array, key: Key, step: Array | int) -> Array:
     """Return the action with the best of `values [N, K]`, or with chance epsilon any action, `[N]` int32."""
     key_chance, key_action = jax.random.split(key)
     rows, actions = values.shape

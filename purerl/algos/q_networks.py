@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from purerl.layers import MLP
 from purerl.networks import torso
-from purerl.types import Array, EnvSpec, Key, Network
+from purerl.types import Array, EnvSpec, Key, Network, PyTree
 
 COSINES = 64
 """Cosines that embed a fraction."""
@@ -44,7 +44,7 @@ class QNetwork(nn.Module):
     torso: MLP
     """Without a last layer."""
     stream: MLP
-    """Of one output; copies with other numbers of outputs are the streams."""
+    """Layers of one output; the streams are copies with other numbers of outputs."""
     actions: int
     size: int
     dueling: bool
@@ -73,17 +73,11 @@ def q_network(cfg: QConfig, spec: EnvSpec, size: int) -> Network:
 
     The last hidden layer is that of a stream, the others are common to both.
     """
-    shared, own = cfg.hidden_sizes[:-1], cfg.hidden_sizes[-1:]
-    layers = {"layer_norm": cfg.layer_norm, "noisy": cfg.noisy}
-    module = QNetwork(
-        torso=torso(cfg, spec).clone(hidden_sizes=shared, **layers),
-        stream=MLP(own, 1, cfg.activation, **layers),
-        actions=int(spec.action_space.n),
-        size=size,
-        dueling=cfg.dueling,
-    )
+    stream = MLP(cfg.hidden_sizes[-1:], 1, cfg.activation, layer_norm=cfg.layer_norm, noisy=cfg.noisy)
+    common = stream.clone(hidden_sizes=cfg.hidden_sizes[:-1], out=None, encoder=torso(cfg, spec).encoder)
+    module = QNetwork(common, stream, int(spec.action_space.n), size, cfg.dueling)
 
-    def apply(params, *inputs: Array, noise: Key | None = None) -> Array:
+    def apply(params: PyTree, *inputs: Array, noise: Key | None = None) -> Any:
         return module.apply(params, *inputs, rngs=None if noise is None else {"noise": noise})
 
     return Network(module.init, apply)

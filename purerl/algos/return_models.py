@@ -1,4 +1,4 @@
-"""What a value-based method learns of the return: its mean, its distribution over atoms, or its quantiles."""
+"""Parts of the return that a value-based method learns: its mean, its distribution, or its quantiles."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ CRITICS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReturnConfig(OffPolicyConfig):
-    """Fields that say what is learned of the return."""
+    """Fields about the part of the return that is learned."""
 
     critic: str = choice("scalar", CRITICS)
-    """What is learned of the return: its mean, C51's distribution, QR-DQN's quantiles, or IQN's."""
+    """Part of the return that is learned: its mean, C51's distribution, QR-DQN's quantiles, or IQN's."""
     loss: str = choice("huber", ("huber", "square"))
     """Loss of a scalar critic's error; quantiles have the Huber loss, atoms the cross-entropy."""
     huber_delta: float | None = real(None, above=0, optional=True)
@@ -109,7 +109,7 @@ def scalar(delta: float | Array | None) -> ReturnModel:
         value = (ahead.probability * (ahead.out[..., 0] - ahead.penalty)).sum(-1)
         return td_target(batch.rows.reward, batch.discount, value)
 
-    def loss(out: Array, target: Array, fractions: None) -> tuple[Array, Array]:
+    def loss(out: Array, target: Array, fractions: Array | None) -> tuple[Array, Array]:
         error = out[:, 0] - target
         square = 0.5 * jnp.square(error)
         rows = square if delta is None else losses.huber(error, delta)
@@ -133,7 +133,7 @@ def categorical(support: Array) -> ReturnModel:
         rows = len(mass)
         return distributional.project(mass.reshape(rows, -1), moved.reshape(rows, -1), support)
 
-    def loss(out: Array, target: Array, fractions: None) -> tuple[Array, Array]:
+    def loss(out: Array, target: Array, fractions: Array | None) -> tuple[Array, Array]:
         rows = distributional.cross_entropy(out, target)
         return rows, rows
 

@@ -42,7 +42,7 @@ CASES = {
     "dueling": {"dueling": True},
     "noisy": {"noisy": True},
     "layer_norm": {"layer_norm": True},
-    "munchausen": {"munchausen": True, "munchausen_tau": 0.3, "munchausen_clip": -0.5},
+    "munchausen": {"munchausen": True, "munchausen_tau": 0.3, "munchausen_clip": 0.5},
     "categorical": ATOMS,
     "quantile": {"critic": "quantile", "num_quantiles": 5, "huber_delta": 0.3},
     "huber": {"huber_delta": 0.3},
@@ -129,8 +129,8 @@ class Plain:
         ahead = self.out(self.target, row.next_obs, at_next, keys[3])
         if cfg.munchausen:
             _, now = self.policy(self.out(self.target, row.obs, at, keys[4]))
-            least = -1.0 if cfg.munchausen_clip is None else cfg.munchausen_clip
-            reward += 0.9 * float(np.clip(now[row.action], least, 0.0))
+            most = 1.0 if cfg.munchausen_clip is None else cfg.munchausen_clip
+            reward += 0.9 * float(np.clip(now[row.action], -most, 0.0))
             chance, less = self.policy(ahead)
         else:
             chooser = self.out(self.params, row.next_obs, at_next, keys[5]) if cfg.double else ahead
@@ -374,7 +374,7 @@ MUTANTS = {
     ),
     "a bonus without a limit": (
         "algos/dqn.py",
-        "jnp.clip(of_action(log_prob, rows.action), least, 0.0)",
+        "jnp.clip(of_action(log_prob, rows.action), -most, 0.0)",
         "of_action(log_prob, rows.action)",
         "test_an_update_is_the_plain_one[munchausen]",
     ),

@@ -194,8 +194,8 @@ MUTANTS = {
     ),
     "one number is the noise of inputs and outputs": (
         "layers.py",
-        "jnp.outer(e[: inputs], e[inputs:])",
-        "jnp.outer(e[: inputs], e[: self.size])",
+        "jnp.outer(e[:inputs], e[inputs:])",
+        "jnp.outer(e[:inputs], e[: self.size])",
         "test_noise_of_a_layer",
     ),
     "a small first deviation": (

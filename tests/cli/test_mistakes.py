@@ -23,7 +23,7 @@ BEFORE = "the name of an option before each value, as in --env ant"
 # (words, the field and the value that the message names, parts of the rest)
 MISTAKES = [
     # Names
-    ("--algo sacc", "algo = 'sacc'", "one of a2c, ddpg, ppo, ", "Did you mean sac?"),
+    ("--algo sacc", "algo = 'sacc'", "one of a2c, ddpg, dqn, ", "Did you mean sac?"),
     ("--env HalfCheetah-v5", "env = 'HalfCheetah-v5'", "one of acrobot, ant, ", "Did you mean half_cheetah?"),
     ("--env LunarLander-v3", "env = 'LunarLander-v3'", "Did you mean gym:LunarLander-v3?"),
     ("--env module:attr", "env = 'module:attr'", "brax:, gym:, gymnax:, playground:"),

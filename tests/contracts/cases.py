@@ -61,7 +61,7 @@ VARIANTS = {
     "dqn-munchausen": (
         "dqn-cartpole",
         {"critic": "implicit", "num_quantiles": 4, "munchausen": True}
-        | {"munchausen_alpha": 0.8, "munchausen_tau": 0.1, "munchausen_clip": -2.0},
+        | {"munchausen_alpha": 0.8, "munchausen_tau": 0.1, "munchausen_clip": 2.0},
     ),
     "dqn-quantile": ("dqn-cartpole", {"critic": "quantile", "num_quantiles": 4, "normalize_reward": True}),
     "ddpg-prioritised": ("ddpg-pendulum", PRIORITISED),

@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "purerl").rglob("*.py"))
 PROGRAMS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")])
 LAYERS = (
     {"types"},
-    {"ops", "field_aliases", "shown", "machine", "files", "layers"},
+    {"ops", "field_aliases", "shown", "machine", "files", "layers", "pixels"},
     {"errors"},
     {"config", "normalize"},
     {
