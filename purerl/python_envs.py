@@ -21,6 +21,7 @@ from purerl.make import spec_of
 from purerl.members import Members
 from purerl.metrics import Tallies
 from purerl.programs import Best, Pieces, Programs, keep_best, over_members
+from purerl.replay import ring
 from purerl.rollout import Episodes, VectorState, env_action
 from purerl.train import Driver, Phase, evaluated, evaluation_key, streams
 from purerl.types import Array, EnvFunctions, HostEnv, Key, PyTree, TrainState, Transition
@@ -95,11 +96,15 @@ def replace_steps(
     trained = Vector(env, members.size, driver.algo.num_envs, evaluation=False)
     evaluating = Vector(env, members.size, driver.cfg.eval_episodes, evaluation=True)
     env_key = jax.jit(jax.vmap(lambda root, step: jax.random.fold_in(streams(root).env, step), (0, None)))
+    end_episodes = jax.jit(jax.vmap(partial(ring.end_episodes, num_envs=driver.algo.num_envs)))
 
     def enter(state: TrainState, step: Array) -> TrainState:
         """Begin new episodes in every environment, also where a run goes on."""
         vector, carry = jax.tree.map(jnp.zeros_like, (state.env, state.carry))
         obs = jnp.asarray(trained.reset(env_key(state.key, step)))
+        learned, replay = split_replay(state.algo)
+        if isinstance(replay, ring.State):
+            state = state._replace(algo=learned._replace(replay=end_episodes(replay)))
         return state._replace(env=vector._replace(obs=obs), carry=carry)
 
     def close() -> None:

@@ -16,6 +16,18 @@ from purerl.python_envs import Vector
 from purerl.train import make_driver
 
 MUTANTS = {
+    "returns go on into new episodes": (
+        "python_envs.py",
+        "learned._replace(replay=end_episodes(replay))",
+        "learned._replace(replay=replay)",
+        "test_no_return_reaches_into_the_new_episodes_of_a_resumed_run[td3]",
+    ),
+    "only the first environment begins again": (
+        "replay/ring.py",
+        "(state.head - 1 - jnp.arange(num_envs, dtype=jnp.int32))",
+        "(state.head - num_envs + 0 * jnp.arange(num_envs, dtype=jnp.int32))",
+        "test_no_return_reaches_into_the_new_episodes_of_a_resumed_run[td3]",
+    ),
     "evaluations without end are silent": (
         "python_envs.py",
         "if t + 1 == LONG_EVALUATION < limit:",
@@ -63,6 +75,18 @@ def test_every_step_is_stored():
     Ladder.made.clear()  # the trial of the environment itself
     stored = run("sac", SAC | {"eval_interval": 0}, env=env).state.algo.replay.size
     assert stored.tolist() == [76, 76] and [env.steps for env in Ladder.made if env.steps] == [38] * 4
+
+
+@pytest.mark.parametrize("algo", ["td3", pytest.param("recurrent_sac", marks=pytest.mark.slow)])
+def test_no_return_reaches_into_the_new_episodes_of_a_resumed_run(algo, tmp_path):
+    """The newest row of each environment has a flag then: its state was not saved, and it begins again."""
+    env, fields = from_gymnasium(Ladder, name="ladder"), SAC | {"eval_interval": 0, "buffer_size": 40}
+    first = run(algo, fields | {"total_timesteps": 56}, env=env, logdir=tmp_path)
+    longer = run(algo, fields, env=env, logdir=tmp_path, resume=True, allow_changes=True)
+    before, after = (np.asarray(r.state.algo.replay.rows.truncated) for r in (first, longer))
+    newest, others = [14, 15], [*range(14), *range(36, 40)]  # after 56 steps; rows of the first run
+    assert not before[:, newest].any() and after[:, newest].all()
+    np.testing.assert_array_equal(before[:, others], after[:, others])
 
 
 class Broken(Ladder):

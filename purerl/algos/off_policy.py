@@ -91,7 +91,7 @@ def validate(cfg: OffPolicyConfig, spec: EnvSpec, *, discrete: bool = False) -> 
     known = discrete and isinstance(space, spaces.Discrete)
     if not known and (not is_bounded(space) or len(space.shape) != 1):
         what = f"an environment with continuous actions, a flat Box with finite bounds, got {space}"
-        hint = "Use ppo for discrete actions." if isinstance(space, spaces.Discrete) else ""
+        hint = "Use dqn for discrete actions." if isinstance(space, spaces.Discrete) else ""
         raise ConfigError("env", spec.name, what, hint)
     validate_replay(cfg)
     shape = spec.observation_space.shape

@@ -73,3 +73,11 @@ def add(state: State, transition: Transition) -> State:
         head=(state.head + n) % capacity,
         size=jnp.minimum(state.size + n, capacity),
     )
+
+
+def end_episodes(state: State, num_envs: int) -> State:
+    """Mark the newest row of each of N environments as truncated: what comes next begins a new episode."""
+    capacity = len(state.rows.reward)
+    newest = (state.head - 1 - jnp.arange(num_envs, dtype=jnp.int32)) % capacity
+    truncated = state.rows.truncated.at[newest].max(state.size > 0)
+    return state._replace(rows=state.rows._replace(truncated=truncated))
