@@ -56,7 +56,7 @@ MISTAKES = [
     # Fields that do not fit together
     ("--num-minibatches 7", "num_minibatches = 7", "8 * 256"),
     ("--engine mjx", "engine = 'mjx'", "cartpole", "auto"),
-    ("--algo td3 --env cartpole", "env = 'cartpole'", "Discrete(2)", "Use ppo"),
+    ("--algo td3 --env cartpole", "env = 'cartpole'", "Discrete(2)", "Use dqn"),
     ("--algo sac --env pendulum --total-timesteps 500", "learning_starts = ", "total_timesteps = 500"),
     # Keyword arguments of the environment
     ("--env-kwargs gravity=9.81", "env_kwargs = 'gravity=9.81'", "a mapping in JSON"),
