@@ -85,8 +85,8 @@ class NoisyDense(nn.Module):
         kernel = self.param("kernel", uniform, (inputs, self.size))
         bias = self.param("bias", uniform, (self.size,))
         deviation = nn.initializers.constant(NOISE * bound)
-        weight_noise = self.param("weight_noise", deviation, (inputs, self.size))
-        bias_noise = self.param("bias_noise", deviation, (self.size,))
+        weight_noise = self.param("weight_noise", deviation, (inputs, self.size), jnp.float32)
+        bias_noise = self.param("bias_noise", deviation, (self.size,), jnp.float32)
         if self.has_rng("noise"):
             e = jax.random.normal(self.make_rng("noise"), (inputs + self.size,), jnp.float32)
             e = jnp.sign(e) * jnp.sqrt(jnp.abs(e))
