@@ -129,7 +129,7 @@ def torso(
     space = spec.observation_space
     if not isinstance(space, spaces.Box):
         raise ConfigError("env", spec.name, f"an environment with a Box observation space, got {space}")
-    encoder = pixel_encoder(space, hidden_init)
+    encoder = pixel_encoder(space, hidden_init, norm == "layer")
     if norm == "batch":
         return BatchNormMLP(cfg.hidden_sizes, out, cfg.activation, encoder=encoder)
     return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, norm == "layer", encoder=encoder)

@@ -36,6 +36,8 @@ class PixelEncoder(nn.Module):
     """Factor of the pixels."""
     channels_first: bool
     kernel_init: nn.initializers.Initializer
+    layer_norm: bool = False
+    """Normalise the channels of each pixel before their ReLU."""
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:
@@ -43,7 +45,8 @@ class PixelEncoder(nn.Module):
         x = obs.astype(jnp.float32) * self.scale
         x = jnp.moveaxis(x, 1, -1) if self.channels_first else x
         for layer in self.layers:
-            x = nn.relu(nn.Dense(layer.features, kernel_init=self.kernel_init)(patches(x, layer)))
+            x = nn.Dense(layer.features, kernel_init=self.kernel_init)(patches(x, layer))
+            x = nn.relu(nn.LayerNorm()(x) if self.layer_norm else x)
         return x.reshape(x.shape[0], -1)
 
 
@@ -60,7 +63,9 @@ def patches(x: Array, layer: Layer) -> Array:
     return jnp.concatenate(covered, axis=-1)
 
 
-def pixel_encoder(space: spaces.Box, kernel_init: nn.initializers.Initializer) -> PixelEncoder | None:
+def pixel_encoder(
+    space: spaces.Box, kernel_init: nn.initializers.Initializer, layer_norm: bool = False
+) -> PixelEncoder | None:
     """Return the convolutions for observations of `space`; None if these are no images.
 
     An image has three axes, of which the channels are the last one, or the first one where that is shorter
@@ -73,7 +78,7 @@ def pixel_encoder(space: spaces.Box, kernel_init: nn.initializers.Initializer) -
     shortest = min(space.shape[1:] if channels_first else space.shape[:2])
     layers = NATURE if shortest >= 36 else MINATAR if shortest >= 3 else ()
     scale = 1.0 / max(float(space.high.max()), 1.0) if space.dtype == np.uint8 else 1.0
-    return PixelEncoder(layers, scale, channels_first, kernel_init)
+    return PixelEncoder(layers, scale, channels_first, kernel_init, layer_norm)
 
 
 def are_pixels(obs: Array, axes: int) -> bool:

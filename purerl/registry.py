@@ -21,6 +21,7 @@ ALGORITHMS = {
     "ddpg": "purerl.algos.ddpg:DDPGConfig",
     "dqn": "purerl.algos.dqn:DQNConfig",
     "ppo": "purerl.algos.ppo:PPOConfig",
+    "pqn": "purerl.algos.pqn:PQNConfig",
     "recurrent_ppo": "purerl.algos.recurrent_ppo:RecurrentPPOConfig",
     "recurrent_sac": "purerl.algos.recurrent_sac:RecurrentSACConfig",
     "sac": "purerl.algos.sac:SACConfig",

@@ -200,7 +200,7 @@ def test_an_unknown_algorithm_is_refused(algo, hint):
     with refused(
         "algo",
         algo,
-        "a2c, ddpg, dqn, ppo, recurrent_ppo, recurrent_sac, sac, td3, trpo, vpg",
+        "a2c, ddpg, dqn, ppo, pqn, recurrent_ppo, recurrent_sac, sac, td3, trpo, vpg",
         f"Did you mean {hint}?" if hint else "",
     ):
         make_config(algo)

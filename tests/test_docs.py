@@ -89,7 +89,8 @@ def fields(cls: type) -> dict[str, dataclasses.Field]:
 def own_fields(algo: str) -> dict[str, dataclasses.Field]:
     """Return the fields that the algorithm does not share with its family, or has with another default."""
     cls = registry.config_class(algo)
-    (shared,) = (fields(family) for family in SHARED.values() if issubclass(cls, family))
+    families = (family for family in SHARED.values() if issubclass(cls, family))
+    shared = fields(next(families, purerl.Config))
     return {n: f for n, f in fields(cls).items() if n not in shared or f.default != shared[n].default}
 
 

@@ -99,7 +99,8 @@ def default_networks(cfg: DQNConfig, spec: EnvSpec) -> dict[str, Network]:
 
     An implicit one gets `fractions [B, M]`, too.
     """
-    return {"q": q_network(cfg, spec, return_model(cfg).size)}
+    size = return_model(cfg).size
+    return {"q": q_network(cfg, spec, size, dueling=cfg.dueling, noisy=cfg.noisy)}
 
 
 def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:

@@ -62,7 +62,16 @@ class OnPolicyConfig(Config):
     (arXiv:2006.05990, section 3.2)."""
 
 
-def validate_rollout(cfg: OnPolicyConfig) -> None:
+class Rollout(Protocol):
+    """Fields of a configuration that `validate_rollout` reads; one with minibatches has `num_minibatches`."""
+
+    @property
+    def num_envs(self) -> int: ...
+    @property
+    def num_steps(self) -> int: ...
+
+
+def validate_rollout(cfg: Rollout) -> None:
     """Raise ConfigError if a rollout is too large, or does not divide into minibatches."""
     rows = cfg.num_envs * cfg.num_steps
     num_minibatches = getattr(cfg, "num_minibatches", 1)

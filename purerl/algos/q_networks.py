@@ -24,10 +24,6 @@ class QConfig(Protocol):
     def activation(self) -> str: ...
     @property
     def layer_norm(self) -> bool: ...
-    @property
-    def dueling(self) -> bool: ...
-    @property
-    def noisy(self) -> bool: ...
 
 
 class QNetwork(nn.Module):
@@ -68,14 +64,17 @@ class QNetwork(nn.Module):
         return jnp.moveaxis(out.reshape(*fractions.shape, self.actions), 1, 2)
 
 
-def q_network(cfg: QConfig, spec: EnvSpec, size: int) -> Network:
+def q_network(
+    cfg: QConfig, spec: EnvSpec, size: int = 1, *, dueling: bool = False, noisy: bool = False
+) -> Network:
     """Return `q: obs [B, *O] -> [B, K, size]`; its `apply` takes a key by the keyword `noise`.
 
     The last hidden layer is that of a stream, the others are common to both.
     """
-    stream = MLP(cfg.hidden_sizes[-1:], 1, cfg.activation, layer_norm=cfg.layer_norm, noisy=cfg.noisy)
-    common = stream.clone(hidden_sizes=cfg.hidden_sizes[:-1], out=None, encoder=torso(cfg, spec).encoder)
-    module = QNetwork(common, stream, int(spec.action_space.n), size, cfg.dueling)
+    stream = MLP(cfg.hidden_sizes[-1:], 1, cfg.activation, layer_norm=cfg.layer_norm, noisy=noisy)
+    encoder = torso(cfg, spec, norm="layer" if cfg.layer_norm else "none").encoder
+    common = stream.clone(hidden_sizes=cfg.hidden_sizes[:-1], out=None, encoder=encoder)
+    module = QNetwork(common, stream, int(spec.action_space.n), size, dueling)
 
     def apply(params: PyTree, *inputs: Array, noise: Key | None = None) -> Any:
         return module.apply(params, *inputs, rngs=None if noise is None else {"noise": noise})

@@ -19,8 +19,8 @@ SIZE = 5
 
 def network(size=SIZE, spec=SPEC, **fields):
     cfg = {"hidden_sizes": (8, 7), "activation": "tanh", "layer_norm": False}
-    cfg |= {"dueling": False, "noisy": False}
-    return q_network(SimpleNamespace(**(cfg | fields)), spec, size)
+    switches = {name: fields.pop(name) for name in ("dueling", "noisy") if name in fields}
+    return q_network(SimpleNamespace(**(cfg | fields)), spec, size, **switches)
 
 
 def dense(layer, x):

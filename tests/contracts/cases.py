@@ -13,6 +13,7 @@ SWITCHED_ON = {
     "recurrent_sac": {"target_entropy": -1.0},
     "dqn": {"max_grad_norm": 1.0, "updates_per_step": 1.0, "target_period": 2, "huber_delta": 1.0}
     | {"epsilon_start": 1.0, "epsilon_end": 0.5, "epsilon_fraction": 0.9},
+    "pqn": {"epsilon_start": 1.0, "epsilon_end": 0.5, "epsilon_fraction": 0.9},
     "a2c": LAMBDA | {"shared_torso": True},
     "ppo": LAMBDA
     | {"normalize_reward": True, "recompute_advantages": True, "early_stop_kl": 0.05, "value_clip_eps": 0.1},

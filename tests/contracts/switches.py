@@ -27,7 +27,7 @@ from purerl.health import split_replay
 TRAINED = (
     *("a2c-pendulum", "ddpg-pendulum", "dqn-rainbow", "dqn-munchausen", "ppo-cartpole"),
     *("recurrent_ppo-cartpole", "recurrent_sac-cartpole", "sac-pendulum", "td3-pendulum"),
-    *("trpo-pendulum", "vpg-pendulum"),
+    *("pqn-cartpole", "trpo-pendulum", "vpg-pendulum"),
 )
 RESUMED = "ppo-cartpole", "td3-pendulum"
 PLAYED = {

@@ -90,12 +90,25 @@ VALUES = OFF_POLICY | dict(
     loss="square",  # the least Huber error is not at the mean of a future that may end
 )
 LONG_VALUES = VALUES | {"total_timesteps": 8 * 2_500}
+PARALLEL = dict(
+    num_envs=8,
+    num_steps=16,
+    num_epochs=4,
+    num_minibatches=4,
+    total_timesteps=8 * 16 * 300,
+    learning_rate=0.01,
+    td_lambda=0.5,
+    epsilon_fraction=1.0,
+    hidden_sizes=(16,),
+    activation="tanh",
+)
 ATOMS = {"critic": "categorical", "v_min": -5.0, "v_max": 60.0, "num_atoms": 131}
 CASES = {
     "a2c": Case("a2c", SHORT, probes.DISCRETE, SMALL + RINGS),
     "ddpg": Case("ddpg", OFF_POLICY),
     "dqn": Case("dqn", LONG_VALUES, probes.DISCRETE, (*SMALL, "ring", "far")),
     "ppo": Case("ppo", ON_POLICY, names=SMALL + RINGS),
+    "pqn": Case("pqn", PARALLEL, probes.DISCRETE, (*SMALL, "ring", "far")),
     "sac": Case("sac", SOFT, names=SMALL + RINGS),
     "td3": Case("td3", OFF_POLICY),
     "trpo": Case("trpo", NATURAL, probes.DISCRETE, SMALL + RINGS),
@@ -199,6 +212,8 @@ class Learned(NamedTuple):
             _, obs = self.networks[RNN].apply(params[RNN], carry, obs)
         if "v" in self.networks:
             return self.networks["v"].apply(params["v"], obs)
+        if self.case.algo == "pqn":
+            return self.networks["q"].apply(params, obs).max(-1)
         if self.case.algo == "dqn":
             returns = return_model(self.cfg)
             at = returns.fractions(len(obs), None)
