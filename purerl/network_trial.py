@@ -9,11 +9,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from gymnasium import spaces
 
 from purerl.config import Config, ConfigError
 from purerl.networks import choose
+from purerl.pixels import are_pixels
 from purerl.shown import Words, shape_of, shapes_of, shorten
 from purerl.spaces import dtype_of, vector_size
 from purerl.types import EnvSpec, Network
@@ -81,9 +81,9 @@ def _try_batch(
     def vectors(width: int) -> Callable[[int], Shape]:
         return lambda size: Shape((size, width), jnp.float32)
 
-    pixels = len(spec.observation_space.shape) == 3 and spec.observation_space.dtype == np.uint8
-    scaled = getattr(cfg, "normalize_obs", False) and not pixels
-    obs, action = rows(spec.observation_space, jnp.float32 if scaled else None), rows(spec.action_space)
+    space = spec.observation_space
+    scaled = getattr(cfg, "normalize_obs", False) and not are_pixels(space.shape, space.dtype)
+    obs, action = rows(space, jnp.float32 if scaled else None), rows(spec.action_space)
     inputs: dict[str, tuple[Callable[[int], Shape], ...]] = {"torso": (obs,)}
     features: Callable[[int], Shape] = obs
     if "core" in chosen:

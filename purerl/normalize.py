@@ -45,7 +45,7 @@ def observe(cfg: Settings, normalizer: Normalizer, transition: Transition) -> No
     """Return `normalizer` with a rollout `[T, N]` added."""
     ended = transition.terminated | transition.truncated
     sums, so_far = returns.discounted_so_far(transition.reward, ended, cfg.gamma, normalizer.so_far)
-    pixels = are_pixels(transition.obs, normalizer.obs.mean.ndim)
+    pixels = are_pixels(normalizer.obs.mean.shape, transition.obs.dtype)
     return Normalizer(
         normalizer.obs if pixels else statistics.update(normalizer.obs, transition.obs),
         statistics.update(normalizer.returns, sums),
@@ -55,7 +55,7 @@ def observe(cfg: Settings, normalizer: Normalizer, transition: Transition) -> No
 
 def normalize_obs(cfg: Settings, normalizer: Normalizer, obs: Array) -> Array:
     """Return `obs [..., O]` standardised; as it is without `cfg.normalize_obs`, and images of uint8."""
-    pixels = are_pixels(obs, normalizer.obs.mean.ndim)
+    pixels = are_pixels(normalizer.obs.mean.shape, obs.dtype)
     return statistics.normalize(normalizer.obs, obs) if cfg.normalize_obs and not pixels else obs
 
 

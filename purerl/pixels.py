@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -77,10 +77,10 @@ def pixel_encoder(
     channels_first = space.shape[0] < min(space.shape[1:])
     shortest = min(space.shape[1:] if channels_first else space.shape[:2])
     layers = NATURE if shortest >= 36 else MINATAR if shortest >= 3 else ()
-    scale = 1.0 / max(float(space.high.max()), 1.0) if space.dtype == np.uint8 else 1.0
+    scale = 1.0 / max(float(space.high.max()), 1.0) if are_pixels(space.shape, space.dtype) else 1.0
     return PixelEncoder(layers, scale, channels_first, kernel_init, layer_norm)
 
 
-def are_pixels(obs: Array, axes: int) -> bool:
-    """Return True if `obs`, each with so many axes, are images of uint8, which a `PixelEncoder` scales."""
-    return axes == 3 and obs.dtype == jnp.uint8
+def are_pixels(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Return True if observations are images of uint8, which a `PixelEncoder` scales."""
+    return len(shape) == 3 and dtype == np.uint8

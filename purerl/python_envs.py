@@ -96,7 +96,8 @@ def replace_steps(
     trained = Vector(env, members.size, driver.algo.num_envs, evaluation=False)
     evaluating = Vector(env, members.size, driver.cfg.eval_episodes, evaluation=True)
     env_key = jax.jit(jax.vmap(lambda root, step: jax.random.fold_in(streams(root).env, step), (0, None)))
-    end_episodes = jax.jit(jax.vmap(partial(ring.end_episodes, num_envs=driver.algo.num_envs)))
+    # Not jitted: a program would copy the rows of all members, and only their flags change.
+    end_episodes = jax.vmap(partial(ring.end_episodes, num_envs=driver.algo.num_envs))
 
     def enter(state: TrainState, step: Array) -> TrainState:
         """Begin new episodes in every environment, also where a run goes on."""

@@ -12,6 +12,7 @@ from purerl import python_envs
 from purerl.envs.adapters import from_gymnasium as adapter
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
 from purerl.members import Members
+from purerl.programs import make_pieces, make_programs
 from purerl.python_envs import Vector
 from purerl.train import make_driver
 
@@ -21,6 +22,12 @@ MUTANTS = {
         "learned._replace(replay=end_episodes(replay))",
         "learned._replace(replay=replay)",
         "test_no_return_reaches_into_the_new_episodes_of_a_resumed_run[td3]",
+    ),
+    "a copy of all rows": (
+        "python_envs.py",
+        "end_episodes = jax.vmap(partial(ring.end_episodes, num_envs=driver.algo.num_envs))",
+        "end_episodes = jax.jit(jax.vmap(partial(ring.end_episodes, num_envs=driver.algo.num_envs)))",
+        "test_a_run_begins_without_a_copy_of_its_replay_buffer",
     ),
     "only the first environment begins again": (
         "replay/ring.py",
@@ -87,6 +94,21 @@ def test_no_return_reaches_into_the_new_episodes_of_a_resumed_run(algo, tmp_path
     newest, others = [14, 15], [*range(14), *range(36, 40)]  # after 56 steps; rows of the first run
     assert not before[:, newest].any() and after[:, newest].all()
     np.testing.assert_array_equal(before[:, others], after[:, others])
+
+
+def test_a_run_begins_without_a_copy_of_its_replay_buffer():
+    """Of its arrays only the flags of the newest rows are other ones."""
+    env, members = from_gymnasium(Ladder, name="ladder"), Members(2)
+    cfg = tiny("td3", **({"env": "ladder", "env_kwargs": {}} | SAC))
+    driver = make_driver(cfg, python_envs.outline(env))
+    pieces = make_pieces(driver.schedule, members.size)
+    programs = make_programs(driver, members, pieces)
+    state = programs.start(members.keys(cfg), members.hyper(cfg))[0]
+    entered = python_envs.replace_steps(programs, driver, env, members, pieces).enter(state, jnp.int32(0))
+    before, after = (s.algo.replay.rows._asdict() for s in (state, entered))
+    place = lambda leaf: leaf.unsafe_buffer_pointer()
+    same = {name for name in before if name != "extras" and place(before[name]) == place(after[name])}
+    assert same == {"obs", "action", "reward", "next_obs", "terminated"}
 
 
 class Broken(Ladder):

@@ -111,9 +111,12 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     tau = 0.03 if cfg.munchausen_tau is None else cfg.munchausen_tau
     most = 1.0 if cfg.munchausen_clip is None else cfg.munchausen_clip
 
+    def inputs(obs, at: Array | None) -> tuple[Array, ...]:
+        return (obs,) if at is None else (obs, at)
+
     def outputs(params, obs, at: Array | None, noise) -> Array:
-        inputs = (obs,) if at is None else (obs, at)
-        out = q.apply(params, *inputs, noise=noise) if cfg.noisy else q.apply(params, *inputs)
+        more = {"noise": noise} if cfg.noisy else {}
+        out = q.apply(params, *inputs(obs, at), **more)
         return out[..., None] if out.ndim == 2 else out
 
     def scaled_log_prob(out: Array) -> Array:
@@ -150,8 +153,7 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def fresh_learner(key) -> Learner:
         obs, at = off_policy.example(spec)[0], returns.fractions(1, None)
-        params = q.init(key, obs) if at is None else q.init(key, obs, at)
-        return init_learner({"q": params}, ("q",), adam)
+        return init_learner({"q": q.init(key, *inputs(obs, at))}, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
         key_noise, key_action = jax.random.split(key)

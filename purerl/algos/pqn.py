@@ -64,17 +64,11 @@ class PQNConfig(epsilon_greedy.EpsilonConfig):
     """Normalise each hidden layer before its nonlinearity; it takes the place of the target network."""
 
 
-class Learner(NamedTuple):
+class State(NamedTuple):
     """Parameters and optimiser, which a gradient step changes."""
 
     params: PyTree
     opt_state: optax.OptState
-
-
-class State(NamedTuple):
-    """State of PQN between updates."""
-
-    learner: Learner
 
 
 class Batch(NamedTuple):
@@ -114,10 +108,10 @@ def make(cfg: PQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def init(key) -> State:
         params = q.init(key, example(spec)[0])
-        return State(Learner(params, optimizer(0.0).init(params)))
+        return State(params, optimizer(0.0).init(params))
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        values = q.apply(state.learner.params, obs)
+        values = q.apply(state.params, obs)
         if explore:
             return epsilon_greedy.epsilon_greedy(cfg, values, key, step), carry, {}
         return values.argmax(-1).astype(jnp.int32), carry, {}
@@ -127,7 +121,7 @@ def make(cfg: PQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def update(state: State, transition: Transition, key, step):
         reward, terminated, truncated = transition.reward, transition.terminated, transition.truncated
-        next_value = q.apply(state.learner.params, on_policy.flatten_time(transition.next_obs)).max(-1)
+        next_value = q.apply(state.params, on_policy.flatten_time(transition.next_obs)).max(-1)
         target = returns.lambda_returns(
             reward, next_value.reshape(reward.shape), terminated, truncated, cfg.gamma, cfg.td_lambda
         )
@@ -135,18 +129,16 @@ def make(cfg: PQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         left = on_policy.remaining(cfg, step) if cfg.anneal_lr else 1.0
         radam = optimizer(cfg.learning_rate * left)
 
-        def gradient_step(learner: Learner, minibatch: Batch):
-            gradient, metrics = jax.grad(loss, has_aux=True)(learner.params, minibatch)
-            updates, opt_state = radam.update(gradient, learner.opt_state, learner.params)
-            return Learner(optax.apply_updates(learner.params, updates), opt_state), metrics
+        def gradient_step(state: State, minibatch: Batch):
+            gradient, metrics = jax.grad(loss, has_aux=True)(state.params, minibatch)
+            updates, opt_state = radam.update(gradient, state.opt_state)
+            return State(optax.apply_updates(state.params, updates), opt_state), metrics
 
-        def epoch(learner: Learner, key):
-            return on_policy.one_epoch(
-                gradient_step, learner, batch, key, num_minibatches=cfg.num_minibatches
-            )
+        def epoch(state: State, key):
+            return on_policy.one_epoch(gradient_step, state, batch, key, num_minibatches=cfg.num_minibatches)
 
-        learner, metrics = jax.lax.scan(epoch, state.learner, jax.random.split(key, cfg.num_epochs))
-        return State(learner), jax.tree.map(jnp.mean, metrics)
+        state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, cfg.num_epochs))
+        return state, jax.tree.map(jnp.mean, metrics)
 
     return Algorithm(
         init=init, act=act, observe=observe, update=update, num_envs=cfg.num_envs, num_steps=cfg.num_steps

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from purerl.algos.off_policy import OffPolicyConfig
 from purerl.config import ConfigError, choice, count, real, refuse_unused
-from purerl.ops import distributional, losses
-from purerl.ops.losses import td_target
+from purerl.ops import distributional
+from purerl.ops.losses import soft_value, td_target
 from purerl.replay.ring import Batch
 from purerl.types import Array, Key
 
@@ -106,13 +107,13 @@ def scalar(delta: float | Array | None) -> ReturnModel:
     """
 
     def target(ahead: Ahead, batch: Batch) -> Array:
-        value = (ahead.probability * (ahead.out[..., 0] - ahead.penalty)).sum(-1)
+        value = soft_value(ahead.out[..., 0], ahead.probability, ahead.penalty, 1.0)
         return td_target(batch.rows.reward, batch.discount, value)
 
     def loss(out: Array, target: Array, fractions: Array | None) -> tuple[Array, Array]:
         error = out[:, 0] - target
         square = 0.5 * jnp.square(error)
-        rows = square if delta is None else losses.huber(error, delta)
+        rows = square if delta is None else optax.huber_loss(error, delta=delta)
         return rows, jnp.abs(error)
 
     return ReturnModel(1, lambda out: out[..., 0], target, loss)

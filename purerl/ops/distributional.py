@@ -7,9 +7,9 @@ from functools import partial
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from purerl.ops.arrays import to_rank
-from purerl.ops.losses import huber
 from purerl.types import Array
 
 
@@ -93,4 +93,4 @@ def quantile_huber(quantiles: Array, fractions: Array, targets: Array, delta: fl
     chex.assert_equal_shape_prefix([quantiles, targets], quantiles.ndim - 1)
     error = targets[..., None, :] - quantiles[..., :, None]
     weight = jnp.abs(fractions[..., :, None] - (error < 0).astype(jnp.float32))
-    return (weight * huber(error, delta) / delta).mean(-1).sum(-1)
+    return (weight * optax.huber_loss(error, delta=delta) / delta).mean(-1).sum(-1)

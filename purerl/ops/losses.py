@@ -84,13 +84,6 @@ def half_mean_square(error: Array, weight: Array | float = 1.0) -> Array:
     return 0.5 * (weight * jnp.square(error)).mean()
 
 
-def huber(error: Array, delta: float | Array) -> Array:
-    """Return the Huber loss of `error [...]`: `e^2 / 2`, and `delta (|e| - delta / 2)` beyond `delta`."""
-    size = jnp.abs(error)
-    near = jnp.minimum(size, delta)
-    return near * (size - 0.5 * near)
-
-
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip_eps: float | Array) -> Array:
     """Return PPO's clipped value loss: no gain from a change of the value beyond `clip_eps`.
 

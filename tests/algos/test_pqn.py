@@ -55,10 +55,10 @@ def after(algo, updates):
 class Plain:
     """The update once more, in float64 but for the network's own passes."""
 
-    def __init__(self, cfg, q, learner):
-        self.cfg, self.q, self.params = cfg, q, learner.params
+    def __init__(self, cfg, q, state):
+        self.cfg, self.q, self.params = cfg, q, state.params
         is_adam = lambda part: hasattr(part, "mu")
-        adam = next(filter(is_adam, jax.tree.leaves(learner.opt_state, is_leaf=is_adam)))
+        adam = next(filter(is_adam, jax.tree.leaves(state.opt_state, is_leaf=is_adam)))
         self.count, self.first, self.second = int(adam.count), adam.mu, adam.nu
 
     def returns(self, rows):
@@ -113,14 +113,14 @@ def test_an_update_is_the_plain_one(fields):
     cfg, algo, q = made(**fields)
     before, rows, step = after(algo, 2), rollout(7), 48
     found, metrics = jax.jit(algo.update)(before, rows, KEY, jnp.int32(step))
-    plain, reports = Plain(cfg, q, before.learner), []
+    plain, reports = Plain(cfg, q, before), []
     target = plain.returns(rows).reshape(-1)
     obs, action = rows.obs.reshape(-1, 3), rows.action.reshape(-1)
     rate = cfg.learning_rate * (1 - step / cfg.total_timesteps if cfg.anneal_lr else 1)
     for key in jax.random.split(KEY, cfg.num_epochs):
         for index in np.asarray(permutation(key, STEPS * ENVS)).reshape(cfg.num_minibatches, -1):
             reports.append(plain.step(obs[index], action[index], target[index], rate))
-    for a, b in zip(jax.tree.leaves(found.learner.params), jax.tree.leaves(plain.params), strict=True):
+    for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(plain.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     for name, value in metrics.items():
         expected = np.mean([report[name] for report in reports])
@@ -130,7 +130,7 @@ def test_an_update_is_the_plain_one(fields):
 def test_uniform_actions_come_with_the_chance_of_the_step():
     _, algo, q = made(epsilon_end=0.2, epsilon_fraction=0.5)
     state, obs = after(algo, 1), np.random.default_rng(0).normal(size=(20_000, 3)).astype(np.float32)
-    best = np.asarray(q.apply(state.learner.params, obs).argmax(-1))
+    best = np.asarray(q.apply(state.params, obs).argmax(-1))
     act = jax.jit(algo.act, static_argnames="explore")
     for step, chance in ((0, 1.0), (30, 0.6), (120, 0.2)):
         action, _, _ = act(state, (), obs, jax.random.key(step), jnp.int32(step), explore=True)

@@ -90,18 +90,9 @@ VALUES = OFF_POLICY | dict(
     loss="square",  # the least Huber error is not at the mean of a future that may end
 )
 LONG_VALUES = VALUES | {"total_timesteps": 8 * 2_500}
-PARALLEL = dict(
-    num_envs=8,
-    num_steps=16,
-    num_epochs=4,
-    num_minibatches=4,
-    total_timesteps=8 * 16 * 300,
-    learning_rate=0.01,
-    td_lambda=0.5,
-    epsilon_fraction=1.0,
-    hidden_sizes=(16,),
-    activation="tanh",
-)
+PARALLEL = {name: ON_POLICY[name] for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches")}
+PARALLEL |= dict(total_timesteps=8 * 16 * 300, learning_rate=0.01, td_lambda=0.5, epsilon_fraction=1.0)
+PARALLEL |= dict(hidden_sizes=(16,), activation="tanh")
 ATOMS = {"critic": "categorical", "v_min": -5.0, "v_max": 60.0, "num_atoms": 131}
 CASES = {
     "a2c": Case("a2c", SHORT, probes.DISCRETE, SMALL + RINGS),
@@ -141,9 +132,7 @@ SLOW_CASES = {
     ),
     "sac_categorical": Case(
         "sac",
-        SOFT
-        | {name: value for name, value in ATOMS.items() if name != "huber_delta"}
-        | {"total_timesteps": 8 * 2_500},
+        SOFT | ATOMS | {"total_timesteps": 8 * 2_500},
         names=WITH_RING,
     ),
     "sac_discrete": Case("sac", SOFT, probes.DISCRETE, WITH_RING),
