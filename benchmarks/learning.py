@@ -14,8 +14,9 @@ priority. It may be stopped at any time, by Ctrl-C, SIGTERM, SIGKILL or a crash:
 the last checkpoint. Small networks leave half of two cores idle: two queues of different names, each with a
 `--folder` and, by `taskset`, a core of its own, do 1.2 times as much (SAC on half_cheetah). Logs and
 checkpoints are in `runs/learning-queue`, and are removed once a record is written. A run that fails is marked
-with its error, and skipped until `--retry` is given. `--status` prints what is done, under way and left,
-`--table` the last evaluations of the on-policy family.
+with its error, and skipped until `--retry` is given. With `--by-seed` seeds are trained one after the other,
+and each has a record as soon as it is done: for a machine that is there for hours, and not for days.
+`--status` prints what is done, under way and left, `--table` the last evaluations of the on-policy family.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ def main() -> int:
     parser.add_argument("--queue", action="store_true", help="run what has no record: NAMEs or all")
     parser.add_argument("--retry", action="store_true", help="with --queue: those that have failed, too")
     parser.add_argument("--keep", action="store_true", help="with --queue: keep logs and checkpoints")
+    parser.add_argument("--by-seed", action="store_true", help="with --queue: one seed after the other")
     parser.add_argument("--status", action="store_true", help="print the state of the queue")
     parser.add_argument("--folder", type=Path, default=learning_queue.FOLDER, help="of the queue")
     parser.add_argument("--logdir", help="with NAME: keep the run's logs here")
     arguments = parser.parse_args()
-    if (arguments.retry or arguments.keep) and not arguments.queue:
-        parser.error("--retry and --keep belong to --queue")
+    if (arguments.retry or arguments.keep or arguments.by_seed) and not arguments.queue:
+        parser.error("--retry, --keep and --by-seed belong to --queue")
     run_now = bool(arguments.names) and not arguments.queue
     if run_now + arguments.queue + arguments.status + arguments.table > 1:
         parser.error("NAME, --queue, --status and --table exclude each other")
@@ -88,7 +90,8 @@ def work_on_the_queue(arguments: argparse.Namespace) -> int:
     """Return the exit code: 1 if a run has failed, 2 if another process works, 128 plus a signal's number."""
     chosen = {name: PROTOCOLS[name] for name in arguments.names or PROTOCOLS}
     try:
-        failed = learning_queue.work(chosen, arguments.folder, retry=arguments.retry, keep=arguments.keep)
+        options = {name: getattr(arguments, name) for name in ("retry", "keep", "by_seed")}
+        failed = learning_queue.work(chosen, arguments.folder, **options)
     except learning_queue.Busy as busy:
         print(busy, file=sys.stderr)
         return 2

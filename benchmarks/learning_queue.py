@@ -7,6 +7,9 @@ Its folder holds, for each protocol without a record:
     NAME/failed.json     the error that ended it, if one did
     kept/NAME/           the same after the record was written, with `keep`
     lock                 held by the process that works on the queue
+
+With `by_seed` each seed is a run of its own, in NAME/seed0/, NAME/seed1/ and so on, and its record is kept in
+`seeds/`, beside the other records, until the last one makes the record of the protocol.
 """
 
 from __future__ import annotations
@@ -73,6 +76,7 @@ def work(
     *,
     retry: bool = False,
     keep: bool = False,
+    by_seed: bool = False,
 ) -> list[str]:
     """Run every protocol without a record, in order, and return the names of those that failed.
 
@@ -85,6 +89,7 @@ def work(
         results: directory of the records.
         retry: continue those that have failed before, too.
         keep: keep the directories of finished runs, in `kept`.
+        by_seed: train one seed after the other, and keep what each has given.
 
     Raises:
         Busy: if another process works on the queue.
@@ -103,7 +108,10 @@ def work(
                 continue
             mark.unlink(missing_ok=True)
             try:
-                record = _run(name, protocol, place)
+                if by_seed:
+                    record = _run_by_seed(name, protocol, place, results)
+                else:
+                    record = _run(name, protocol, place, range(protocol.seeds))
             except Exception as error:
                 text = f"{type(error).__name__}: {error}"
                 report = {"error": text, "traceback": traceback.format_exc(), "date": _now()}
@@ -112,13 +120,29 @@ def work(
                 failed.append(name)
             else:
                 records.write_json(results / f"{name}.json", record)
+                for part in parts_of(name, protocol, results):
+                    part.unlink(missing_ok=True)
                 _put_away(place, folder / "kept" / name if keep else None)
             jax.clear_caches()  # or the programs of all runs so far stay in memory
     return failed
 
 
-def _run(name: str, protocol: Protocol, place: Path) -> dict[str, Any]:
-    """Begin the run in `place` or go on with it, to its end, and return its record."""
+def parts_of(name: str, protocol: Protocol, results: Path) -> list[Path]:
+    """Return where the records of the seeds are, until all are there."""
+    return [results / "seeds" / f"{name}-seed{i}.json" for i in range(protocol.seeds)]
+
+
+def _run_by_seed(name: str, protocol: Protocol, place: Path, results: Path) -> dict[str, Any]:
+    """Train the seeds that have no record yet, one after the other, and return the record of all."""
+    for i, part in enumerate(parts_of(name, protocol, results)):
+        if not part.exists():
+            records.write_json(part, _run(name, protocol, place / f"seed{i}", range(i, i + 1)))
+    parts = [json.loads(part.read_text("utf-8")) for part in parts_of(name, protocol, results)]
+    return records.join(protocol, config_of(protocol), parts)
+
+
+def _run(name: str, protocol: Protocol, place: Path, seeds: range) -> dict[str, Any]:
+    """Begin the run of some seeds in `place` or go on with it, to its end, and return its record."""
     cfg, sessions = config_of(protocol), _read(place / "sessions.json", [])
     session = {"date": _now(), "revision": records.revision(), "machine": machine.describe()}
     records.write_json(place / "sessions.json", [*sessions, session])
@@ -126,11 +150,12 @@ def _run(name: str, protocol: Protocol, place: Path) -> dict[str, Any]:
     began = time.monotonic()
     _forget_peak()
     try:
-        run = purerl.run(cfg, protocol.seeds, place / "run")
+        run = purerl.run(cfg, len(seeds), place / "run", first_seed=seeds.start)
     except purerl.ConfigError as error:
         if error.field != "logdir":
             raise
-        run = purerl.run(cfg, protocol.seeds, place / "run", resume=True)  # there is a run already
+        # There is a run already.
+        run = purerl.run(cfg, len(seeds), place / "run", first_seed=seeds.start, resume=True)
     peak = _peak_bytes()
     facts = {
         "machine": session["machine"],
@@ -167,10 +192,11 @@ def state_of(name: str, protocol: Protocol, folder: Path, results: Path) -> tupl
         return "done", f"{record.get('date', '')} {passed} {finals}"
     if (mark := folder / name / "failed.json").exists():
         return "failed", _error_of(mark)
-    if not (folder / name / "sessions.json").exists():
+    recorded = [part for part in parts_of(name, protocol, results) if part.exists()]
+    if not recorded and not any((folder / name).rglob("sessions.json")):
         return "left", ""
     step, returns = 0, dict[str, list[Any]](eval=[], eval_stochastic=[])
-    for log in sorted((folder / name / "run").glob("seed*/metrics.jsonl"), key=_seed_of):
+    for log in sorted((folder / name).rglob("metrics.jsonl"), key=_seed_of):
         rows = list(_rows(log))
         step = max([step, *(row["step"] for row in rows)])
         for kind, of_seeds in returns.items():
@@ -178,7 +204,8 @@ def state_of(name: str, protocol: Protocol, folder: Path, results: Path) -> tupl
             of_seeds.append(known[-1] if known else None)
     total = config_of(protocol).total_timesteps
     shown = (f"{kind} {', '.join(map(_short, values))}" for kind, values in returns.items() if any(values))
-    return "under way", "; ".join([f"step {step:,.0f} of {total:,}", *shown])
+    seeds = [f"{len(recorded)} of {protocol.seeds} seeds recorded"] if recorded else []
+    return "under way", "; ".join([*seeds, f"step {step:,.0f} of {total:,}", *shown])
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

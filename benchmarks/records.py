@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,23 @@ import purerl
 from purerl.config import to_dict
 
 RESULTS = Path(__file__).parent / "results" / "learning"
+KINDS = ("eval", "eval_stochastic")
+"""Kinds of evaluation, of which the second one need not be there."""
+PER_SEED = (
+    "eval_return",
+    "eval_stochastic_return",
+    "last_episode_return",
+    "success",
+    "diverged_at",
+    "sessions",
+)
+"""Keys of a record that have an entry for each seed, or some for each."""
 
 
 def make_record(
     name: str, protocol: Protocol, cfg: purerl.Config, run: Any, before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the record of a finished run.
+    """Return the record of a finished run, of all seeds of a protocol or of some.
 
     Args:
         name: of the protocol.
@@ -34,49 +45,68 @@ def make_record(
         before: the machine, from `machine.describe`, and more keys to record.
     """
     evaluated = np.isfinite(run.metrics["eval/return"]).any(0)
-    steps = run.steps[evaluated]
     returns = {
-        kind: run.metrics[f"{kind}/return"][:, evaluated]
-        for kind in ("eval", "eval_stochastic")
+        f"{kind}_return": plain(run.metrics[f"{kind}/return"][:, evaluated], 2)
+        for kind in KINDS
         if f"{kind}/return" in run.metrics
     }
-    reached = [steps[row >= protocol.bar] if protocol.bar is not None else row[:0] for row in returns["eval"]]
-    rates = _success_rates(protocol, cfg, run) if protocol.success is not None else []
-    finals = returns["eval"][:, -protocol.last :].mean(axis=1) if protocol.last else np.array([])
-    values = {kind: values_at(protocol, cfg, steps, rows) for kind, rows in returns.items()}
-    if protocol.last:
-        judged = finals if protocol.bar_at is None else values["eval"][protocol.bar_at]
-        good = [bool(judged.mean() >= (protocol.bar or 0.0))]
-    elif protocol.success is not None:
-        good = [row.size > 0 and rate >= protocol.success for row, rate in zip(reached, rates, strict=True)]
-    else:
-        good = [row.size > 0 for row in reached]
-    record = {
+    measured = {
         "command": f"python benchmarks/learning.py {name}",
         "date": time.strftime("%Y-%m-%d"),
         "protocol": protocol._asdict(),
-        "steps": steps.tolist(),
-        "eval_return": plain(returns["eval"], 2),
+        "steps": run.steps[evaluated].tolist(),
+        **returns,
         "last_episode_return": plain(run.metrics["episode/return"][:, -1], 2),
-        "first_step_at_bar": [int(row[0]) if row.size else None for row in reached],
-        "success": plain(rates, 3),
-        "final_returns": plain(finals, 1),
-        "passed": all(good) if protocol.bar is not None else None,
+        "success": plain(_success_rates(protocol, cfg, run), 3) if protocol.success is not None else [],
         "config": to_dict(cfg),
         "compile_seconds": round(run.compile_seconds, 1),
         "run_seconds": round(run.run_seconds, 1),
-        "steps_per_second": round(protocol.seeds * int(run.steps[-1]) / run.run_seconds, 1),
+        "steps_per_second": round(len(run.diverged_at) * int(run.steps[-1]) / run.run_seconds, 1),
         "diverged_at": run.diverged_at.tolist(),
-        **before,
     }
-    if "eval_stochastic" in returns:
-        record["eval_stochastic_return"] = plain(returns["eval_stochastic"], 2)
+    return measured | _judged(protocol, cfg, measured) | before
+
+
+def join(protocol: Protocol, cfg: purerl.Config, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the record of a protocol from those of its seeds, each trained by itself."""
+    of_seeds = [key for key in PER_SEED if key in parts[0]]
+    measured = dict(parts[-1]) | {key: [value for part in parts for value in part[key]] for key in of_seeds}
+    for key in ("compile_seconds", "run_seconds"):
+        measured[key] = round(sum(part[key] for part in parts), 1)
+    steps = sum(part["steps_per_second"] * part["run_seconds"] for part in parts)
+    measured["steps_per_second"] = round(steps / measured["run_seconds"], 1)
+    measured["peak_bytes"] = max(part["peak_bytes"] for part in parts)
+    return measured | _judged(protocol, cfg, measured)
+
+
+def _judged(protocol: Protocol, cfg: purerl.Config, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a protocol asks of the evaluations of all seeds in `measured`."""
+    steps = np.array(measured["steps"])
+    returns = {
+        kind: np.array(measured[f"{kind}_return"], float) for kind in KINDS if f"{kind}_return" in measured
+    }
+    reached = [steps[row >= protocol.bar] if protocol.bar is not None else row[:0] for row in returns["eval"]]
+    finals = returns["eval"][:, -protocol.last :].mean(axis=1) if protocol.last else np.array([])
+    values = {kind: values_at(protocol, cfg, steps, rows) for kind, rows in returns.items()}
+    if protocol.last:
+        at_bar = finals if protocol.bar_at is None else values["eval"][protocol.bar_at]
+        good = [bool(at_bar.mean() >= (protocol.bar or 0.0))]
+    elif protocol.success is not None:
+        rates = measured["success"]
+        good = [row.size > 0 and rate >= protocol.success for row, rate in zip(reached, rates, strict=True)]
+    else:
+        good = [row.size > 0 for row in reached]
+    judged = {
+        "first_step_at_bar": [int(row[0]) if row.size else None for row in reached],
+        "final_returns": plain(finals, 1),
+        "passed": all(good) if protocol.bar is not None else None,
+    }
     if protocol.read_at:
-        record["values"] = {
+        judged["values"] = {
             kind: {str(step): plain(of_seeds, 2) for step, of_seeds in by_step.items()}
             for kind, by_step in values.items()
         }
-    return record
+    return judged
 
 
 def values_at(
@@ -106,7 +136,8 @@ def plain(values: Any, digits: int) -> Any:
 def _success_rates(protocol: Protocol, cfg: purerl.Config, run: Any) -> list[float]:
     env = purerl.make_env(protocol.env)
     keys = jax.random.split(jax.random.key(1_000), protocol.seeds)
-    return [successes.of_seed(cfg, env, run.state, i, keys[i], 500) for i in range(protocol.seeds)]
+    indices = [member["seed_index"] for member in run.members]
+    return [successes.of_seed(cfg, env, run.state, i, keys[of], 500) for i, of in enumerate(indices)]
 
 
 def revision() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from purerl.config import Config, ConfigError, leaves, replace
 from purerl.types import Array, Key
 
 MAX_MEMBERS = 2**16
+MAX_FIRST_SEED = 2**30
 MAX_NAME = 200
 """Characters of a directory's name."""
 
@@ -25,6 +26,8 @@ class Members(NamedTuple):
     """Seeds of each setting: seed i starts from `fold_in(key(cfg.seed), i)`, whatever the setting."""
     settings: tuple[dict[str, float], ...] = ({},)
     """Values of the swept fields; one empty setting where nothing is swept."""
+    first_seed: int = 0
+    """Index i of the first of them; the others follow it."""
 
     @property
     def size(self) -> int:
@@ -32,9 +35,14 @@ class Members(NamedTuple):
         return self.seeds * len(self.settings)
 
     @property
+    def indices(self) -> range:
+        """Indices of the seeds of each setting."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
     def facts(self) -> list[dict[str, Any]]:
         """`seed_index` and the values of the swept fields of every member."""
-        return [{"seed_index": i, **setting} for setting in self.settings for i in range(self.seeds)]
+        return [{"seed_index": i, **setting} for setting in self.settings for i in self.indices]
 
     @property
     def names(self) -> list[str]:
@@ -42,7 +50,7 @@ class Members(NamedTuple):
         prefixes = ["".join(f"{name}={value!r}_" for name, value in s.items()) for s in self.settings]
         if max(map(len, prefixes)) > MAX_NAME:
             prefixes = [f"setting{i}_" for i in range(len(self.settings))]
-        return [f"{prefix}seed{i}" for prefix in prefixes for i in range(self.seeds)]
+        return [f"{prefix}seed{i}" for prefix in prefixes for i in self.indices]
 
     def describe(self) -> str:
         """Return their number in words."""
@@ -51,7 +59,7 @@ class Members(NamedTuple):
 
     def keys(self, cfg: Config) -> Key:
         """Return the root key of every member, `[S]`; equal for equal seed indices."""
-        root, index = jax.random.key(cfg.seed), np.tile(np.arange(self.seeds), len(self.settings))
+        root, index = jax.random.key(cfg.seed), np.tile(self.indices, len(self.settings))
         return jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.asarray(index, jnp.int32))
 
     def hyper(self, cfg: Config) -> dict[str, Array]:
@@ -74,7 +82,11 @@ class Members(NamedTuple):
 
 
 def make_members(
-    cfg: Config, seeds: int, sweep: Mapping[str, Sequence[float]] | None = None, combine: str = "product"
+    cfg: Config,
+    seeds: int,
+    sweep: Mapping[str, Sequence[float]] | None = None,
+    combine: str = "product",
+    first_seed: int = 0,
 ) -> Members:
     """Return the members of a sweep over real-valued fields.
 
@@ -84,6 +96,7 @@ def make_members(
         sweep: field -> its values.
         combine: "product" takes every combination of values, the last field varying fastest; "zip" takes
             the first values of all fields, then the second, and so on.
+        first_seed: index of the first seed.
 
     Raises:
         ConfigError: for a field that cannot be swept, a value that it does not allow, or unequal lengths.
@@ -105,7 +118,7 @@ def make_members(
     distinct = {tuple(np.array([*setting.values()], np.float32).tolist()) for setting in settings}
     if len(distinct) < len(settings):
         raise ConfigError("sweep", sweep, "settings that differ from each other as float32 numbers")
-    return Members(seeds, tuple(settings))
+    return Members(seeds, tuple(settings), first_seed)
 
 
 def _values(cfg: Config, name: str, given: Any) -> list[float]:

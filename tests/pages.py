@@ -195,7 +195,7 @@ def check_training(argv: list[str]) -> None:
     if argv == ["--help"]:
         return
     with pytest.MonkeyPatch.context() as patch:
-        record = {"seeds": 1, "config": to_dict(purerl.make_config("ppo"))}
+        record = {"seeds": 1, "first_seed": 0, "config": to_dict(purerl.make_config("ppo"))}
         patch.setattr(configure, "read_record", lambda path: record)
         cfg = parse(argv)[1]
     validate(cfg, spec_of(env_of(cfg)))

@@ -17,8 +17,14 @@ from purerl.members import MAX_MEMBERS, Members, make_members
 MUTANTS = {
     "keys by member": (
         "members.py",
-        "np.tile(np.arange(self.seeds), len(self.settings))",
+        "np.tile(self.indices, len(self.settings))",
         "np.arange(self.size)",
+        "test_settings_share_the_keys_of_their_seeds",
+    ),
+    "keys from seed 0": (
+        "members.py",
+        "np.tile(self.indices, len(self.settings))",
+        "np.tile(np.arange(self.seeds), len(self.settings))",
         "test_settings_share_the_keys_of_their_seeds",
     ),
     "values by seed": (
@@ -54,6 +60,9 @@ def test_names_and_facts_are_in_the_order_of_members():
     assert members.facts[2] == {"seed_index": 0, "gamma": 0.75}
     assert json.loads(json.dumps(members.facts)) == members.facts
     assert make_members(PPO, 2).names == ["seed0", "seed1"]
+    later = make_members(PPO, 2, {"gamma": [0.5]}, first_seed=8)
+    assert later.names == ["gamma=0.5_seed8", "gamma=0.5_seed9"]
+    assert [facts["seed_index"] for facts in later.facts] == [8, 9]
 
 
 def test_names_fit_a_directory():
@@ -67,9 +76,23 @@ def test_settings_share_the_keys_of_their_seeds():
     """Settings are compared on the same random numbers; a seed's key depends on no other seed."""
     data = lambda members: np.asarray(jax.random.key_data(members.keys(PPO)))
     swept, plain, more = (data(m) for m in (make_members(PPO, 3, SWEEP), Members(3), Members(9)))
+    later = data(make_members(PPO, 4, SWEEP, first_seed=5))
+    assert (later == np.tile(more[5:], (4, 1))).all()
     assert (swept == np.tile(plain, (4, 1))).all() and (more[:3] == plain).all()
     assert (plain == jax.random.key_data(jax.random.split(jax.random.key(PPO.seed), 3))).all()
     assert len(np.unique(more, axis=0)) == 9
+
+
+def test_a_later_seed_by_itself_is_the_one_of_a_run_with_all(tmp_path):
+    """To rounding, in the directory of its index; and it is resumed as such."""
+    together = purerl.run(PPO, 3, progress=False)
+    alone = purerl.run(PPO, 1, tmp_path / "run", first_seed=2, progress=False)
+    assert alone.members == together.members[2:]
+    for name, values in alone.metrics.items():
+        np.testing.assert_allclose(values[0], together.metrics[name][2], rtol=2e-3, atol=2e-3, err_msg=name)
+    assert [path.name for path in (tmp_path / "run").glob("*seed*")] == ["seed2"]
+    again = purerl.run(PPO, 1, tmp_path / "run", first_seed=2, resume=True, progress=False)
+    assert again.members == alone.members
 
 
 def test_hyper_is_batched_only_where_members_differ():
@@ -110,6 +133,8 @@ BAD = {
     "no seeds": ({}, {"seeds": 0}, "seeds", "at least 1"),
     "half a seed": ({}, {"seeds": 1.5}, "seeds", "a whole number"),
     "a seed of True": ({}, {"seeds": True}, "seeds", "a whole number"),
+    "a seed before 0": ({}, {"first_seed": -1}, "first_seed", "at least 0"),
+    "a seed out of int32": ({}, {"first_seed": 2**31}, "first_seed", "1,073,741,824"),
     "too many": ({"gamma": [0.9, 0.99]}, {"seeds": MAX_MEMBERS}, "seeds", "65,536"),
 }
 

@@ -263,8 +263,8 @@ def results_of(name: str) -> list[dict]:
 MUTANTS = {
     "members of a seed stand together": (
         "members.py",
-        "for setting in self.settings for i in range(self.seeds)]",
-        "for i in range(self.seeds) for setting in self.settings]",
+        "for setting in self.settings for i in self.indices]",
+        "for i in self.indices for setting in self.settings]",
         "test_the_python_of_a_page_runs_in_order[docs/runs.md]",
     ),
     "a wrapper has another argument": (

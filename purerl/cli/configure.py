@@ -14,6 +14,7 @@ from purerl.config_file import read_config
 from purerl.experiment.record import read_record
 from purerl.experiment.untrusted import refuse_files
 from purerl.field_aliases import ALIASES
+from purerl.members import MAX_FIRST_SEED
 from purerl.own_parts import check_algorithm
 from purerl.presets import preset_fields
 from purerl.user_paths import user_path
@@ -31,6 +32,8 @@ class RunOptions:
     """JSON, YAML or TOML file of fields; overrides the preset, and the command line overrides it."""
     seeds: int = count(1, high=2**16)
     """Seeds trained side by side in one program."""
+    first_seed: int = count(0, low=0, high=MAX_FIRST_SEED)
+    """Index of the first seed; 8 adds seeds to a run that had 0 to 7."""
     logdir: str | None = text(None, optional=True)
     """Directory of the run, with one directory per seed in it; by default runs/ALGO-ENV-DATE-TIME."""
     resume: str | None = text(None, optional=True)
@@ -59,10 +62,11 @@ def parse(argv: Sequence[str]) -> tuple[RunOptions, Config]:
     if options.resume:
         fields, seeds = _recorded(options, options.resume)
     else:
-        fields, seeds = _from_files(options), options.seeds
+        fields, seeds = _from_files(options), {}
     algo = fields.pop("algo", "ppo")
     cls = registry.config_class(options.algo or algo)
-    options = dataclasses.replace(options, algo=cls.algo, seeds=options.seeds if "seeds" in given else seeds)
+    seeds = {name: value for name, value in seeds.items() if name not in given}
+    options = dataclasses.replace(options, algo=cls.algo, **seeds)
     for name, value in fields.items():
         if name not in names(cls):
             raise unknown(name, value, cls, names(cls))
@@ -90,8 +94,8 @@ def _from_files(options: RunOptions) -> dict[str, Any]:
     return fields
 
 
-def _recorded(options: RunOptions, path: str) -> tuple[dict[str, Any], int]:
-    """Return the fields, `algo` included, and the number of seeds of the run in `path`."""
+def _recorded(options: RunOptions, path: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the fields, `algo` included, of the run in `path`, and its `seeds` and `first_seed`."""
     for name in ("config", "logdir", "preset"):
         if (value := getattr(options, name)) is not None:
             raise ConfigError(name, value, f"no value, since the run in {path} has its own")
@@ -100,7 +104,7 @@ def _recorded(options: RunOptions, path: str) -> tuple[dict[str, Any], int]:
     algo = record["config"].get("algo")
     if options.algo not in (None, algo):
         raise ConfigError("algo", options.algo, f"{algo!r}, as the run in {path} has it", "It cannot change.")
-    return dict(record["config"]), record["seeds"]
+    return dict(record["config"]), {name: record[name] for name in ("seeds", "first_seed")}
 
 
 def names(*classes: type) -> list[str]:

@@ -32,6 +32,7 @@ def train(argv: Sequence[str] | None = None) -> int:
                 cfg,
                 options.seeds,
                 options.resume or options.logdir or _new_directory(cfg.algo, cfg.env),
+                first_seed=options.first_seed,
                 resume=options.resume is not None,
                 allow_changes=options.allow_changes,
                 stop_at_return=options.stop_at_return,

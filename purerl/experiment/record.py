@@ -33,6 +33,7 @@ logger = logging.getLogger("purerl")
 def make_record(driver: Driver, members: Members, pieces: Pieces, own: dict[str, Any]) -> dict[str, Any]:
     """Return the contents of the run.json of a new run; `own` as `own_parts` returns it."""
     values = {"config": to_dict(driver.cfg), "seeds": members.seeds, "settings": list(members.settings)}
+    values |= {"first_seed": members.first_seed}
     return values | {"pieces": list(pieces), "changes": [], "own": own}
 
 
@@ -63,12 +64,12 @@ def config_of(record: dict[str, Any]) -> Config:
 
 def members_of(record: dict[str, Any]) -> Members:
     """Return the members in a record."""
-    return Members(record["seeds"], tuple(record["settings"]))
+    return Members(record["seeds"], tuple(record["settings"]), record["first_seed"])
 
 
 def changes_of(path: Path, old: dict[str, Any], new: dict[str, Any], allow: bool) -> dict[str, Any]:
     """Return the fields in which `new` differs from the run in `path`. Raises ConfigError if one may not."""
-    for name in ("seeds", "settings"):
+    for name in ("seeds", "first_seed", "settings"):
         if new[name] != old[name]:
             raise ConfigError(name, new[name], f"{shorten(repr(old[name]))}, as the run in {path} has it")
     before = to_dict(config_of(old))

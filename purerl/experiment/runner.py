@@ -33,7 +33,7 @@ from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_fil
 from purerl.health import split_replay
 from purerl.machine import available_bytes
 from purerl.make import env_for, named_after
-from purerl.members import Members, make_members
+from purerl.members import MAX_FIRST_SEED, Members, make_members
 from purerl.own_parts import check_given, own_parts
 from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
 from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
@@ -69,6 +69,7 @@ def run(
     *,
     sweep: Mapping[str, Sequence[float]] | None = None,
     combine: str = "product",
+    first_seed: int = 0,
     env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
     stop_at_return: float | None = None,
@@ -91,6 +92,7 @@ def run(
             setting is trained with every seed; a resumed run has its own where this is None.
         combine: "product" tries every combination of the values, "zip" the first of all fields, then the
             second, and so on.
+        first_seed: index i of the first seed, to add seeds to those of another run.
         env: the task; made from `cfg` if None. One that steps in Python is welcome; its own state cannot be
             saved, so that a resumed run begins new episodes.
         networks: `(init, apply)` pairs by name, in place of the algorithm's own.
@@ -110,6 +112,7 @@ def run(
     check_jax()
     check_config(cfg)
     validate("seeds", seeds, Rule("count", 1, 2**16))
+    validate("first_seed", first_seed, Rule("count", 0, MAX_FIRST_SEED))
     validate("stop_at_return", stop_at_return, Rule("real", optional=True))
     if isinstance(resume, str | os.PathLike):
         raise ConfigError("resume", resume, "True or False", "The directory is logdir.")
@@ -126,7 +129,7 @@ def run(
     if given is not None and (not old or "env" in old.get("own", {})):
         cfg = named_after(cfg, env)
     own = own_parts(type(cfg), given, networks)
-    members = make_members(cfg, int(seeds), sweep, combine)
+    members = make_members(cfg, int(seeds), sweep, combine, int(first_seed))
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
     driver = _driver(cfg, env, networks, members)

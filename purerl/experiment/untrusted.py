@@ -24,6 +24,7 @@ from purerl.errors import ConfigError
 from purerl.experiment.atomic import write_json
 from purerl.files import DamagedFile, open_regular
 from purerl.health import split_replay
+from purerl.members import MAX_FIRST_SEED
 from purerl.registry import OWN_ENVIRONMENTS
 from purerl.schedule import Schedule
 from purerl.shown import shorten
@@ -39,7 +40,7 @@ CANDIDATES = 4
 MESSAGE = 1000
 """Characters of the longest message."""
 RECORD_FIELDS = {"config": dict, "seeds": int, "settings": list, "pieces": list, "changes": list}
-RECORD_FIELDS |= {"own": dict}
+RECORD_FIELDS |= {"first_seed": int, "own": dict}
 """Fields of `run.json`, which every checkpoint repeats."""
 OWN_PARTS = {"algorithm": str, "env": str, "networks": list}
 """Parts of a run that the user's code made, in the field `own`: a class's place, a name, names."""
@@ -146,7 +147,8 @@ def _constant(text: str) -> float:
 
 def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a run's record. Raises DamagedFile unless its fields have the types and ranges of a run."""
-    record = record | {"own": record.get("own", {})}  # runs of earlier versions have none
+    younger = {"first_seed": 0, "own": {}}  # than the first versions
+    record = record | {name: record.get(name, default) for name, default in younger.items()}
     for name, kind in RECORD_FIELDS.items():
         if type(record.get(name)) is not kind:
             raise DamagedFile(f"{path} lacks the field {name} of a run")
@@ -156,7 +158,9 @@ def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     if not all(isinstance(s, dict) and all(type(v) is float for v in s.values()) for s in settings):
         raise DamagedFile(f"{path} has settings that no run has")
     pieces = [n for n in record["pieces"] if type(n) is int and n >= 1]
-    if record["seeds"] < 1 or not 1 <= record["seeds"] * len(settings) <= 2**16 or len(pieces) != 2:
+    seeds, first = record["seeds"], record["first_seed"]
+    counted = seeds >= 1 and 1 <= seeds * len(settings) <= 2**16 and 0 <= first <= MAX_FIRST_SEED
+    if not counted or len(pieces) != 2:
         raise DamagedFile(f"{path} has seeds, settings or pieces out of range")
     return record
 
@@ -215,7 +219,8 @@ def check_place(manifest: Manifest, record: dict[str, Any], schedule: Schedule) 
 
 def _identity(record: dict[str, Any]) -> Any:
     fixed = [record["config"].get(name) for name in FIXED]
-    return record["seeds"], record["settings"], list(record["pieces"]), fixed
+    members = record["seeds"], record["first_seed"], record["settings"]
+    return members, list(record["pieces"]), fixed
 
 
 def check_sound(manifest: Manifest, arrays: dict[str, Any]) -> None:

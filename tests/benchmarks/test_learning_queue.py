@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -43,24 +44,33 @@ def finished_run(scale=(1.0, 2.0), stochastic=-1.0):
         compile_seconds=1.0,
         run_seconds=2.0,
         state=None,
+        members=[{"seed_index": i} for i in range(2)],
     )
+
+
+def of_seed(run, i):
+    """Seed `i` of a finished run, as if it had run by itself."""
+    metrics = {name: values[i : i + 1] for name, values in run.metrics.items()}
+    one = {"metrics": metrics, "diverged_at": run.diverged_at[i : i + 1], "members": run.members[i : i + 1]}
+    return SimpleNamespace(**(vars(run) | one))
 
 
 class Runs:
     """A stand-in for `purerl.run`: keeps its calls, and does what `acts` says by the name of the protocol."""
 
-    def __init__(self):
-        self.calls, self.acts = [], {}
+    def __init__(self, folder):
+        self.folder, self.calls, self.acts = folder, [], {}
 
-    def __call__(self, cfg, seeds, logdir, *, resume=False):
-        name = logdir.parent.name
+    def __call__(self, cfg, seeds, logdir, *, first_seed, resume=False):
+        name = str(logdir.parent.relative_to(self.folder))
         if logdir.exists() and not resume:
             raise ConfigError("logdir", str(logdir), "it already holds a run")
         self.calls.append((name, resume))
         (logdir / "seed0").mkdir(parents=True, exist_ok=True)
         for act in self.acts.pop(name, []):
             act()
-        return finished_run()
+        run = finished_run()
+        return of_seed(run, first_seed) if seeds == 1 else run
 
 
 def fail(error):
@@ -71,8 +81,8 @@ def fail(error):
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    runs = Runs()
+def runs(monkeypatch, tmp_path):
+    runs = Runs(tmp_path / "queue")
     monkeypatch.setitem(vars(purerl), "run", runs)
     monkeypatch.setattr(os, "nice", lambda change: change)
     return runs
@@ -130,6 +140,36 @@ def test_stopped_run_is_resumed(work, runs, tmp_path):
     assert work("a", "b") == []
     assert runs.calls == [("a", False), ("a", True), ("b", False)]
     assert len(json.loads((tmp_path / "results" / "a.json").read_text())["sessions"]) == 2
+
+
+def test_by_seed_each_is_recorded_as_it_is_done_and_all_make_the_record(work, runs, tmp_path):
+    """A queue that is stopped at the second seed goes on with it, even where the first one's run is lost."""
+    runs.acts["a/seed1"] = [fail(KeyboardInterrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        work("a", by_seed=True)
+    results = tmp_path / "results"
+    assert [path.name for path in results.rglob("*.json")] == ["a-seed0.json"]
+    text = learning_queue.status({"a": protocol()}, tmp_path / "queue", results)
+    assert "under way  1 of 2 seeds recorded; step 0 of 400" in text
+    shutil.rmtree(tmp_path / "queue" / "a" / "seed0")
+    assert work("a", by_seed=True) == []
+    assert runs.calls == [("a/seed0", False), ("a/seed1", False), ("a/seed1", True)]
+    assert [path.name for path in results.rglob("*.json")] == ["a.json"]
+    assert not (tmp_path / "queue" / "a").exists()
+
+
+def test_record_of_seeds_by_themselves_is_that_of_all_at_once(work, tmp_path):
+    judged = {name: protocol(bar=52) for name in "ab"}
+    for name, by_seed in (("a", False), ("b", True)):
+        learning_queue.work({name: judged[name]}, tmp_path / "queue", tmp_path / "results", by_seed=by_seed)
+    together, apart = (json.loads((tmp_path / "results" / f"{name}.json").read_text()) for name in "ab")
+    assert together.keys() == apart.keys() and len(apart["sessions"]) == 2 and apart["passed"]
+    assert (apart["compile_seconds"], apart["run_seconds"]) == (2.0, 4.0)
+    assert apart["steps_per_second"] == together["steps_per_second"] / 2 == 210.0
+    costs = {"command", "compile_seconds", "run_seconds", "steps_per_second", "sessions", "peak_bytes"}
+    assert {n: v for n, v in apart.items() if n not in costs} == {
+        n: v for n, v in together.items() if n not in costs
+    }
 
 
 def test_other_config_errors_fail_without_resume(work, runs):
@@ -252,7 +292,13 @@ def test_json_is_whole_or_as_before(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        *[("--retry", 2), ("--keep --status", 2), ("--queue --status", 2), ("--logdir x", 2)],
+        *[
+            ("--retry", 2),
+            ("--by-seed", 2),
+            ("--keep --status", 2),
+            ("--queue --status", 2),
+            ("--logdir x", 2),
+        ],
         *[("unknown", 2), ("sac-pendulum-20k ppo-cartpole-150k", 2), ("sac-pendulum-20k --status", 2)],
         *[("--queue sac-pendulum-20k unknown", 2), ("--queue sac-pendulum-20k --logdir x", 2)],
     ],

@@ -52,14 +52,17 @@ def test_every_option_of_the_run_reaches_it(monkeypatch):
     calls = []
     run = lambda *args, **options: calls.append((*args, options)) or SimpleNamespace(diverged_at=np.zeros(1))
     monkeypatch.setattr(import_module("purerl.cli.train"), "run", run)
-    record = {"seeds": 3, "config": {"algo": "sac"}}
+    record = {"seeds": 3, "first_seed": 7, "config": {"algo": "sac"}}
     monkeypatch.setattr(configure, "read_record", lambda path: record)
-    words = "--seeds 2 --logdir a --allow-changes --stop-at-return 5 --quiet --compilation-cache none"
-    train(words.split())
+    words = "--seeds 2 --first-seed 4 --logdir a --allow-changes --stop-at-return 5 --quiet"
+    train([*words.split(), "--compilation-cache", "none"])
     train(["--resume", "b", "--compilation-cache", "none"])
-    given = {"resume": False, "allow_changes": True, "stop_at_return": 5.0, "progress": False}
-    plain = {"resume": True, "allow_changes": False, "stop_at_return": None, "progress": True}
-    assert calls == [(parse([])[1], 2, "a", given), (parse(["--algo", "sac"])[1], 3, "b", plain)]
+    given = {"first_seed": 4, "resume": False, "allow_changes": True, "stop_at_return": 5.0}
+    plain = {"first_seed": 7, "resume": True, "allow_changes": False, "stop_at_return": None}
+    assert calls == [
+        (parse([])[1], 2, "a", given | {"progress": False}),
+        (parse(["--algo", "sac"])[1], 3, "b", plain | {"progress": True}),
+    ]
 
 
 def script(directory, *argv, **environment):

@@ -50,13 +50,14 @@ def test_order_of_the_sources(tmp_path):
 def saved(monkeypatch):
     """A dict of fields: the config of every recorded run, of three seeds of ppo."""
     config = {"algo": "ppo", "env": "ant", "gamma": 0.5}
-    monkeypatch.setattr(configure, "read_record", lambda path: {"seeds": 3, "config": config})
+    members = {"seeds": 3, "first_seed": 6}
+    monkeypatch.setattr(configure, "read_record", lambda path: members | {"config": config})
     return config
 
 
 def test_a_resumed_run_keeps_its_options(saved):
     options, cfg = parse(["--resume", "runs/one", "--total-timesteps", "5"])
-    assert (options.seeds, options.resume, options.algo) == (3, "runs/one", "ppo")
+    assert (options.seeds, options.first_seed, options.resume, options.algo) == (3, 6, "runs/one", "ppo")
     assert cfg == purerl.make_config(**saved, total_timesteps=5)
     assert parse(["--resume", "runs/one", "--seeds", "4"])[0].seeds == 4  # for `run` to refuse
     for words in ("--algo sac", "--logdir x", "--config x.json", "--preset ppo-hopper"):

@@ -52,7 +52,7 @@ def test_a_command_reads_from_the_home_directory(home, monkeypatch):
     (home / "mine.json").write_text('{"gamma": 0.5}')
     assert configure.parse(["--config", "~/mine.json"])[1].gamma == 0.5
     read, changes = [], {}
-    record = {"seeds": 1, "config": {"algo": "ppo"}}
+    record = {"seeds": 1, "first_seed": 0, "config": {"algo": "ppo"}}
     monkeypatch.setattr(configure, "read_record", lambda path: read.append(path) or record)
     configure.parse(["--resume", "~/one"])
     monkeypatch.setattr(jax.config, "update", changes.__setitem__)

@@ -210,6 +210,7 @@ def test_a_finished_run_is_left_as_it_is(whole, finished, monkeypatch):
 
 REFUSED = {
     "seeds": {},
+    "first_seed": {},
     "algo": {},
     "env": {"env": "mountain_car_continuous"},
     "seed": {"seed": 1},
@@ -232,7 +233,8 @@ def test_what_does_not_fit_is_refused_and_nothing_touched(field, halfway, monkey
     cfg = purerl.make_config("ppo", env="pendulum") if field == "algo" else cfg
     with pytest.raises(ConfigError) as caught:
         allowed = field != "learning_rate"
-        purerl.run(cfg, 1 + (field == "seeds"), path, resume=True, allow_changes=allowed, progress=False)
+        options = {"seeds": 1 + (field == "seeds"), "first_seed": int(field == "first_seed")}
+        purerl.run(cfg, logdir=path, resume=True, allow_changes=allowed, progress=False, **options)
     assert caught.value.field == field
     assert contents(path) == before
 

@@ -214,6 +214,16 @@ def test_forged_settings_are_an_error(settings, run):
     assert {path.name for path in run.iterdir() if path.is_dir()} == {"seed0", "seed1", "checkpoints"}
 
 
+def test_a_first_seed_is_in_range_or_0_as_in_old_records(run):
+    reseal(run / "run.json", lambda old: {name: old[name] for name in old.keys() - {"first_seed"}})
+    assert read_record(run)["first_seed"] == 0
+    shutil.rmtree(run / "checkpoints")
+    for first in (-1, 2**31, 1.0, None):
+        reseal(run / "run.json", lambda old, first=first: old | {"first_seed": first})
+        with pytest.raises(ConfigError, match="directory of a run"):
+            read_record(run)
+
+
 def test_a_damaged_record_is_taken_from_a_checkpoint(original, run, caplog):
     for content in (b"", b"[1]", b"{}", forged.DEEP):
         caplog.clear()
