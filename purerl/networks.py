@@ -16,7 +16,7 @@ from flax.linen.initializers import constant
 from gymnasium import spaces
 
 from purerl.config import ConfigError, did_you_mean
-from purerl.layers import LECUN, MLP, BatchNormMLP, Initializer
+from purerl.layers import MLP, UNIFORM, BatchNormMLP, Initializer
 from purerl.ops.initializers import orthogonal
 from purerl.pixels import pixel_encoder
 from purerl.types import Array, EnvSpec, Network, PyTree
@@ -106,8 +106,8 @@ def torso(
     spec: EnvSpec,
     out: int | None = None,
     *,
-    hidden_init: Initializer = LECUN,
-    out_init: Initializer = LECUN,
+    hidden_init: Initializer = UNIFORM,
+    out_init: Initializer = UNIFORM,
     norm: str = "none",
 ) -> MLP | BatchNormMLP:
     """Return the network for observations of `spec`: `obs [B, *O] -> [B, out]`, or `[B, H]` without `out`.

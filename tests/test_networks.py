@@ -51,6 +51,21 @@ def test_images_go_through_convolutions_and_then_the_layers():
         assert torso.apply(params, images, action).shape == (3, 1)
 
 
+def test_first_weights_are_uniform_as_published_results_have_them():
+    """Within 1 / sqrt(inputs) in every layer, convolutions too, and biases 0."""
+    images = spaces.Box(0, 255, (6, 5, 2), np.uint8)
+    for space in (images, spaces.Box(-1, 1, (300,))):
+        torso = networks.torso(CFG, spec_with(space), 200)
+        params = torso.init(KEY, jnp.zeros((1, *space.shape), space.dtype))
+        for leaf in jax.tree.leaves(params):
+            bound = 1 / np.sqrt(leaf.shape[0])
+            if leaf.ndim == 1:
+                assert (leaf == 0).all()
+            elif leaf.size > 200:
+                assert 0.95 * bound < abs(leaf).max() <= bound
+                assert leaf.std() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+
+
 def test_a_torso_refuses_a_space_without_numbers():
     with pytest.raises(ConfigError, match=r"env = 'an environment': expected .* Box .*, got Text"):
         networks.torso(CFG, spec_with(spaces.Text(3)))
@@ -75,6 +90,18 @@ def test_an_unknown_network_is_refused():
 
 
 MUTANTS = {
+    "flax's own first weights": (
+        "layers.py",
+        'variance_scaling(1 / 3, "fan_in", "uniform")',
+        'variance_scaling(1, "fan_in", "truncated_normal")',
+        "test_first_weights_are_uniform_as_published_results_have_them",
+    ),
+    "three times the variance": (
+        "layers.py",
+        "variance_scaling(1 / 3,",
+        "variance_scaling(1,",
+        "test_first_weights_are_uniform_as_published_results_have_them",
+    ),
     "any space has a torso": (
         "networks.py",
         "if not isinstance(space, spaces.Box):",

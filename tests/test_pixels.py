@@ -9,7 +9,7 @@ from tiny import tiny
 
 from purerl import normalize
 from purerl.algos import ppo
-from purerl.layers import LECUN
+from purerl.layers import UNIFORM
 from purerl.pixels import MINATAR, NATURE, Layer, patches, pixel_encoder
 from purerl.types import EnvSpec, Transition
 
@@ -45,7 +45,7 @@ def test_a_dense_layer_over_patches_is_a_convolution(layer):
     ],
 )
 def test_layers_follow_the_space(space, layers, features, channels_first):
-    encoder = pixel_encoder(space, LECUN)
+    encoder = pixel_encoder(space, UNIFORM)
     assert (encoder.layers, encoder.channels_first) == (layers, channels_first)
     obs = jnp.zeros((2, *space.shape), jnp.uint8)
     found = jax.eval_shape(lambda: encoder.init_with_output(jax.random.key(0), obs)[0])
@@ -54,12 +54,12 @@ def test_layers_follow_the_space(space, layers, features, channels_first):
 
 @pytest.mark.parametrize("shape", [(), (5,), (84, 84), (4, 84, 84, 3)])
 def test_only_three_axes_are_an_image(shape):
-    assert pixel_encoder(image(*shape), LECUN) is None
+    assert pixel_encoder(image(*shape), UNIFORM) is None
 
 
 def test_channels_first_are_moved():
     noise = np.random.default_rng(0).integers(0, 255, (2, 10, 11, 3)).astype(np.uint8)
-    last, first = pixel_encoder(image(10, 11, 3), LECUN), pixel_encoder(image(3, 10, 11), LECUN)
+    last, first = pixel_encoder(image(10, 11, 3), UNIFORM), pixel_encoder(image(3, 10, 11), UNIFORM)
     params = last.init(jax.random.key(0), noise)
     np.testing.assert_array_equal(last.apply(params, noise), first.apply(params, noise.transpose(0, 3, 1, 2)))
 
@@ -69,7 +69,7 @@ def test_channels_first_are_moved():
 )
 def test_pixels_of_uint8_are_between_0_and_1(high, dtype, seen):
     """Without layers the features are the pixels."""
-    encoder = pixel_encoder(image(2, 2, 2, high=high, dtype=dtype), LECUN)
+    encoder = pixel_encoder(image(2, 2, 2, high=high, dtype=dtype), UNIFORM)
     found = encoder.apply({}, np.full((1, 2, 2, 2), high, dtype))
     np.testing.assert_allclose(found, seen, rtol=1e-6)
 
