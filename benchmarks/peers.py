@@ -4,12 +4,16 @@ Each is installed in an interpreter of its own, gets the hyperparameters of one 
 at its own defaults elsewhere. None of them normalises observations.
 
 - SBX and Stable-Baselines3 on Gymnasium's environments, which they step in Python. One seed.
-- purejaxrl's `ppo.py` on gymnax's cartpole, as many seeds as ours under one `vmap`. It always clips the
-  value, by `clip_eps`. It is a program of a whole run, compiled before the first measurement; every
-  measurement is of whole runs, each from fresh keys. It is no package: its interpreter needs the folder
-  `purejaxrl` of its repository on the path (say, in a `.pth` file), `flax`, `distrax` and `gymnax==0.0.9`.
-  The child gives back to jax the name that this gymnax uses, and stands in for the physics and grid worlds
-  that `wrappers.py` imports; neither is in what is timed.
+- purejaxrl's `ppo.py` and `dqn.py` on gymnax's cartpole, and purejaxql's `pqn_minatar.py` on gymnax's MinAtar
+  games: as many seeds as ours under one `vmap`. Each is a program of a whole run, compiled before the first
+  measurement; every measurement is of whole runs, each from fresh keys. That PPO always clips the value, by
+  `clip_eps`. They are no packages: their interpreter needs the folder `purejaxrl`, or `purejaxql` of the
+  other repository, on the path (say, in a `.pth` file), `flax`, `distrax`, `flashbax` and `gymnax==0.0.9`.
+  The child gives back to jax the name that this gymnax uses, and stands in for what the scripts import
+  besides: other worlds, and tools of logging. None of that is in what is timed.
+- CleanRL's `dqn_jax.py`. It is a script of a whole run, too, and compiles in each: what is timed is what a
+  longer run takes beyond one that ends soon after the warm-up. Its interpreter needs the repository on the
+  path, `torch`, `tensorboard`, `tyro` and `gymnasium==0.29.1`.
 """
 
 from __future__ import annotations
@@ -20,8 +24,11 @@ from typing import Any
 
 from purerl.config import Config
 
-LIBRARIES = {"sbx": "sbx", "sb3": "stable_baselines3", "purejaxrl": "ppo"}
+STABLE = {"sbx": "sbx", "sb3": "stable_baselines3"}
 """Module by short name."""
+WHOLE_RUNS = {("purejaxrl", "ppo"): "ppo", ("purejaxrl", "dqn"): "dqn", ("purejaxql", "pqn"): "pqn_minatar"}
+"""Module by short name and algorithm."""
+LIBRARIES = ("sbx", "sb3", "purejaxrl", "purejaxql", "cleanrl")
 
 GYMNASIUM_IDS = {
     "ant": "Ant-v5",
@@ -29,6 +36,7 @@ GYMNASIUM_IDS = {
     "half_cheetah": "HalfCheetah-v5",
     "pendulum": "Pendulum-v1",
 }
+GYMNAX_IDS = {"cartpole": "CartPole-v1", "breakout": "Breakout-MinAtar", "asterix": "Asterix-MinAtar"}
 
 BEGIN = 2_000
 """Steps before the first measurement, beyond the warm-up: everything is compiled."""
@@ -52,28 +60,31 @@ for line in sys.stdin:
 """
 """Speaks with `Peer`: versions at first, and for every line, a number of steps, their rate."""
 
-PUREJAXRL = """
-import hashlib, importlib.metadata, json, sys, time
+JAX_PROGRAM = """
+import hashlib, importlib, importlib.metadata, json, sys, time
 from unittest import mock
 import jax
 
 jax.tree_map = jax.tree.map
 for name in ("brax", "brax.envs", "brax.envs.wrappers", "brax.envs.wrappers.training", "navix"):
     sys.modules[name] = mock.MagicMock()
-import ppo
+for name in ("wandb", "hydra", "omegaconf"):
+    sys.modules[name] = mock.MagicMock()
 
-config, seeds = json.loads(sys.argv[1])
-train = ppo.make_train(config)
+module, config, seeds = json.loads(sys.argv[1])
+script = importlib.import_module(module)
+train = script.make_train(config)
 train = jax.jit(train if seeds == 1 else jax.vmap(train))
-run_steps = config["NUM_UPDATES"] * config["NUM_STEPS"] * config["NUM_ENVS"] * seeds
+run_steps = config["NUM_UPDATES"] * config.get("NUM_STEPS", 1) * config["NUM_ENVS"] * seeds
 
 def run(i):
     keys = jax.random.split(jax.random.PRNGKey(i), seeds)
     jax.block_until_ready(train(keys[0] if seeds == 1 else keys))
 
 run(0)
-versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "distrax", "gymnax")}
-versions["ppo.py"] = "sha256 " + hashlib.sha256(open(ppo.__file__, "rb").read()).hexdigest()[:12]
+names = ("jax", "flax", "distrax", "flashbax", "gymnax")
+versions = {name: importlib.metadata.version(name) for name in names}
+versions[module + ".py"] = "sha256 " + hashlib.sha256(open(script.__file__, "rb").read()).hexdigest()[:12]
 print("answer", json.dumps(versions), flush=True)
 done = 1
 for line in sys.stdin:
@@ -85,16 +96,58 @@ for line in sys.stdin:
 """
 """As STABLE_BASELINES does, for several seeds."""
 
+CLEANRL = """
+import hashlib, importlib.metadata, json, os, pathlib, runpy, sys, tempfile, time
+import cleanrl_utils
+
+script, flags, warmup, exploration, least = json.loads(sys.argv[1])
+script = pathlib.Path(cleanrl_utils.__file__).parents[1] / "cleanrl" / script
+os.chdir(tempfile.mkdtemp())
+
+def seconds(steps):
+    more = {"total_timesteps": steps, "exploration_fraction": exploration / steps}
+    words = [str(word) for name, value in (flags | more).items() for word in ("--" + name, value)]
+    sys.argv, began = [str(script), *words], time.perf_counter()
+    runpy.run_path(str(script), run_name="__main__")
+    return time.perf_counter() - began
+
+names = ("jax", "flax", "torch", "gymnasium")
+versions = {name: importlib.metadata.version(name) for name in names}
+versions[script.name] = "sha256 " + hashlib.sha256(script.read_bytes()).hexdigest()[:12]
+seconds(warmup)
+print("answer", json.dumps(versions), flush=True)
+for line in sys.stdin:
+    steps = max(int(line), least)
+    print("answer", steps / (seconds(warmup + steps) - seconds(warmup)), flush=True)
+"""
+"""As STABLE_BASELINES does, for at least `least` steps, so that the difference is more than noise."""
+
 
 def matching_fields(library: str, cfg: Config, seeds: int = 1) -> dict[str, Any] | None:
     """The arguments that make `library` do the work of `seeds` of `cfg`; None where it cannot."""
-    if library == "purejaxrl":
-        return purejaxrl_fields(cfg)
-    if cfg.env not in GYMNASIUM_IDS or cfg.algo not in ("ppo", "sac", "td3") or seeds > 1:
+    if library in ("purejaxrl", "purejaxql"):
+        fields_of = {"ppo": ppo_fields, "dqn": dqn_fields, "pqn": pqn_fields}
+        known = (library, cfg.algo) in WHOLE_RUNS and cfg.env in GYMNAX_IDS
+        return fields_of[cfg.algo](cfg) if known else None
+    if cfg.env not in GYMNASIUM_IDS or seeds > 1:
         return None
     ours: Any = cfg
+    if library == "cleanrl":
+        return cleanrl_fields(ours) if cfg.algo == "dqn" else None
+    if cfg.algo not in ("ppo", "sac", "td3", "dqn") or (library, cfg.algo) == ("sbx", "dqn"):
+        return None
     fields = {name: getattr(ours, name) for name in ("learning_rate", "gamma")}
     fields["policy_kwargs"] = {"net_arch": list(ours.hidden_sizes)}
+    if cfg.algo == "dqn":
+        return fields | {
+            "tau": ours.tau,
+            "batch_size": ours.batch_size,
+            "buffer_size": ours.buffer_size,
+            "learning_starts": ours.learning_starts,
+            "train_freq": round(1 / ours.updates_per_step),
+            "target_update_interval": round(ours.target_period / ours.updates_per_step),
+            "exploration_final_eps": 0.05,
+        }
     if cfg.algo in ("sac", "td3"):
         fields |= {
             "tau": ours.tau,
@@ -122,10 +175,74 @@ def matching_fields(library: str, cfg: Config, seeds: int = 1) -> dict[str, Any]
     }
 
 
-def purejaxrl_fields(cfg: Config) -> dict[str, Any] | None:
-    """The `config` of its `ppo.py`, where the networks are 64 x 64; None where that cannot do our work."""
-    ours: Any = cfg
-    if (cfg.algo, cfg.env) != ("ppo", "cartpole"):
+def cleanrl_fields(ours: Any) -> dict[str, Any] | None:
+    """The options of CleanRL's `dqn_jax.py`; None where its network or its steps are others."""
+    if tuple(ours.hidden_sizes) != (120, 84) or ours.num_envs > 1:
+        return None
+    return {
+        "learning_rate": ours.learning_rate,
+        "buffer_size": ours.buffer_size,
+        "gamma": ours.gamma,
+        "tau": ours.tau,
+        "target_network_frequency": round(ours.target_period / ours.updates_per_step),
+        "batch_size": ours.batch_size,
+        "learning_starts": ours.learning_starts,
+        "train_frequency": round(1 / ours.updates_per_step),
+    }
+
+
+def dqn_fields(ours: Any) -> dict[str, Any] | None:
+    """The `config` of purejaxrl's `dqn.py`; None where its network is another, or its rhythm."""
+    if tuple(ours.hidden_sizes) != (120, 84) or ours.updates_per_step != 1:
+        return None
+    return {
+        "NUM_ENVS": ours.num_envs,
+        "BUFFER_SIZE": ours.buffer_size,
+        "BUFFER_BATCH_SIZE": ours.batch_size,
+        "TOTAL_TIMESTEPS": ours.total_timesteps,
+        "EPSILON_START": 1.0,
+        "EPSILON_FINISH": 0.05,
+        "EPSILON_ANNEAL_TIME": 0.5 * ours.total_timesteps,
+        "TARGET_UPDATE_INTERVAL": ours.target_period * ours.num_envs,
+        "LR": ours.learning_rate,
+        "LEARNING_STARTS": ours.learning_starts,
+        "TRAINING_INTERVAL": ours.num_envs,
+        "GAMMA": ours.gamma,
+        "TAU": ours.tau,
+        "ENV_NAME": GYMNAX_IDS[ours.env],
+        "WANDB_MODE": "disabled",
+    }
+
+
+def pqn_fields(ours: Any) -> dict[str, Any] | None:
+    """The `config` of purejaxql's `pqn_minatar.py`; None where its network is another."""
+    if tuple(ours.hidden_sizes) != (128,) or ours.env == "cartpole":
+        return None
+    return {
+        "TOTAL_TIMESTEPS": ours.total_timesteps,
+        "TOTAL_TIMESTEPS_DECAY": ours.total_timesteps,
+        "NUM_ENVS": ours.num_envs,
+        "NUM_STEPS": ours.num_steps,
+        "EPS_START": 1.0,
+        "EPS_FINISH": 0.05,
+        "EPS_DECAY": 0.1,
+        "NUM_MINIBATCHES": ours.num_minibatches,
+        "NUM_EPOCHS": ours.num_epochs,
+        "NORM_TYPE": "layer_norm",
+        "LR": ours.learning_rate,
+        "MAX_GRAD_NORM": ours.max_grad_norm or 1e9,
+        "LR_LINEAR_DECAY": ours.anneal_lr,
+        "GAMMA": ours.gamma,
+        "LAMBDA": ours.td_lambda,
+        "ENV_NAME": GYMNAX_IDS[ours.env],
+        "TEST_DURING_TRAINING": False,
+        "WANDB_MODE": "disabled",
+    }
+
+
+def ppo_fields(ours: Any) -> dict[str, Any] | None:
+    """The `config` of purejaxrl's `ppo.py`, where networks are 64 x 64; None where it cannot do our work."""
+    if ours.env != "cartpole":
         return None
     if tuple(ours.hidden_sizes) != (64, 64) or ours.activation not in ("tanh", "relu"):
         return None
@@ -143,7 +260,7 @@ def purejaxrl_fields(cfg: Config) -> dict[str, Any] | None:
         "VF_COEF": ours.vf_coef,
         "MAX_GRAD_NORM": ours.max_grad_norm or 1e9,
         "ACTIVATION": ours.activation,
-        "ENV_NAME": GYMNASIUM_IDS[cfg.env],
+        "ENV_NAME": GYMNAX_IDS[ours.env],
         "ANNEAL_LR": ours.anneal_lr,
         "DEBUG": False,  # it would print every episode
     }
@@ -155,10 +272,14 @@ class Peer:
     def __init__(self, library: str, python: str, cfg: Config, seeds: int = 1):
         """Start `library`, a key of LIBRARIES, in the interpreter `python`; it has `matching_fields`."""
         self.fields = matching_fields(library, cfg, seeds)
-        if library == "purejaxrl":
-            program, wanted = PUREJAXRL, [self.fields, seeds]
+        if (library, cfg.algo) in WHOLE_RUNS:
+            program, wanted = JAX_PROGRAM, [WHOLE_RUNS[library, cfg.algo], self.fields, seeds]
+        elif library == "cleanrl":
+            warmup = getattr(cfg, "learning_starts", 0) + BEGIN
+            explored = 0.5 * cfg.total_timesteps
+            program, wanted = CLEANRL, ["dqn_jax.py", self.fields, warmup, explored, 20_000]
         else:
-            names = [LIBRARIES[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]
+            names = [STABLE[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]
             begin = BEGIN + getattr(cfg, "learning_starts", 0)
             program, wanted = STABLE_BASELINES, [*names, cfg.num_envs, self.fields, begin]
         self.child = subprocess.Popen(

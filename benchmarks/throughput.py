@@ -30,6 +30,12 @@ many seeds; see peers.py. The two comparisons of PPO:
 
     python benchmarks/throughput.py --cases ppo-half_cheetah-2048x1 --seeds 1 --sbx-python PY --sb3-python PY
     python benchmarks/throughput.py --cases ppo-cartpole-purejaxrl --seeds 1 8 --purejaxrl-python PY
+
+Those of DQN and PQN:
+
+    python benchmarks/throughput.py --cases dqn-cartpole-cleanrl --seeds 1 --cleanrl-python PY --sb3-python PY
+    python benchmarks/throughput.py --cases dqn-cartpole-purejaxrl --seeds 1 8 --purejaxrl-python PY
+    python benchmarks/throughput.py --cases pqn-breakout-purejaxql --seeds 1 4 --purejaxql-python PY
 """
 
 from __future__ import annotations
@@ -66,6 +72,16 @@ Turns = list[list["Seconds"]]
 PARTS = ("whole", "rollout", "update", "environment")
 TOTAL_TIMESTEPS = 100_000
 """It bounds the replay buffer; the programs may run on for longer. SETTINGS may have another."""
+CLEANRL_DQN: dict[str, Any] = {
+    "total_timesteps": 50_000,
+    "hidden_sizes": (120, 84),
+    "loss": "square",
+    "epsilon_fraction": 0.5,
+    "buffer_size": 10_000,
+    "learning_starts": 10_000,
+    "updates_per_step": 0.1,
+    "target_period": 50,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo-half_cheetah-2048x1": {"num_envs": 1, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32},
     "ppo-cartpole-purejaxrl": {
@@ -79,12 +95,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "value_clip_eps": 0.2,
         "normalize_obs": False,
     },
+    "dqn-cartpole-cleanrl": CLEANRL_DQN,
+    "dqn-cartpole-purejaxrl": CLEANRL_DQN
+    | {"total_timesteps": 500_000, "num_envs": 10, "updates_per_step": 1},
+    "pqn-breakout-purejaxql": {
+        "total_timesteps": 500_000,
+        "num_envs": 128,
+        "num_steps": 32,
+        "num_minibatches": 32,
+    },
 }
 """Cases whose fields are not our defaults.
 
 - `ppo-half_cheetah-2048x1`: the sizes of Stable-Baselines3's and SBX's own PPO, minibatches of 64. Ours
   normalises observations besides; theirs do not.
 - `ppo-cartpole-purejaxrl`: the `config` of purejaxrl's `ppo.py`. What it does not name is our default too.
+- `dqn-cartpole-cleanrl`: the options of CleanRL's `dqn_jax.py`, for 50,000 steps.
+- `dqn-cartpole-purejaxrl`: the `config` of purejaxrl's `dqn.py`, 10 environments and as many gradient steps.
+- `pqn-breakout-purejaxql`: the authors' settings for MinAtar.
 """
 PIECE = 100
 """The most iterations, summed over seeds, of one call: about a second on two cores, so that what a call

@@ -16,9 +16,8 @@ from purerl.types import Array, Key
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "silu": nn.silu, "gelu": nn.gelu}
 Initializer = Callable[..., Array]
 UNIFORM: Initializer = variance_scaling(1 / 3, "fan_in", "uniform")
-"""Weights of a layer of I inputs, uniform within 1 / sqrt(I), as PyTorch and most published results have them.
-
-The variance of flax's own is three times that: the first actions of TD3 saturate, and it learns much later."""
+"""Weights of a layer of I inputs, uniform within 1 / sqrt(I), as PyTorch and most published results have
+them. The variance of flax's own is three times that: first actions of TD3 saturate, and it learns later."""
 MOMENTUM, EPSILON = 0.99, 1e-3
 """Weight of the running statistics at each pass in training, and what is added to variances."""
 

@@ -65,7 +65,7 @@ def test_the_parts_do_the_work_of_the_whole(measured):
 
 def test_settings_are_what_they_are_named_after(throughput):
     """The sizes of the compared libraries' own PPO; other cases keep our defaults."""
-    small, pure = (throughput.config_of(case) for case in throughput.SETTINGS)
+    small, pure, *_ = (throughput.config_of(case) for case in throughput.SETTINGS)
     assert (small.env, small.num_envs, small.num_steps, small.num_epochs) == ("half_cheetah", 1, 2048, 10)
     assert small.num_steps // small.num_minibatches == 64 and small.hidden_sizes == (64, 64)
     assert (pure.env, pure.num_envs, pure.num_steps, pure.total_timesteps) == ("cartpole", 4, 128, 500_000)
@@ -98,6 +98,26 @@ def test_purejaxrl_is_asked_for_its_own_config(throughput):
     }
 
 
+def test_value_based_peers_are_asked_for_their_own_settings(throughput):
+    """The `config` of purejaxrl's `dqn.py`, the options of CleanRL's, purejaxql's file for MinAtar."""
+    fields = throughput.matching_fields("purejaxrl", throughput.config_of("dqn-cartpole-purejaxrl"), 8)
+    own = {"NUM_ENVS": 10, "BUFFER_SIZE": 10_000, "BUFFER_BATCH_SIZE": 128, "TOTAL_TIMESTEPS": 500_000}
+    own |= {"EPSILON_START": 1.0, "EPSILON_FINISH": 0.05, "EPSILON_ANNEAL_TIME": 250_000}
+    own |= {"TARGET_UPDATE_INTERVAL": 500, "LR": 2.5e-4, "LEARNING_STARTS": 10_000, "TRAINING_INTERVAL": 10}
+    assert fields == own | {"GAMMA": 0.99, "TAU": 1.0, "ENV_NAME": "CartPole-v1", "WANDB_MODE": "disabled"}
+    cfg = throughput.config_of("dqn-cartpole-cleanrl")
+    own = {"learning_rate": 2.5e-4, "buffer_size": 10_000, "gamma": 0.99, "tau": 1.0, "batch_size": 128}
+    own |= {"target_network_frequency": 500, "learning_starts": 10_000, "train_frequency": 10}
+    assert throughput.matching_fields("cleanrl", cfg) == own
+    assert (cfg.loss, cfg.epsilon_fraction, cfg.total_timesteps) == ("square", 0.5, 50_000)
+    fields = throughput.matching_fields("sb3", cfg)
+    assert (fields["train_freq"], fields["target_update_interval"]) == (10, 500)
+    fields = throughput.matching_fields("purejaxql", throughput.config_of("pqn-breakout-purejaxql"), 4)
+    own = {"NUM_ENVS": 128, "NUM_STEPS": 32, "NUM_MINIBATCHES": 32, "NUM_EPOCHS": 2, "LR": 5e-4}
+    own |= {"MAX_GRAD_NORM": 10, "LR_LINEAR_DECAY": True, "GAMMA": 0.99, "LAMBDA": 0.65}
+    assert fields == fields | own | {"EPS_START": 1, "EPS_FINISH": 0.05, "EPS_DECAY": 0.1}
+
+
 def test_only_peers_that_can_do_the_work_take_part(throughput):
     """purejaxrl: cartpole with its networks; the others: one seed."""
 
@@ -109,6 +129,9 @@ def test_only_peers_that_can_do_the_work_take_part(throughput):
     assert peers(TINY, 1) == ["sbx", "sb3"]
     cheetah = throughput.config_of("ppo-half_cheetah-2048x1")
     assert peers(cheetah, 1) == ["sbx", "sb3"] and peers(cheetah, 8) == []
+    assert peers(throughput.config_of("dqn-cartpole-cleanrl"), 1) == ["sb3", "cleanrl"]
+    assert peers(throughput.config_of("dqn-cartpole-purejaxrl"), 8) == ["purejaxrl"]
+    assert peers(throughput.config_of("pqn-breakout-purejaxql"), 4) == ["purejaxql"]
     fields = throughput.matching_fields("sb3", cheetah)
     assert (fields["n_steps"], fields["batch_size"], fields["n_epochs"]) == (2048, 64, 10)
 
