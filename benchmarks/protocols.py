@@ -288,7 +288,100 @@ ABLATION = {
 alike: scaled rewards and a small first temperature, without which a categorical critic has no range."""
 HALF_CHEETAH_ABLATION = {name: p for name, p in ABLATION.items() if p.env == "half_cheetah"}
 FIRST_RUN = {"sac-half_cheetah-300k": OFF_POLICY["sac-half_cheetah-300k"]}
-PROTOCOLS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | ABLATION | QUEUED | PROTOCOLS
+
+GAMES = ("breakout", "asterix", "space_invaders", "freeway", "seaquest")
+REVISITING = "Obando-Ceron and Castro 2021 (arXiv:2011.14826), read off a figure, training return"
+MINATAR_PAPER = "Young and Tian 2019 (arXiv:1903.03176), 30 seeds, read off a figure, training return"
+MINATAR_PUBLISHED: dict[tuple[str, str], dict[int, tuple[float, str]]] = {
+    ("dqn", "breakout"): {5_000_000: (10.0, MINATAR_PAPER), 10_000_000: (7.4, REVISITING)},
+    ("dqn", "asterix"): {5_000_000: (16.8, MINATAR_PAPER), 10_000_000: (28.0, REVISITING)},
+    ("dqn", "space_invaders"): {5_000_000: (43.8, MINATAR_PAPER), 10_000_000: (34.0, REVISITING)},
+    ("dqn", "freeway"): {5_000_000: (50.1, MINATAR_PAPER), 10_000_000: (60.0, REVISITING)},
+    ("dqn", "seaquest"): {5_000_000: (19.9, MINATAR_PAPER), 10_000_000: (5.4, REVISITING)},
+    ("rainbow", "breakout"): {10_000_000: (11.3, REVISITING)},
+    ("rainbow", "asterix"): {10_000_000: (42.0, REVISITING)},
+    ("rainbow", "space_invaders"): {10_000_000: (92.5, REVISITING)},
+    ("rainbow", "freeway"): {10_000_000: (57.0, REVISITING)},
+    ("rainbow", "seaquest"): {10_000_000: (10.0, REVISITING)},
+    ("c51", "breakout"): {10_000_000: (7.3, REVISITING)},
+    ("c51", "asterix"): {10_000_000: (37.5, REVISITING)},
+}
+"""Published returns; none of them is at our number of steps, and so none sets a bar."""
+MINATAR_DQN = {
+    "total_timesteps": 2_000_000,
+    "learning_rate": 2.5e-4,
+    "adam_eps": 3.125e-4,
+    "batch_size": 32,
+    "buffer_size": 100_000,
+    "hidden_sizes": (128,),
+}
+ATOMS = {"critic": "categorical", "v_min": -100.0, "v_max": 100.0}
+PARTS: dict[str, dict[str, Any]] = {
+    "dqn": {},
+    "double": {"double": True},
+    "dueling": {"dueling": True},
+    "prioritised": {"prioritised": True},
+    "n_step": {"n_step": 3},
+    "noisy": {"noisy": True},
+    "munchausen": {"munchausen": True},
+    "c51": ATOMS,
+    "qr_dqn": {"critic": "quantile", "num_quantiles": 51},
+    "iqn": {"critic": "implicit", "num_quantiles": 32},
+}
+"""DQN, and each part by itself."""
+WITHOUT: dict[str, dict[str, Any]] = {
+    "double": {"double": False},
+    "dueling": {"dueling": False},
+    "prioritised": {"prioritised": False},
+    "n_step": {"n_step": 1},
+    "noisy": {"noisy": False},
+    "c51": {"critic": "scalar", "v_min": None, "v_max": None},
+}
+"""Rainbow, but one of its parts."""
+PLAYED = {"eval_interval": 100_000, "eval_episodes": 10}
+
+
+def _minatar(
+    name: str, algo: str, game: str, fields: dict[str, Any], preset: str | None = None, millions: int = 2
+) -> Protocol:
+    total = 1_000_000 * millions
+    return Protocol(
+        algo,
+        game,
+        5,
+        fields | {"total_timesteps": total, "checkpoint_minutes": 10},
+        None,
+        last=5,
+        preset=preset,
+        read_at=(total // 2, total),
+        published=tuple((step, *of) for step, of in MINATAR_PUBLISHED.get((name, game), {}).items()),
+    )
+
+
+PQN_MINATAR = {"num_envs": 128, "num_steps": 32, "num_minibatches": 32}
+MINATAR = {
+    f"{name}-{game}-{millions}m": _minatar(name, algo, game, fields, preset, millions)
+    for game in GAMES
+    for name, algo, fields, preset, millions in (
+        ("pqn", "pqn", PQN_MINATAR | PLAYED | {"eval_interval": 500_000}, None, 10),
+        ("dqn", "dqn", MINATAR_DQN | PLAYED, None, 2),
+        ("rainbow", "dqn", PLAYED, "rainbow", 2),
+    )
+}
+"""The authors' settings for PQN; those of Obando-Ceron and Castro for the others. 5 seeds, not tuned here."""
+MINATAR_PARTS = {
+    f"{name}-{game}-2m": _minatar(name, "dqn", game, MINATAR_DQN | PLAYED | fields)
+    for game in GAMES[:2]
+    for name, fields in PARTS.items()
+    if name != "dqn"
+} | {
+    f"rainbow-without-{part}-{game}-2m": _minatar("", "dqn", game, PLAYED | fields, "rainbow")
+    for game in GAMES[:2]
+    for part, fields in WITHOUT.items()
+}
+"""What each part does: added to DQN by itself, and taken from Rainbow."""
+VALUE_BASED = MINATAR | MINATAR_PARTS
+PROTOCOLS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | ABLATION | VALUE_BASED | QUEUED | PROTOCOLS
 
 
 def config_of(protocol: Protocol) -> purerl.Config:

@@ -14,7 +14,7 @@ import numpy as np
 import protocols
 import pytest
 import records
-from protocols import ABLATION, OFF_POLICY, PROTOCOLS, QUEUED, Protocol
+from protocols import ABLATION, OFF_POLICY, PROTOCOLS, QUEUED, VALUE_BASED, Protocol
 
 import purerl
 from purerl.config import ConfigError, to_dict
@@ -346,7 +346,7 @@ def test_queue_begins_with_the_off_policy_family_and_four_algorithms_on_six_task
     names = [f"{algo}-{task}-1m" for task in tasks for algo in ("trpo", "ppo", "a2c", "vpg")]
     assert list(QUEUED) == names
     before = list(PROTOCOLS)[: list(PROTOCOLS).index(names[0])]
-    assert {*before} == {*OFF_POLICY, *ABLATION}
+    assert {*before} == {*OFF_POLICY, *ABLATION, *VALUE_BASED}
     assert list(PROTOCOLS)[len(before) : len(before) + 24] == names
 
 
@@ -369,6 +369,25 @@ def test_off_policy_protocol_suits_its_task(name):
     assert f"{cfg.algo}-{cfg.env}-300k" == name
     assert (protocol.seeds, cfg.total_timesteps, cfg.num_envs, cfg.updates_per_step) == (3, 300_000, 1, 1)
     assert (protocol.bar_at, protocol.bar) == protocol.published[-1][:2]
+    validate(cfg, spec_of(env_of(cfg)))
+
+
+@pytest.mark.parametrize("name", VALUE_BASED)
+def test_value_based_protocol_is_what_it_is_named_after(name):
+    """5 seeds of a task that suits, with the parts in the name and no other."""
+    cfg = protocols.config_of(VALUE_BASED[name])
+    assert VALUE_BASED[name].seeds == 5 and f"-{cfg.env}-{cfg.total_timesteps // 1_000_000}m" in name
+    switches = ("double", "dueling", "prioritised", "noisy", "munchausen")
+    six = {"double", "dueling", "prioritised", "noisy", "n_step", "c51"}
+    part = name.removesuffix(f"-{cfg.env}-2m")
+    if cfg.algo == "dqn":
+        on = {switch for switch in switches if getattr(cfg, switch)} | (
+            {"n_step"} if cfg.n_step == 3 else set()
+        )
+        on |= {{"categorical": "c51", "quantile": "qr_dqn", "implicit": "iqn"}.get(cfg.critic)} - {None}
+        assert on == (
+            six - {part.removeprefix("rainbow-without-")} if "rainbow" in part else {part} - {"dqn"}
+        )
     validate(cfg, spec_of(env_of(cfg)))
 
 
