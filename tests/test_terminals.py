@@ -91,7 +91,7 @@ def run(*args, **options):
 command.run, command.parse = run, lambda argv: (types.SimpleNamespace(**OPTIONS), types.SimpleNamespace())
 command.main()
 """
-OPTIONS = dict.fromkeys(["seeds", "logdir", "allow_changes", "stop_at_return", "quiet"], 1)
+OPTIONS = dict.fromkeys(["seeds", "first_seed", "logdir", "allow_changes", "stop_at_return", "quiet"], 1)
 OPTIONS |= dict(compilation_cache="none", resume=None)
 
 

@@ -69,7 +69,7 @@ class Play:
                 new, metrics = self.algo.update(state, *row)
                 return new, (new, metrics)
 
-            fresh = self.algo.init(jax.random.key(1))
+            fresh = self.algo.init(jax.random.key(3))
             start, _ = jax.lax.scan(lambda state, row: (self.algo.observe(state, row), ()), fresh, warmup)
             return fresh, start, *jax.lax.scan(step, start, rows)[1]
 
