@@ -47,10 +47,10 @@ def rollout(seed: int, steps: int, num_envs: int, space: spaces.Space) -> Transi
 class Play:
     """SAC and its states before and after each of the last updates of a short history."""
 
-    def __init__(self, spec: EnvSpec = BOX, **fields: Any):
+    def __init__(self, spec: EnvSpec = BOX, weights: int = 1, **fields: Any):
         env = "pendulum" if spec is BOX else "cartpole"
         self.cfg: Any = tiny("sac", env, **(FIELDS | fields))
-        self.space = spec.action_space
+        self.space, self.weights = spec.action_space, weights  # the key of the first ones
         self.algo = registry.algorithm_module(self.cfg).make(self.cfg, spec)
         self.num_updates = Fraction(self.cfg.updates_per_step).numerator
         shape = self.algo.num_steps, self.cfg.num_envs
@@ -69,7 +69,7 @@ class Play:
                 new, metrics = self.algo.update(state, *row)
                 return new, (new, metrics)
 
-            fresh = self.algo.init(jax.random.key(3))
+            fresh = self.algo.init(jax.random.key(self.weights))
             start, _ = jax.lax.scan(lambda state, row: (self.algo.observe(state, row), ()), fresh, warmup)
             return fresh, start, *jax.lax.scan(step, start, rows)[1]
 
