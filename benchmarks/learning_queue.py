@@ -144,9 +144,10 @@ def _run_by_seed(name: str, protocol: Protocol, place: Path, results: Path) -> d
 def _run(name: str, protocol: Protocol, place: Path, seeds: range) -> dict[str, Any]:
     """Begin the run of some seeds in `place` or go on with it, to its end, and return its record."""
     cfg, sessions = config_of(protocol), _read(place / "sessions.json", [])
+    title = name if len(seeds) == protocol.seeds else f"{name}, seed {seeds.start}"
     session = {"date": _now(), "revision": records.revision(), "machine": machine.describe()}
     records.write_json(place / "sessions.json", [*sessions, session])
-    print(f"{name}: {'continued' if sessions else 'started'} {session['date']}", flush=True)
+    print(f"{title}: {'continued' if sessions else 'started'} {session['date']}", flush=True)
     began = time.monotonic()
     _forget_peak()
     try:
@@ -164,7 +165,7 @@ def _run(name: str, protocol: Protocol, place: Path, seeds: range) -> dict[str, 
     }
     record = records.make_record(name, protocol, cfg, run, facts)
     print(
-        f"{name}: done, {record['run_seconds']:,.0f} s of training in {len(facts['sessions'])} session(s), "
+        f"{title}: done, {record['run_seconds']:,.0f} s of training in {len(facts['sessions'])} session(s), "
         f"{time.monotonic() - began:,.0f} s this time, {peak / 2**20:,.0f} MiB at most",
         flush=True,
     )

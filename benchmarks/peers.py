@@ -66,9 +66,8 @@ from unittest import mock
 import jax
 
 jax.tree_map = jax.tree.map
-for name in ("brax", "brax.envs", "brax.envs.wrappers", "brax.envs.wrappers.training", "navix"):
-    sys.modules[name] = mock.MagicMock()
-for name in ("wandb", "hydra", "omegaconf"):
+worlds = "brax", "brax.envs", "brax.envs.wrappers", "brax.envs.wrappers.training", "navix"
+for name in (*worlds, "wandb", "hydra", "omegaconf"):
     sys.modules[name] = mock.MagicMock()
 
 module, config, seeds = json.loads(sys.argv[1])
@@ -202,7 +201,7 @@ def dqn_fields(ours: Any) -> dict[str, Any] | None:
         "TOTAL_TIMESTEPS": ours.total_timesteps,
         "EPSILON_START": 1.0,
         "EPSILON_FINISH": 0.05,
-        "EPSILON_ANNEAL_TIME": 0.5 * ours.total_timesteps,
+        "EPSILON_ANNEAL_TIME": ours.epsilon_fraction * ours.total_timesteps,
         "TARGET_UPDATE_INTERVAL": ours.target_period * ours.num_envs,
         "LR": ours.learning_rate,
         "LEARNING_STARTS": ours.learning_starts,
@@ -276,7 +275,7 @@ class Peer:
             program, wanted = JAX_PROGRAM, [WHOLE_RUNS[library, cfg.algo], self.fields, seeds]
         elif library == "cleanrl":
             warmup = getattr(cfg, "learning_starts", 0) + BEGIN
-            explored = 0.5 * cfg.total_timesteps
+            explored = getattr(cfg, "epsilon_fraction", 0.0) * cfg.total_timesteps
             program, wanted = CLEANRL, ["dqn_jax.py", self.fields, warmup, explored, 20_000]
         else:
             names = [STABLE[library], cfg.algo.upper(), GYMNASIUM_IDS[cfg.env]]

@@ -349,7 +349,7 @@ def _minatar(
         algo,
         game,
         5,
-        fields | {"total_timesteps": total, "checkpoint_minutes": 10},
+        fields | {"total_timesteps": total},
         None,
         last=5,
         preset=preset,
