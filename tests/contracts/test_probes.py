@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import probes
 import pytest
+from compiling import AS_USERS_DO
 
 import purerl
 from purerl import registry, rollout
@@ -79,8 +80,8 @@ SOFT = OFF_POLICY | dict(
     activation="tanh",
 )
 RECURRENT_SOFT = SOFT | dict(
-    total_timesteps=8 * 1_000, batch_size=16, burn_in=2, sequence_length=4, rnn_size=8, learning_rate=0.01
-)
+    total_timesteps=8 * 2_000, batch_size=16, burn_in=2, sequence_length=4, rnn_size=8
+)  # learns every probe with 16 seeds of 16; twice as fast and half as long, one in 8 saturates its actions
 VALUES = OFF_POLICY | dict(
     epsilon_fraction=1.0,
     updates_per_step=1.0,
@@ -257,7 +258,8 @@ def train(case: Case) -> Learned:
 
     both = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None))
     keys = jax.random.split(jax.random.key(7), SEEDS)
-    program = jax.jit(both)
+    # Distributional losses take longer to run than to optimise.
+    program = jax.jit(both, compiler_options=AS_USERS_DO if "critic" in case.fields else None)
     states = program(jnp.arange(len(case.names)), keys)
     return Learned(case, states, purerl.make_algorithm(cfg, single, networks), networks, cfg)
 
