@@ -380,7 +380,42 @@ MINATAR_PARTS = {
     for part, fields in WITHOUT.items()
 }
 """What each part does: added to DQN by itself, and taken from Rainbow."""
-VALUE_BASED = MINATAR | MINATAR_PARTS
+CARTPOLE_DQN = {
+    "total_timesteps": 100_000,
+    "learning_rate": 5e-4,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "updates_per_step": 1,
+    "target_period": 100,
+    "layer_norm": True,
+}
+CARTPOLE_PARTS = PARTS | {
+    "c51": {"critic": "categorical", "v_min": 0.0, "v_max": 100.0},
+    "iqn": {"critic": "implicit", "num_quantiles": 8},
+}
+CARTPOLE_RAINBOW = {
+    name: value
+    for part in ("double", "dueling", "prioritised", "n_step", "noisy", "c51")
+    for name, value in CARTPOLE_PARTS[part].items()
+}
+CARTPOLE_PQN = {"total_timesteps": 100_000, "num_envs": 16, "num_steps": 16, "num_minibatches": 4}
+CARTPOLE_PQN |= {"num_epochs": 4, "learning_rate": 1e-3}
+CARTPOLE_VALUES = {
+    f"{name}-cartpole-100k": Protocol(
+        "pqn" if name == "pqn" else "dqn",
+        "cartpole",
+        5,
+        fields | {"eval_interval": 5_000, "eval_episodes": 20, "seed": 0},
+        475,
+    )
+    for name, fields in {
+        **{name: CARTPOLE_DQN | fields for name, fields in CARTPOLE_PARTS.items()},
+        "rainbow": CARTPOLE_DQN | CARTPOLE_RAINBOW,
+        "pqn": CARTPOLE_PQN,
+    }.items()
+}
+"""Settings chosen for DQN, and for PQN, on 5 seeds of another root; each part is added to those of DQN."""
+VALUE_BASED = MINATAR | MINATAR_PARTS | CARTPOLE_VALUES
 PROTOCOLS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | ABLATION | VALUE_BASED | QUEUED | PROTOCOLS
 
 
