@@ -376,10 +376,12 @@ def test_off_policy_protocol_suits_its_task(name):
 def test_value_based_protocol_is_what_it_is_named_after(name):
     """5 seeds of a task that suits, with the parts in the name and no other."""
     cfg = protocols.config_of(VALUE_BASED[name])
-    assert VALUE_BASED[name].seeds == 5 and f"-{cfg.env}-{cfg.total_timesteps // 1_000_000}m" in name
+    steps = cfg.total_timesteps
+    length = f"{steps // 1_000_000}m" if steps >= 1_000_000 else f"{steps // 1_000}k"
+    assert VALUE_BASED[name].seeds == 5 and name.endswith(f"-{cfg.env}-{length}")
     switches = ("double", "dueling", "prioritised", "noisy", "munchausen")
     six = {"double", "dueling", "prioritised", "noisy", "n_step", "c51"}
-    part = name.removesuffix(f"-{cfg.env}-2m")
+    part = name.removesuffix(f"-{cfg.env}-{length}")
     if cfg.algo == "dqn":
         on = {switch for switch in switches if getattr(cfg, switch)} | (
             {"n_step"} if cfg.n_step == 3 else set()
