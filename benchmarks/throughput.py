@@ -114,9 +114,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 - `dqn-cartpole-purejaxrl`: the `config` of purejaxrl's `dqn.py`, 10 environments and as many gradient steps.
 - `pqn-breakout-purejaxql`: the authors' settings for MinAtar.
 """
-PIECE = 100
-"""The most iterations, summed over seeds, of one call: about a second on two cores, so that what a call
-costs by itself is lost in it. No call is longer than a row of metrics."""
+PIECE, CALL = 100, 0.5
+"""Iterations of one call, summed over seeds, and the seconds that a call should take, so that what it costs
+by itself is lost in it: one that takes less gets more iterations. No call is longer than a row of metrics."""
 
 
 class Seconds(NamedTuple):
@@ -149,7 +149,7 @@ class Bench:
     """One case with some seeds: its four programs, and the states that they carry on."""
 
     def __init__(self, cfg: Config, seeds: int):
-        """Compile the whole, then train through the warm-up and two calls. The parts: see `split`."""
+        """Compile the whole, then train through the warm-up and a few calls. The parts: see `split`."""
         self.cfg, self.seeds, self.driver = cfg, seeds, make_driver(cfg)
         self.schedule = schedule = self.driver.schedule
         self.iterations = min(schedule.iterations, max(1, PIECE // seeds))
@@ -157,17 +157,24 @@ class Bench:
         self.hyper, keys = members.hyper(cfg), members.keys(cfg)
         self.programs: dict[str, Compiled] = {}
         init = jax.jit(over_members(self.driver.init, (0, None), seeds))
-        chunk = self._loop(self.driver.chunk, self.iterations)
-        step = jnp.int32(0)
-        shape = jax.eval_shape(init, keys, self.hyper)
-        self.programs["whole"] = compiled(chunk, (0,), shape, step, self.hyper)
-        self.state = init(keys, self.hyper)
+        step, self.state = jnp.int32(0), init(keys, self.hyper)
+        self._compile_whole()
         if schedule.warmup_steps:
             warmup = self._loop(self.driver.warmup, schedule.warmup_steps // schedule.iteration_steps)
             self.state, _ = jax.jit(warmup, donate_argnums=0)(self.state, step, self.hyper)
         self.step = schedule.warmup_steps
-        for _ in range(2):
+        self.whole()
+        began = time.perf_counter()
+        self.whole()
+        longer = int(self.iterations * CALL / (time.perf_counter() - began))
+        if self.iterations < min(longer, schedule.iterations):
+            self.iterations = min(longer, schedule.iterations)
+            self._compile_whole()
             self.whole()
+
+    def _compile_whole(self) -> None:
+        chunk = self._loop(self.driver.chunk, self.iterations)
+        self.programs["whole"] = compiled(chunk, (0,), self.state, jnp.int32(0), self.hyper)
 
     def _loop(self, loop: Callable[..., Any], iterations: int) -> Callable[..., Any]:
         fixed = lambda state, step, hyper: loop(state, step, hyper, iterations)

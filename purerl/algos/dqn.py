@@ -156,13 +156,12 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return init_learner({"q": q.init(key, *inputs(obs, at))}, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        key_noise, key_action = jax.random.split(key)
         at = returns.fractions(len(obs), None)
-        values = returns.mean(outputs(state.learner.params["q"], obs, at, key_noise if explore else None))
+        values = returns.mean(outputs(state.learner.params["q"], obs, at, key if explore else None))
         if explore and not cfg.noisy:
-            return epsilon_greedy.epsilon_greedy(cfg, values, key_action, step), carry, ()
+            return epsilon_greedy.epsilon_greedy(cfg, values, key, step), carry, ()
         return values.argmax(-1).astype(jnp.int32), carry, ()
 
     return off_policy.make_off_policy(
-        cfg, spec, init_learner=fresh_learner, act=act, gradient_step=gradient_step
+        cfg, spec, init_learner=fresh_learner, act=act, gradient_step=gradient_step, apart=True
     )

@@ -38,8 +38,7 @@ def epsilon(cfg: EpsilonConfig, step: Array | int) -> Array:
 
 def epsilon_greedy(cfg: EpsilonConfig, values: Array, key: Key, step: Array | int) -> Array:
     """Return the action with the best of `values [N, K]`, or with chance epsilon any action, `[N]` int32."""
-    key_chance, key_action = jax.random.split(key)
     rows, actions = values.shape
-    uniform = jax.random.randint(key_action, (rows,), 0, actions, jnp.int32)
-    explores = jax.random.uniform(key_chance, (rows,), jnp.float32) < epsilon(cfg, step)
-    return jnp.where(explores, uniform, values.argmax(-1).astype(jnp.int32))
+    chance, share = jax.random.uniform(key, (2, rows), jnp.float32)
+    uniform = (share * actions).astype(jnp.int32)
+    return jnp.where(chance < epsilon(cfg, step), uniform, values.argmax(-1).astype(jnp.int32))
