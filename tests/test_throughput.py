@@ -1,5 +1,6 @@
 """The benchmark of throughput: it runs, its arithmetic, its parts against the whole, stand-ins as peers."""
 
+import dataclasses
 import importlib
 import json
 import statistics
@@ -61,6 +62,18 @@ def test_the_parts_do_the_work_of_the_whole(measured):
     bench.whole()
     parts, whole = (bench.learned, *bench.sims["rollout"]), (bench.state.algo, *bench.state[1:3])
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("seconds", "iterations"), [(0.0, 1), (60.0, 8)])
+def test_a_short_call_gets_more_iterations(throughput, monkeypatch, seconds, iterations):
+    """Up to those of a row of metrics."""
+    monkeypatch.setattr(throughput, "PIECE", 1)
+    monkeypatch.setattr(throughput, "CALL", seconds)
+    bench = throughput.Bench(dataclasses.replace(TINY, log_interval=8 * 128), seeds=1)
+    assert bench.iterations == iterations and bench.call_steps == iterations * 128
+    before = bench.step
+    bench.whole()
+    assert bench.step - before == bench.call_steps
 
 
 def test_settings_are_what_they_are_named_after(throughput):

@@ -163,5 +163,5 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return values.argmax(-1).astype(jnp.int32), carry, ()
 
     return off_policy.make_off_policy(
-        cfg, spec, init_learner=fresh_learner, act=act, gradient_step=gradient_step, apart=True
+        cfg, spec, init_learner=fresh_learner, act=act, gradient_step=gradient_step
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gymnasium import spaces
 
 from purerl import normalize
-from purerl.algos.learning import GradientStep, Learner, in_a_branch, mean_of_known
+from purerl.algos.learning import GradientStep, Learner, mean_of_known
 from purerl.config import (
     Config,
     ConfigError,
@@ -190,7 +190,6 @@ def make_off_policy(
     gradient_step: GradientStep,
     init_carry: Callable[[int], PyTree] = lambda num_envs: (),
     buffer: Buffer | None = None,
-    apart: bool = False,
 ) -> Algorithm:
     """Return the algorithm that stores each step of its environments and then takes gradient steps.
 
@@ -202,8 +201,6 @@ def make_off_policy(
         gradient_step: see `GradientStep`.
         init_carry: as in `Algorithm`.
         buffer: functions of the replay buffer; those that `cfg` asks for if None.
-        apart: whether the gradient steps are a branch of the program (see `learning.in_a_branch`), which is
-            faster for small networks. Those with priorities never are: it would copy them.
     """
     memory = make_buffer(cfg, row(spec), capacity(cfg), num_steps(cfg)) if buffer is None else buffer
     steps, num_updates = num_steps(cfg), as_fraction(cfg.updates_per_step).numerator
@@ -227,18 +224,17 @@ def make_off_policy(
             reward = batch.rows.reward / normalize.reward_scale(state.returns)
             return batch._replace(rows=batch.rows._replace(reward=reward))
 
-        def learn(learner: Learner) -> tuple[Learner, PyTree, MaskedMetrics]:
-            first = step // rollout * num_updates
-            learner, replay, metrics = replay_updates(
-                gradient_step, learner, state.replay, sample, memory.update, key, first, num_updates
-            )
-            return learner, replay.priority, metrics
-
-        if apart and not cfg.prioritised:
-            learner, priority, metrics = in_a_branch(step >= 0, learn, state.learner)
-        else:
-            learner, priority, metrics = learn(state.learner)
-        return state._replace(learner=learner, replay=state.replay._replace(priority=priority)), metrics
+        learner, replay, metrics = replay_updates(
+            gradient_step,
+            state.learner,
+            state.replay,
+            sample,
+            memory.update,
+            key,
+            step // rollout * num_updates,
+            num_updates,
+        )
+        return state._replace(learner=learner, replay=replay), metrics
 
     return Algorithm(
         init=init,

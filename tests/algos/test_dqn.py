@@ -409,12 +409,6 @@ MUTANTS = {
         "every(1, index",
         "test_the_target_is_the_network_of_the_last_multiple[4]",
     ),
-    "gradient steps are never taken": (
-        "algos/off_policy.py",
-        "in_a_branch(step >= 0",
-        "in_a_branch(step < 0",
-        "test_an_update_is_the_plain_one",
-    ),
     "noise at evaluation": (
         "algos/dqn.py",
         "key if explore else None",
