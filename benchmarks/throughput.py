@@ -99,7 +99,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dqn-cartpole-purejaxrl": CLEANRL_DQN
     | {"total_timesteps": 500_000, "num_envs": 10, "updates_per_step": 1},
     "pqn-breakout-purejaxql": {
-        "total_timesteps": 500_000,
+        "total_timesteps": 102_400,
         "num_envs": 128,
         "num_steps": 32,
         "num_minibatches": 32,
@@ -112,7 +112,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 - `ppo-cartpole-purejaxrl`: the `config` of purejaxrl's `ppo.py`. What it does not name is our default too.
 - `dqn-cartpole-cleanrl`: the options of CleanRL's `dqn_jax.py`, for 50,000 steps.
 - `dqn-cartpole-purejaxrl`: the `config` of purejaxrl's `dqn.py`, 10 environments and as many gradient steps.
-- `pqn-breakout-purejaxql`: the authors' settings for MinAtar.
+- `pqn-breakout-purejaxql`: the authors' settings for MinAtar, of a short run, since theirs is timed whole.
 """
 PIECE, CALL = 100, 0.5
 """Iterations of one call, summed over seeds, and the seconds that a call should take, so that what it costs
