@@ -20,7 +20,8 @@ from purerl.arguments import (
     check_state,
     with_default_params,
 )
-from purerl.config import Config, ConfigError, ConfigT, check, from_dict
+from purerl.config import Config, ConfigError, ConfigT, Rule, check, from_dict
+from purerl.config import validate as check_rule
 from purerl.network_trial import try_networks
 from purerl.spaces import check_spaces
 from purerl.types import Algorithm, Env, EnvSpec, HostEnv, TrainState
@@ -127,9 +128,14 @@ def validate(cfg: Config, spec: EnvSpec, networks: Mapping[str, Any] | None = No
 
 
 def make_policy(
-    cfg: Config, state: TrainState, member: int | None = None, env: Env | HostEnv | None = None, networks=None
-):
-    """Return the deterministic policy of a trained state, as `Policy(init, act)`.
+    cfg: Config,
+    state: TrainState,
+    member: int | None = None,
+    env: Env | HostEnv | None = None,
+    networks: Mapping[str, Any] | None = None,
+    explore: bool = False,
+) -> evaluation.Policy:
+    """Return the policy of a trained state, as `Policy(init, act)`.
 
     Args:
         cfg: the run's configuration.
@@ -137,11 +143,13 @@ def make_policy(
         member: index into those stacked (without a sweep, the seed's); None for a state of one member.
         env: the task; made from `cfg` if None.
         networks: those the run was trained with.
+        explore: act as in training, with exploration; otherwise deterministically.
 
     Raises:
         ConfigError: if `member` is missing, superfluous or out of range, or the state is not one of `cfg`,
             `env` and `networks`.
     """
+    check_rule("explore", explore, Rule("switch"))
     env = env_for(cfg, env)
     check_state(state)
     check_member(member, state)
@@ -151,4 +159,4 @@ def make_policy(
     algo = algorithm_on(cfg, env, networks)
     key = jax.eval_shape(lambda: jax.random.key(0))
     check_fits(state.algo, jax.eval_shape(algo.init, key), cfg.algo)
-    return evaluation.policy_of(algo, state.algo, env, step=cfg.total_timesteps)
+    return evaluation.policy_of(algo, state.algo, env, cfg.total_timesteps, explore)

@@ -14,6 +14,11 @@ from purerl.make import make_config
 FILE = Path(__file__).with_name("presets.yaml")
 
 
+def preset_names() -> list[str]:
+    """Return the names of all presets."""
+    return list(read_config(FILE)["presets"])
+
+
 def preset_fields(name: str) -> dict[str, Any]:
     """Return the fields of preset `name`: `algo`, its own, and those of the presets it is `like`.
 

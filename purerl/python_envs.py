@@ -197,19 +197,7 @@ def unroll(
 def evaluation_loop(
     driver: Driver, members: Members, envs: Vector, limit: int
 ) -> Callable[..., tuple[Tallies, Best]]:
-    """Return `(state, tallies, best, step, hyper) -> (tallies, best)`: whole episodes of every policy.
-
-    An episode that has not ended after `limit` steps counts as it is, and a message says early that it may.
-    """
-    episodes, axes = driver.cfg.eval_episodes, members.axes(driver.cfg)
-
-    def reset_key(explore: bool, root: Key, step: Array) -> Key:
-        return evaluation.keys_of(evaluation_key(root, step, explore))[0]
-
-    def play_one(explore: bool, learned, carry, obs, root, t, step, hyper):
-        policy = evaluation.policy_of(driver.make_algorithm(hyper), learned, driver.env, step, explore)
-        _, key_steps = evaluation.keys_of(evaluation_key(root, step, explore))
-        return policy.act(carry, obs, evaluation.keys_at(key_steps, t)[0])
+    """Return `(state, tallies, best, step, hyper) -> (tallies, best)`: whole episodes of every policy."""
 
     def tally(name: str, diverged_at: Array, progress: evaluation.Progress) -> Tallies:
         played = metrics.evaluation_tallies(name, progress.returns, progress.lengths)
@@ -217,8 +205,7 @@ def evaluation_loop(
 
     policies = [
         (
-            mapped(members, partial(reset_key, explore), 0, None),
-            mapped(members, partial(play_one, explore), 0, 0, 0, 0, None, None, axes),
+            episodes_loop(driver, members, envs, limit, driver.cfg.eval_episodes, explore),
             mapped(members, partial(tally, name), 0, 0),
         )
         for name, explore in evaluated(driver.cfg).items()
@@ -227,28 +214,53 @@ def evaluation_loop(
 
     def evaluate(state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any):
         learned, played = split_replay(state.algo)[0], {}
-        zeros = lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype)
-        fresh = jax.tree.map(zeros, driver.algo.init_carry(episodes))
-        for key_of_reset, act, tally_all in policies:
-            obs, carry = envs.reset(key_of_reset(state.key, step)), fresh
-            progress = evaluation.begin(members.size, episodes)
-            for t in range(limit):
-                command, carry = act(learned, carry, obs, state.key, t, step, hyper)
-                _, reward, terminated, truncated, _ = envs.step(obs, command)
-                progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
-                if not progress.alive.any():
-                    break
-                if t + 1 == LONG_EVALUATION < limit:
-                    logger.warning(
-                        f"{driver.env.name}: {progress.alive.sum()} of {progress.alive.size} episodes of an "
-                        f"evaluation go on after {t + 1:,} steps; it ends at step {limit:,}. "
-                        "Tasks without an end need a time limit: max_episode_steps, or a TimeLimit."
-                    )
-                obs = envs.restart(terminated | truncated)
-            played |= tally_all(state.diverged_at, progress)
+        for play, tally_all in policies:
+            played |= tally_all(state.diverged_at, play(learned, state.key, step, hyper))
         return keep(state, tallies, best, step, played)
 
     return evaluate
+
+
+def episodes_loop(
+    driver: Driver, members: Members, envs: Vector, limit: int, episodes: int, explore: bool
+) -> Callable[..., evaluation.Progress]:
+    """Return `(learned, roots [S], step, hyper) -> Progress [S, E]`: whole episodes of every policy.
+
+    An episode that has not ended after `limit` steps counts as it is, and a message says early that it may.
+    """
+    axes = members.axes(driver.cfg)
+
+    def reset_key(root: Key, step: Array) -> Key:
+        return evaluation.keys_of(evaluation_key(root, step, explore))[0]
+
+    def act_one(learned, carry, obs, root, t, step, hyper):
+        policy = evaluation.policy_of(driver.make_algorithm(hyper), learned, driver.env, step, explore)
+        _, key_steps = evaluation.keys_of(evaluation_key(root, step, explore))
+        return policy.act(carry, obs, evaluation.keys_at(key_steps, t)[0])
+
+    reset_keys = mapped(members, reset_key, 0, None)
+    act = mapped(members, act_one, 0, 0, 0, 0, None, None, axes)
+
+    def play(learned: PyTree, roots: Key, step: Array, hyper: Any) -> evaluation.Progress:
+        zeros = lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype)
+        carry = jax.tree.map(zeros, driver.algo.init_carry(episodes))
+        obs, progress = envs.reset(reset_keys(roots, step)), evaluation.begin(members.size, episodes)
+        for t in range(limit):
+            command, carry = act(learned, carry, obs, roots, t, step, hyper)
+            _, reward, terminated, truncated, _ = envs.step(obs, command)
+            progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
+            if not progress.alive.any():
+                break
+            if t + 1 == LONG_EVALUATION < limit:
+                logger.warning(
+                    f"{driver.env.name}: {progress.alive.sum()} of {progress.alive.size} episodes of an "
+                    f"evaluation go on after {t + 1:,} steps; it ends at step {limit:,}. "
+                    "Tasks without an end need a time limit: max_episode_steps, or a TimeLimit."
+                )
+            obs = envs.restart(terminated | truncated)
+        return progress
+
+    return play
 
 
 def _cleared(ended: np.ndarray, carry: PyTree) -> PyTree:

@@ -9,12 +9,22 @@ from purerl.config import ConfigError
 
 
 def user_cache() -> Path | None:
-    """Return XDG_CACHE_HOME, or else `.cache` in the home directory; None where there is neither.
+    """Return XDG_CACHE_HOME, or else `.cache` in the home directory; None where there is neither."""
+    return _first_of("XDG_CACHE_HOME", "~/.cache")
+
+
+def user_config() -> Path | None:
+    """Return XDG_CONFIG_HOME, or else `.config` in the home directory; None where there is neither."""
+    return _first_of("XDG_CONFIG_HOME", "~/.config")
+
+
+def _first_of(variable: str, default: str) -> Path | None:
+    """Return the directory in an environment variable, or else `default`.
 
     A leading `~` is the home directory, which no shell expands in a file of variables. A relative path does
     not count, as the XDG Base Directory Specification says.
     """
-    for path in (os.environ.get("XDG_CACHE_HOME", ""), "~/.cache"):
+    for path in (os.environ.get(variable, ""), default):
         if os.path.isabs(expanded := os.path.expanduser(path)):
             return Path(expanded)
     return None

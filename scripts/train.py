@@ -1,6 +1,8 @@
-"""Train an agent: `python scripts/train.py --algo sac --env ant --seeds 8`."""
+"""Train an agent: `python scripts/train.py --algo sac --env ant --seeds 8`, as `purerl train` does."""
 
-from purerl.cli.train import main
+import sys
+
+from purerl.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["train", *sys.argv[1:]])

@@ -119,10 +119,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--since", default="HEAD", metavar="REV", help="take those of files changed since")
     parser.add_argument("--all", action="store_true", help="take all")
-    parser.add_argument("--only", default="", metavar="TEXT", help="of these, those with TEXT in their name")
+    parser.add_argument("--only", default="", metavar="TEXT", help="those with TEXT in name or file")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="tests to run side by side")
     args = parser.parse_args()
-    chosen = [mutant for mutant in mutants() if args.only in mutant.name]
+    chosen = [mutant for mutant in mutants() if args.only in f"{mutant.test_file}: {mutant.name}"]
     if not args.all:
         changed = changed_files(args.since)
         chosen = [m for m in chosen if f"purerl/{m.file}" in changed or m.test_file in changed]

@@ -29,12 +29,20 @@ from tiny import SMALL
 
 import purerl
 from purerl import registry
-from purerl.cli import configure
+from purerl.cast import cast
+from purerl.cli import configure, plot, sweep
 from purerl.cli.configure import parse
-from purerl.config import to_dict
+from purerl.cli.evaluate import EvalOptions
+from purerl.cli.export import ExportOptions
+from purerl.cli.main import VERBS
+from purerl.cli.options import one_directory, read_options
+from purerl.cli.play import PlayOptions
+from purerl.config import from_dict, to_dict
 from purerl.make import env_of, spec_of, validate
 
 ROOT = Path(__file__).parents[1]
+OPTIONS_OF_RUNS = {"eval": EvalOptions, "play": PlayOptions, "export": ExportOptions}
+"""Verbs of one run, with their options."""
 FOLDERS = ("docs", "purerl", "benchmarks", "constraints", "scripts", "tests")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += [page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md"))]
@@ -162,7 +170,8 @@ def commands(page: Path) -> list[str]:
     """Return the commands of the page, those in the text too, and the parts of `a && b` apart."""
     lines = [line for code in blocks(page, "bash") for line in code.splitlines()]
     found = [part.strip() for line in lines for part in line.split("&&")]
-    return found + [code for code in inline(page) if re.match(r"([A-Z_]+=\S+ )*(\S+/)?python3? \S", code)]
+    known = re.compile(r"([A-Z_]+=\S+ )*(\S+/)?(python3?|purerl) \S")
+    return found + [code for code in inline(page) if known.match(code)]
 
 
 def check_command(line: str) -> None:
@@ -172,6 +181,8 @@ def check_command(line: str) -> None:
         words.pop(0)
     if words[0].endswith("/pip"):
         check_installation(words)
+    elif words[0].split("/")[-1] == "purerl":
+        check_verb(words[1], words[2:])
     elif not words[0].endswith(("python", "python3")):
         assert (ROOT / words[0]).exists(), words[0]
     elif words[1] == "-m":
@@ -188,6 +199,27 @@ def check_installation(words: list[str]) -> None:
     (extras,) = re.findall(r"\.\[([\w,]+)\]", " ".join(words))
     assert set(extras.split(",")) <= known.keys(), extras
     assert (ROOT / words[words.index("-c") + 1]).exists()
+
+
+def check_verb(verb: str, argv: list[str]) -> None:
+    """Check the options of `purerl VERB`."""
+    assert verb in VERBS, verb
+    if verb == "train":
+        check_training(argv)
+    elif verb == "resume":
+        check_training(["--resume", *argv])
+    elif verb == "sweep":
+        for cfg in sweep.parse(argv)[1].values():
+            validate(cfg, spec_of(env_of(cfg)))
+    elif verb == "plot":
+        plot.parse(argv)
+    elif verb in OPTIONS_OF_RUNS:
+        cls = OPTIONS_OF_RUNS[verb]
+        given, rest = read_options(argv, cls)
+        one_directory(rest, verb, cls)
+        from_dict(cls, cast(cls, given))
+    else:
+        assert verb == "list" and not [word for word in argv if word.startswith("-")]
 
 
 def check_training(argv: list[str]) -> None:

@@ -15,8 +15,8 @@ import purerl
 from purerl import registry
 from purerl.cast import cast
 from purerl.cli.configure import RunOptions, names
+from purerl.cli.main import command
 from purerl.cli.options import field_docs
-from purerl.cli.train import train
 from purerl.config import (
     ConfigError,
     Rule,
@@ -316,7 +316,7 @@ def test_what_python_itself_would_refuse(build):
 def test_the_command_line_gives_the_same_error(typed, call, capsys):
     with pytest.raises(ConfigError) as caught:
         call()
-    assert train([*shlex.split(typed), "--compilation-cache", "none"]) == 2
+    assert command(["train", *shlex.split(typed), "--compilation-cache", "none"]) == 2
     assert capsys.readouterr().err == f"error: {caught.value}\n"
 
 

@@ -27,8 +27,8 @@ USED_OTHERWISE = {
     "ruff": "style, in .ci/run",
 }
 """Requirements without an import, each with its use."""
-NOT_REQUIRED = {"brax", "gymnax", "mujoco_playground"}
-"""Libraries whose environments are adapted, and whose requirements do not fit ours."""
+NOT_REQUIRED = {"brax", "gymnax", "mujoco_playground", "IPython"}
+"""Libraries whose environments are adapted, and whose requirements do not fit ours; and that of a notebook."""
 REQUIREMENTS = [("", name) for name in PROJECT["dependencies"]]
 REQUIREMENTS += [(extra, name) for extra, names in EXTRAS.items() for name in names]
 

@@ -17,7 +17,8 @@ from pages import PAGES, ROOT, blocks, inline, name_of, prose, rows
 
 import purerl
 from purerl import registry
-from purerl.cli.configure import RunOptions, names
+from purerl.cli.configure import names
+from purerl.cli.sweep import SweepOptions
 from purerl.config import ConfigError
 from purerl.envs import wrappers
 from purerl.envs.mujoco.options import Setup
@@ -156,10 +157,12 @@ def test_public_names_exist(page):
 
 @each_page
 def test_options_exist(page):
-    """Every `--option` in the text, commands apart, is one of training or of a script."""
+    """Every `--option` in the text, commands apart, is one of training, of another verb or of a script."""
     classes = map(registry.config_class, registry.ALGORITHMS)
-    known = {f"--{name.replace('_', '-')}" for name in names(RunOptions, *classes)} | {"--help"}
-    scripts = "".join(path.read_text("utf-8") for path in ROOT.glob("[bt]e*s/*.py"))
+    fields = names(SweepOptions, *pages.OPTIONS_OF_RUNS.values(), *classes)
+    known = {f"--{no}{name.replace('_', '-')}" for name in fields for no in ("", "no-")} | {"--help"}
+    files = [*ROOT.glob("[bt]e*s/*.py"), *ROOT.glob("purerl/cli/*.py")]
+    scripts = "".join(path.read_text("utf-8") for path in files)
     alone = [code for code in inline(page) if code not in pages.commands(page)]
     for option in {option for code in alone for option in re.findall(r"(?<!\S)--[a-z][\w-]*", code)}:
         assert option in known or f'"{option}"' in scripts, option

@@ -13,9 +13,9 @@ import pytest
 from tiny import seed_keys, tiny
 
 import purerl
-from purerl.cli.train import train
+from purerl.cli.main import command
 from purerl.config import ConfigError
-from purerl.experiment import preconditions, runner
+from purerl.experiment import loading, preconditions, runner
 from purerl.experiment.population import Population
 from purerl.experiment.preconditions import allow_files, check_jax
 from purerl.members import Members
@@ -43,7 +43,7 @@ def test_a_run_is_refused_where_nothing_is_compiled(tmp_path, monkeypatch, capsy
             ConfigError, match=r"jax_disable_jit = True: expected False, .*make_train"
         ) as error:
             purerl.run(CFG, logdir=tmp_path / "run")
-        assert train(["--logdir", str(tmp_path / "run"), "--compilation-cache", "none"]) == 2
+        assert command(["train", "--logdir", str(tmp_path / "run"), "--compilation-cache", "none"]) == 2
     assert capsys.readouterr().err == f"error: {error.value}\n" and not list(tmp_path.iterdir())
 
 
@@ -56,7 +56,7 @@ def test_a_guard_of_transfers_lets_a_run_pass(tmp_path, monkeypatch):
         with pytest.raises(Reached):
             purerl.run(CFG, 2, progress=False)
         purerl.make_policy(CFG, state, member=1)
-        monkeypatch.setattr(runner, "read_record", lambda *args: reached(jnp.int32(len(args))))
+        monkeypatch.setattr(loading, "read_record", lambda *args: reached(jnp.int32(len(args))))
         with pytest.raises(Reached):
             purerl.load(tmp_path)
 
@@ -165,7 +165,7 @@ MUTANTS = {
         "test_a_guard_of_transfers_lets_a_run_pass",
     ),
     "loading makes no transfers": (
-        "experiment/runner.py",
+        "experiment/loading.py",
         '@jax.transfer_guard("allow")\n',
         "",
         "test_a_guard_of_transfers_lets_a_run_pass",

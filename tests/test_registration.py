@@ -13,7 +13,7 @@ from tiny import same_bits, tiny_fields
 import purerl
 from purerl import registry
 from purerl.cli.configure import parse
-from purerl.cli.train import train
+from purerl.cli.main import command
 from purerl.config import ConfigError
 from purerl.experiment.untrusted import write_sealed
 
@@ -86,11 +86,11 @@ def test_what_is_not_registered_is_one_sentence(run_dir, modules, capsys):
     )
     with pytest.raises(ConfigError, match=algorithm):
         purerl.load(run_dir, env=point.make_point())
-    assert train(["--resume", str(run_dir)]) == 2 and "algorithm of your own" in capsys.readouterr().err
+    assert command(["resume", str(run_dir)]) == 2 and "algorithm of your own" in capsys.readouterr().err
     purerl.register_algorithm("clipped_sac", clipped.ClippedSACConfig)
     with pytest.raises(ConfigError, match=environment):
         purerl.load(run_dir)
-    assert train(["--resume", str(run_dir)]) == 2 and "environment of your own" in capsys.readouterr().err
+    assert command(["resume", str(run_dir)]) == 2 and "environment of your own" in capsys.readouterr().err
 
 
 def test_it_loads_and_resumes_once_registered(run_dir, modules, tmp_path):

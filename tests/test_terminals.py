@@ -62,7 +62,7 @@ def test_a_display_outlives_its_terminal(error, live, monkeypatch):
         display.step(0)
         display.row(50, {"episode/return": np.ones(1)})
         tried = stream.tried
-        time.sleep(0.3 * live)  # the bar is drawn ten times a second
+        time.sleep(0.5 * live)  # the view is drawn five times a second
         assert stream.tried > tried or not live
         stream.error = None
         display.say("the summary")
@@ -81,6 +81,7 @@ def test_a_display_without_a_terminal_prints_nothing(monkeypatch, capsys):
 COMMAND = """
 import importlib, os, sys, types
 command = importlib.import_module("purerl.cli.train")
+from purerl.cli.main import main
 from purerl.experiment.signals import Interrupted
 def run(*args, **options):
     os.write(int(sys.argv[1]), b"%d" % os.open(os.devnull, os.O_RDONLY))
@@ -88,11 +89,12 @@ def run(*args, **options):
     if int(sys.argv[2]) == 3:
         return types.SimpleNamespace(diverged_at=__import__("numpy").zeros(1))
     raise Interrupted(int(sys.argv[2]) - 128, "saved")
-command.run, command.parse = run, lambda argv: (types.SimpleNamespace(**OPTIONS), types.SimpleNamespace())
-command.main()
+cfg = types.SimpleNamespace(algo="ppo", env="cartpole")
+command.run, command.parse = run, lambda *args: (types.SimpleNamespace(**OPTIONS), cfg)
+main(["train"])
 """
 OPTIONS = dict.fromkeys(["seeds", "first_seed", "logdir", "allow_changes", "stop_at_return", "quiet"], 1)
-OPTIONS |= dict(compilation_cache="none", resume=None)
+OPTIONS |= dict(compilation_cache="none", resume=None, exp_name=None, tensorboard=False, wandb=None)
 
 
 @pytest.mark.parametrize(("redirection", "code"), [("> /dev/full", 3), ("> /dev/full", 143), (">&-", 129)])
@@ -221,19 +223,19 @@ MUTANTS = {
         "test_a_display_without_a_terminal_prints_nothing",
     ),
     "a message that cannot be printed": (
-        "cli/train.py",
+        "cli/main.py",
         "file=Lasting(sys.stderr)",
         "file=sys.stderr",
         "test_a_command_keeps_its_exit_code[> /dev/full-143]",
     ),
     "a stream that cannot be flushed": (
-        "cli/train.py",
+        "cli/main.py",
         "        except OSError:  # at which Python itself would exit with 120",
         "        except EOFError:",
         "test_a_command_keeps_its_exit_code[> /dev/full-3]",
     ),
     "a file has the number of a closed stream": (
-        "cli/train.py",
+        "cli/main.py",
         "(s or open(os.devnull, mode) for s, mode in streams)",
         "(s for s, mode in streams)",
         "test_a_command_keeps_its_exit_code[>&--129]",

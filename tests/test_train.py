@@ -203,8 +203,8 @@ MUTANTS = {
     ),
     "final policy at step 0": (
         "make.py",
-        "step=cfg.total_timesteps",
-        "step=0",
+        "env, cfg.total_timesteps, explore",
+        "env, 0, explore",
         "test_the_final_policy_acts_at_the_last_step",
     ),
     "warm-up acts by the policy": (

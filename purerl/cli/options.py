@@ -18,7 +18,7 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from purerl.config import Config, ConfigError, Rule, describe
+from purerl.config import Config, ConfigError, Rule, describe, did_you_mean
 
 WIDTH = 80
 """Columns of the help text."""
@@ -26,6 +26,7 @@ METAVARS = {"real": "FLOAT", "count": "INT", "switch": "True|False", "text": "TE
 METAVARS |= {"mapping": "JSON"}
 DASHED_VALUE = re.compile(r"-\.?\d|-(inf|nan)$|--$", re.IGNORECASE)
 """Words that begin with a dash and are values: -1, -.5, -1e-3."""
+EPILOG = "Dashes and underscores are the same. --no-quiet is --quiet False, as for\nevery switch."
 SHIELD = "\0"
 """Prefix that keeps argparse from taking such a word for an option; no real argument contains it."""
 
@@ -38,21 +39,61 @@ def read_options(argv: Sequence[str], *classes: type) -> tuple[dict[str, str], l
     Raises:
         ConfigError: for an option without its value.
     """
+    found, rest = _read(argv, classes, several=False)
+    return {name: " ".join(words) for name, words in found.items()}, rest
+
+
+def read_values(argv: Sequence[str], *classes: type) -> tuple[dict[str, list[str]], list[str]]:
+    """Do the same for options with several values each, where `64,64` is one value of `hidden_sizes`."""
+    return _read(argv, classes, several=True)
+
+
+def _read(
+    argv: Sequence[str], classes: Sequence[type], several: bool
+) -> tuple[dict[str, list[str]], list[str]]:
     rules = {field.name: field.metadata["rule"] for cls in classes for field in dataclasses.fields(cls)}
     switches = {_flag(name) for name, rule in rules.items() if rule.kind == "switch"}
+    words = [_prepared(word, switches) for word in argv]
     try:
-        found, rest = _parser(classes).parse_known_args([_prepared(word, switches) for word in argv])
+        found, rest = _parser(classes, several).parse_known_args(words)
     except argparse.ArgumentError as error:
         name = str(error.argument_name).removeprefix("--").replace("-", "_")
         raise ConfigError(name, "", describe(rules[name])) from None
-    given = {name: text if isinstance(text, str) else " ".join(text) for name, text in vars(found).items()}
-    given = {name: text.replace(SHIELD, "") for name, text in given.items()}
+    given = {
+        name: [text] if isinstance(text, str) else text or ["True"] for name, text in vars(found).items()
+    }
+    given = {name: [text.replace(SHIELD, "") for text in texts] for name, texts in given.items()}
     return given, [word.removeprefix(SHIELD) for word in rest]
 
 
-def help_text(*groups: Any) -> str:
-    """Return the help text: every field of the dataclass instances `groups`, with its value."""
-    return _parser(groups).format_help()
+def help_text(
+    command: str,
+    *groups: Any,
+    only: Collection[str] | None = None,
+    usage: str = "%(prog)s [--help] [--option value ...]",
+) -> str:
+    """Return the help text of `command`: the fields of the dataclass instances `groups`, with their values.
+
+    `only` names those to show, None for all.
+    """
+    parser = _parser(groups, only=only)
+    parser.prog, parser.usage = command, usage
+    lines = [parser.format_help(), EPILOG]
+    if only is not None:
+        lines.append(f"{command} --algo ALGO --help-all shows every option of an algorithm.")
+    return "\n".join(lines) + "\n"
+
+
+def one_directory(words: Sequence[str], verb: str, cls: type) -> str:
+    """Return the one word, a directory, that the options `cls` of a verb left over. Raises ConfigError."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    for word in words:
+        if word.startswith("-"):
+            hint = did_you_mean(word.lstrip("-").partition("=")[0], names)
+            raise ConfigError(word, "", f"one of {', '.join(names)}", hint)
+    if len(words) != 1:
+        raise ConfigError("run", " ".join(words), f"one directory, as in purerl {verb} runs/one")
+    return words[0]
 
 
 def _flag(name: str) -> str:
@@ -71,11 +112,11 @@ def _prepared(word: str, switches: Collection[str]) -> str:
     return f"{negated}=False" if negated in switches and not equals else flag + equals + value
 
 
-def _parser(groups: Sequence[Any]) -> argparse.ArgumentParser:
+def _parser(
+    groups: Sequence[Any], several: bool = False, only: Collection[str] | None = None
+) -> argparse.ArgumentParser:
     """Return a parser with one option per field of `groups`: dataclasses, or instances to show values."""
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [--help] [--option value ...]",
-        epilog="Dashes and underscores are the same. --no-quiet is --quiet False, for every switch.",
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=26, width=WIDTH),
         argument_default=argparse.SUPPRESS,
         add_help=False,
@@ -84,15 +125,20 @@ def _parser(groups: Sequence[Any]) -> argparse.ArgumentParser:
     )
     for group in groups:
         cls = group if isinstance(group, type) else type(group)
-        title = f"{cls.algo} options" if issubclass(cls, Config) else "run options"
+        title = f"{cls.algo} options" if issubclass(cls, Config) else "options"
         box = parser.add_argument_group(title, " ".join(str(cls.__doc__).partition("\n\n")[0].split()))
         docs = {} if group is cls else field_docs(cls)  # it takes a tenth of a second, for help only
         for field in dataclasses.fields(cls):
+            if only is not None and field.name not in only:
+                continue
             rule, default = field.metadata["rule"], _shown(getattr(group, field.name))
+            nargs: Any = {"switch": "?", "sizes": "+"}.get(rule.kind)
+            if several:
+                nargs = "*" if rule.kind == "switch" else "+"
             box.add_argument(
                 _flag(field.name),
-                nargs={"switch": "?", "sizes": "+"}.get(rule.kind),
-                const="True" if rule.kind == "switch" else None,
+                nargs=nargs,
+                const="True" if nargs == "?" else None,
                 metavar=_metavar(rule),
                 help=f"{docs.get(field.name)} (default: {default})".replace("%", "%%"),
             )

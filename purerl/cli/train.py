@@ -1,75 +1,48 @@
-"""The command that trains: options in, a run out."""
+"""`purerl train` and `purerl resume`: options in, a run out."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import sys
-import time
 from collections.abc import Sequence
 
 from purerl.cli.compilation_cache import use_compilation_cache
-from purerl.cli.configure import parse
+from purerl.cli.configure import directory_of, parse, sinks_of
 from purerl.config import ConfigError
-from purerl.experiment.display import Lasting
 from purerl.experiment.runner import run
-from purerl.experiment.signals import Interrupted, SecondEndsAtOnce
-from purerl.experiment.untrusted import CheckpointError
+from purerl.experiment.signals import SecondEndsAtOnce
+from purerl.experiment.sweep import is_sweep
+from purerl.user_paths import user_path
 
 
-def train(argv: Sequence[str] | None = None) -> int:
-    """Parse `argv`, train, and return the exit code.
-
-    0: trained to the end. 1: a file could not be read or written. 2: an option that cannot work.
-    3: trained to the end, but a seed diverged. 129, 130, 143: ended early by SIGHUP, Ctrl-C or SIGTERM.
-    """
-    try:
-        options, cfg = parse(sys.argv[1:] if argv is None else argv)
-        use_compilation_cache(options.compilation_cache)
-        with SecondEndsAtOnce():
-            result = run(
-                cfg,
-                options.seeds,
-                options.resume or options.logdir or _new_directory(cfg.algo, cfg.env),
-                first_seed=options.first_seed,
-                resume=options.resume is not None,
-                allow_changes=options.allow_changes,
-                stop_at_return=options.stop_at_return,
-                progress=not options.quiet,
-            )
-    except ConfigError as error:
-        return _fail(2, f"error: {error}")
-    except (CheckpointError, OSError) as error:
-        return _fail(1, f"error: {error}")
-    except Interrupted as error:
-        return _fail(128 + error.signum, str(error))
-    except KeyboardInterrupt as error:
-        return _fail(128 + next(iter(error.args), signal.SIGINT), "interrupted")
+def train(argv: Sequence[str]) -> int:
+    """Train as `argv` says, and return 3 if a member diverged, 0 otherwise."""
+    options, cfg = parse(argv, "purerl train")
+    use_compilation_cache(options.compilation_cache)
+    with SecondEndsAtOnce():
+        result = run(
+            cfg,
+            options.seeds,
+            options.resume or directory_of(options, f"{cfg.algo}-{cfg.env}"),
+            first_seed=options.first_seed,
+            exp_name=options.exp_name,
+            sinks=sinks_of(options),
+            resume=options.resume is not None,
+            allow_changes=options.allow_changes,
+            stop_at_return=options.stop_at_return,
+            progress=not options.quiet,
+        )
     return 3 if (result.diverged_at >= 0).any() else 0
 
 
-def main() -> None:
-    """Train, and exit with the code of `train`."""
-    # A closed stream is None: the next file that is opened would get its number, and what libraries print.
-    streams = zip((sys.stdin, sys.stdout, sys.stderr), "rww", strict=True)
-    sys.stdin, sys.stdout, sys.stderr = (s or open(os.devnull, mode) for s, mode in streams)  # noqa: SIM115
-    code = train()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:  # at which Python itself would exit with 120
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    if code > 128:  # at once: Python's own end would wait for an evaluation that was left in compiled code
-        os._exit(code)
-    sys.exit(code)
+def resume(argv: Sequence[str]) -> int:
+    """Go on with the run or the sweep whose directory is the first word of `argv`."""
+    if argv and not argv[0].startswith("-"):
+        path, options = argv[0], argv[1:]
+        if is_sweep(user_path("run", path)):
+            from purerl.cli.sweep import resume_sweep
 
-
-def _new_directory(algo: str, env: str) -> str:
-    name = re.sub(r"[^\w.-]+", "-", f"{algo}-{env}")  # ids such as gym:ALE/Breakout-v5
-    return f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _fail(code: int, reason: str) -> int:
-    print(reason, file=Lasting(sys.stderr))
-    return code
+            return resume_sweep(path, options)
+        return train(["--resume", path, *options])
+    if {"-h", "--help", "--help-all"} & {*argv}:
+        print("usage: purerl resume RUN [--option value ...]\n\nOptions are those of purerl train.")
+        return 0
+    raise ConfigError("run", argv[0] if argv else "", "a directory first, as in purerl resume runs/one")

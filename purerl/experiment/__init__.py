@@ -1,1 +1,1 @@
-"""The only package with doors to disk, terminal and clock."""
+"""The I/O boundary of a run: disk, terminal, clock and signals."""

@@ -18,13 +18,14 @@ def sync_directory(path: Path) -> None:
         os.close(number)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content`, text as UTF-8, to `path`, whole or not at all."""
+    content = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     temporary.unlink(missing_ok=True)  # of a killed process that had the same number
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:  # so it follows no link
-            file.write(text)
+        with temporary.open("xb") as file:  # so it follows no link
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

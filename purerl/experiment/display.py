@@ -1,26 +1,39 @@
-"""Progress of a run: a live bar on a terminal, plain lines elsewhere."""
+"""The display of a run: a live view on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from purerl.experiment.notebook import Notebook, in_notebook
+from purerl.experiment.pace import LONG_SECONDS, History, Outlook, Pace, hours_text, mean_of
+from purerl.experiment.view import (
+    View,
+    eta,
+    evaluation_text,
+    lines_of,
+    rate_text,
+    spread,
+    to_ascii,
+)
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line at least this often."""
 PATIENCE_SECONDS = 1.5
-"""Longest work without an announcing line, where there is no bar to show it."""
-PACE_SECONDS = 60.0
-"""The rate shown is that of the last minute."""
+"""Longest work without an announcing line, where there is no live view to show it."""
+REDRAWS_PER_SECOND = 5
+UNKNOWN = Outlook()
 
 
 class Lasting:
@@ -43,98 +56,195 @@ class Lasting:
 
 
 class Display(AbstractContextManager):
-    """The display of one run. Step counts are per member; rates are summed over members."""
+    """The display of one run. Step counts are per member; rates are summed over members.
 
-    def __init__(self, title: str, total_steps: int, num_members: int, enabled: bool = True):
-        self._title, self._total, self._members = title, total_steps, num_members
+    `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total_steps: int,
+        num_members: int,
+        enabled: bool = True,
+        outlook: Outlook = UNKNOWN,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        outlook = outlook._replace(path=_printable(outlook.path))
+        self._title, self._total, self._members = _printable(title), total_steps, num_members
+        self._outlook, self._clock, self._began = outlook, clock, clock()
+        self._pace = Pace(total_steps, outlook, clock)
+        self._history, self._latest = History(), {}
+        self._best: tuple[float, int] | None = None
+        self._stage, self._busy = "starting", ""
+        self._compiled: float | None = None
+        self._diverged: Sequence[str] = ()
+        self._printed, self._is_long_known = -np.inf, False
         enabled = enabled and sys.stderr is not None  # it is None where a shell has closed it
         screen: Any = Lasting(sys.stderr) if enabled else None
-        self._console = Console(file=screen, quiet=not enabled, highlight=False)
-        self._live = self._console.is_terminal and enabled
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", style="bold", markup=False),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[facts]}", markup=False),
+        self._console = Console(file=screen, quiet=not enabled, highlight=False, force_jupyter=False)
+        self._ascii = self._console.options.ascii_only
+        self._notebook = Notebook(clock) if enabled and in_notebook() else None
+        self._live = enabled and not self._notebook and self._console.is_interactive
+        self._prints = enabled and not self._live and not self._notebook
+        self._screen = Live(
             console=self._console,
-            expand=True,
+            auto_refresh=self._live,
+            refresh_per_second=REDRAWS_PER_SECOND,
             transient=True,
-            disable=not self._live,
+            get_renderable=self._drawing,
         )
-        self._task = self._bar.add_task(title, total=total_steps, facts="")
-        self._recent: deque[tuple[float, int]] = deque()
-        self._printed = -np.inf
-        self._returns = ""
 
     def __enter__(self) -> Display:
-        """Show the bar."""
-        self._bar.start()
+        """Show the view."""
+        if self._live:
+            self._screen.start(refresh=True)
+        self._redraw(at_once=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Remove the bar."""
-        self._bar.stop()
+        """Remove the view from a terminal; a notebook keeps its last one."""
+        if self._live:
+            self._screen.stop()
+        self._redraw(at_once=True)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(text, soft_wrap=True, markup=False)  # a directory may be named [/x]
+        if self._notebook:
+            self._notebook.said.append(text)
+            self._redraw(at_once=True)
+            return
+        shown = Text(to_ascii(text) if self._ascii else text, overflow="ignore")  # no path is divided
+        self._console.print(shown, soft_wrap=not self._live, crop=False)
 
     def phase(self, text: str) -> None:
         """Show a stage before the first step."""
-        self._bar.update(self._task, facts=text)
-        if not self._live:
+        self._stage = text
+        self._redraw(at_once=True)
+        if self._prints:
             self.say(f"{self._title}: {text}")
+
+    def compiled(self, seconds: float) -> None:
+        """Show the duration of the compilation, which is over."""
+        self._stage, self._compiled = "starting", seconds
+        self.say(f"compiled in {seconds:.1f} s")
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Show what may take a while; without a terminal, and if it takes longer than PATIENCE_SECONDS."""
-        if not self._live:
-            timer = threading.Timer(PATIENCE_SECONDS, self.say, [f"{self._title}: {what}"])
-            timer.daemon = True
+        """Show what may take a while; "evaluating ..." and "saving ..." stay out of the rate.
+
+        Without a terminal it is a line, if it takes longer than PATIENCE_SECONDS.
+        """
+        line = f"{self._title}: {what}"
+        announce = lambda: self.say(line) if self._prints else self._redraw(at_once=True)
+        timer = threading.Timer(PATIENCE_SECONDS, announce)
+        timer.daemon = True
+        if self._prints or self._notebook:
             timer.start()
-        self._bar.update(self._task, facts=what)
+        kind, self._busy = what.split()[0], what
+        self._redraw()
         began = time.monotonic()
         try:
-            yield
+            with self._pace.apart(kind) if kind in ("evaluating", "saving") else nullcontext():
+                yield
         finally:
-            if not self._live:
-                timer.cancel()
-                if (seconds := time.monotonic() - began) > PATIENCE_SECONDS:
-                    self.say(f"{self._title}: {what} took {seconds:.1f} s")
+            timer.cancel()
+            self._busy = ""
+            if self._prints and (seconds := time.monotonic() - began) > PATIENCE_SECONDS:
+                self.say(f"{line} took {seconds:.1f} s")
 
-    def step(self, step: int) -> None:
-        """Show that the run has reached `step`; the first call starts the clock."""
-        now = time.monotonic()
-        self._recent.append((now, step))
-        while now - self._recent[0][0] > PACE_SECONDS and len(self._recent) > 2:
-            self._recent.popleft()
-        facts = self._facts()
-        self._bar.update(self._task, completed=step, facts=facts)
-        if not self._live and now - self._printed >= PLAIN_SECONDS:
-            self.say(f"{step:,} of {self._total:,} steps  {facts}")
-            self._printed = now
+    def step(self, step: int, diverged: Iterable[str] | None = None) -> None:
+        """Show that the run has reached `step`, the first call starts the clock, and who has `diverged`."""
+        self._stage = ""
+        self._diverged = self._diverged if diverged is None else [*diverged]
+        self._pace.reach(step)
+        if not self._is_long_known and self._pace.measured >= LONG_SECONDS:
+            self._is_long_known = True
+            self._say_hours()
+        if self._prints and self._clock() - self._printed >= PLAIN_SECONDS:
+            self._print_facts()
+        self._redraw()
+
+    def remember(self, step: int, latest: Mapping[str, np.ndarray]) -> None:
+        """Take a finished row of metrics; `latest` holds the last known value of each, `[S]`.
+
+        Values of diverged members, which are old, count only where there are no others.
+        """
+        sick = latest.get("seed/diverged", np.zeros(1)) > 0
+        shown = {name: latest[name] for name in ("episode/return", "eval/return") if name in latest}
+        if not sick.all():
+            shown = {name: np.where(sick, np.nan, values) for name, values in shown.items()}
+        self._latest = shown
+        returns, evaluation = (mean_of(shown.get(name)) for name in ("episode/return", "eval/return"))
+        if returns is not None:
+            self._history.add(returns)
+        if evaluation is not None and (self._best is None or evaluation > self._best[0]):
+            self._best = evaluation, step
 
     def row(self, step: int, latest: Mapping[str, np.ndarray]) -> None:
-        """Show a finished row of metrics; `latest` holds the last known value of each, `[S]`."""
-        shown = {"return": "episode/return", "evaluation": "eval/return"}
-        known = {label: latest[name] for label, name in shown.items() if name in latest}
-        self._returns = "  ".join(f"{label} {spread(value)}" for label, value in known.items())
+        """Show a finished row of metrics, as `remember` takes it."""
+        self.remember(step, latest)
         self._printed = -np.inf
+        self._pace.finish_row(step)
         self.step(step)
 
-    def _facts(self) -> str:
-        (then, first), (now, last) = self._recent[0], self._recent[-1]
-        if last == first:
-            return self._returns
-        pace = (last - first) / (now - then)
-        left = timedelta(seconds=round((self._total - last) / pace))
-        return "  ".join(filter(None, (f"{pace * self._members:,.0f} steps/s", self._returns, f"ETA {left}")))
+    def view(self) -> View:
+        """Return the facts of this moment."""
+        pace = self._pace
+        warmup = f"warm-up to step {self._outlook.warmup_steps:,}"
+        stage = warmup if pace.is_warming_up else "training" if pace.step < self._total else "done"
+        return View(
+            title=self._title,
+            phase=self._busy or self._stage or stage,
+            step=pace.step,
+            total=self._total,
+            members=self._members,
+            outlook=self._outlook,
+            elapsed=self._clock() - self._began,
+            compiled=self._compiled,
+            rate=None if pace.rate is None else pace.rate * self._members,
+            left=pace.left(),
+            at_least=pace.lacks_evaluations,
+            latest=self._latest,
+            history=self._history.means(),
+            best=self._best,
+            next_evaluation=self._outlook.next_evaluation(pace.evaluated),
+            diverged=self._diverged,
+            resident=_resident_bytes(),
+        )
+
+    def _redraw(self, at_once: bool = False) -> None:
+        if self._notebook:
+            self._notebook.draw(self.view(), at_once)
+
+    def _drawing(self) -> Group:
+        lines = lines_of(self.view(), self._console.width, self._ascii)
+        texts = [Text.assemble(*line, no_wrap=True, overflow="crop") for line in lines]
+        return Group(*texts[: max(1, self._console.height - 1)])  # a taller view could not be removed
+
+    def _print_facts(self) -> None:
+        view = self.view()
+        returns = f"return {spread(view.latest['episode/return'])}" if "episode/return" in view.latest else ""
+        facts = rate_text(view), returns, evaluation_text(view), eta(view)
+        self.say("  ".join([f"{view.step:,} of {view.total:,} steps", *filter(None, facts)]))
+        self._printed = self._clock()
+
+    def _say_hours(self) -> None:
+        view = self.view()
+        if view.left is None or view.left <= 3600:
+            return
+        over = "" if self._members == 1 else " summed over the members"
+        text = f"about {hours_text(view.left)} left, at {view.rate or 0:,.0f} steps/s{over}"
+        self.say(text + ", evaluations not counted" * view.at_least)
 
 
-def spread(values: np.ndarray) -> str:
-    """Return mean and standard deviation over the members that have a value."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return "-"
-    return f"{known.mean():,.1f}" + (f" ± {known.std():,.1f}" if known.size > 1 else "")
+def _printable(text: str) -> str:
+    """Return `text` without characters that move the cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _resident_bytes() -> int | None:
+    """Return the memory of this process on Linux, None elsewhere."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -50,7 +50,7 @@ class MemberLog:
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "config.json", config)
         table = _keep_lines(directory / "progress.txt", rows + 1 if rows else 0)
-        self.kept = [_row_of(line) for line in _keep_lines(directory / "metrics.jsonl", rows)]
+        self.kept = [row_of(line) for line in _keep_lines(directory / "metrics.jsonl", rows)]
         """The rows that stayed, NaN as None."""
         self._columns = _names_of(table[0].split("\t")) if table else []
         self._progress = (directory / "progress.txt").open("a", encoding="utf-8", newline="\n")
@@ -89,7 +89,8 @@ def _keep_lines(path: Path, lines: int) -> list[str]:
     return kept
 
 
-def _row_of(line: str) -> dict[str, float | None]:
+def row_of(line: str) -> dict[str, float | None]:
+    """Return the row in a line of metrics.jsonl. Raises DamagedFile if there is none."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

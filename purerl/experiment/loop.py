@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from purerl.experiment import checkpoint
-from purerl.experiment.display import Display, spread
+from purerl.experiment.display import Display
 from purerl.experiment.population import Population
 from purerl.experiment.signals import Interrupted, Interrupts
 from purerl.experiment.store import Store, stored
 from purerl.experiment.untrusted import CheckpointError
+from purerl.experiment.view import spread
 from purerl.machine import format_bytes
 from purerl.programs import Snapshot
 
@@ -22,7 +24,10 @@ Row = dict[str, np.ndarray]
 
 
 class Loop:
-    """The course of a run from a snapshot to its end; `rows` are logged already, None stores nothing."""
+    """The course of a run from a snapshot to its end; `rows` are logged already, None stores nothing.
+
+    `outlet` gets each finished row once it is on disk.
+    """
 
     def __init__(
         self,
@@ -32,15 +37,17 @@ class Loop:
         interrupts: Interrupts,
         rows: list[Row],
         stop_at_return: float | None,
+        outlet: Callable[[Row], None] = lambda row: None,
     ):
         self._population, self.store, self._display = population, store, display
         self._interrupts, self._stop_at_return = interrupts, stop_at_return
-        self.rows = rows
+        self.rows, self._outlet = rows, outlet
         self.latest: Row = {}
         """The last known value of each metric."""
         self.headline = "eval/return" if population.cfg.eval_interval else "episode/return"
         for row in rows:
             self._remember(row)
+            display.remember(int(row["step"][0]), self.latest)
 
     def train(self, snapshot: Snapshot) -> Snapshot:
         """Go on from `snapshot`, whose arrays are donated, to the end of the run.
@@ -105,13 +112,17 @@ class Loop:
         return bool(((self.latest["seed/diverged"] > 0) | (self.latest[self.headline] >= enough)).all())
 
     def _finish_row(self, snapshot: Snapshot) -> Snapshot:
-        with self._display.doing(f"evaluating at step {snapshot.step:,}"), self._interrupts.leaving():
+        schedule, step = self._population.schedule, snapshot.step
+        evaluates = step > schedule.warmup_steps and schedule.evaluates_at(self._population.cfg, step)
+        what = f"{'evaluating' if evaluates else 'finishing the row'} at step {step:,}"
+        with self._display.doing(what), self._interrupts.leaving():
             finished, row = self._population.finish_row(snapshot)
         facts = {"epoch": finished.rows, "step": finished.step, "time": finished.elapsed}
         row = {name: np.full(self._population.members.size, value) for name, value in facts.items()} | row
         if self.store:
             self.store.log(row)
         self.rows.append(row)
+        self._outlet(row)
         self._remember(row)
         self._display.row(finished.step, self.latest)  # after the logs: what is shown is on disk
         return finished
@@ -121,9 +132,10 @@ class Loop:
         self.latest = {name: np.where(np.isfinite(new), new, old.get(name, new)) for name, new in row.items()}
 
     def _show(self, snapshot: Snapshot) -> None:
-        self._display.step(snapshot.step)
         diverged_at = np.asarray(snapshot.state.diverged_at)
-        for name in np.array(self._population.members.names)[diverged_at == snapshot.step]:
+        names = np.array(self._population.members.names)
+        self._display.step(snapshot.step, names[diverged_at >= 0])
+        for name in names[diverged_at == snapshot.step]:
             what = "its parameters are no longer finite; it stays as it was before, the others go on"
             self._display.say(f"{name} has diverged by step {snapshot.step:,}: {what}")
 

@@ -1,4 +1,4 @@
-"""`run`: train from the host, with logs, checkpoints and a progress bar; `load`: read the state of a run."""
+"""`run`: train from the host, with logs, checkpoints and a live view."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purerl.arguments import check_config
 from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.display import Display
+from purerl.experiment.loading import driver_of
 from purerl.experiment.loop import Loop
 from purerl.experiment.memory import disk_note, make_plan, refuse_if_too_large, tree_bytes
+from purerl.experiment.pace import make_outlook
 from purerl.experiment.population import Population
 from purerl.experiment.preconditions import allow_files, check_jax
 from purerl.experiment.record import (
@@ -28,17 +29,17 @@ from purerl.experiment.record import (
     with_changes,
 )
 from purerl.experiment.signals import Interrupts, answering
-from purerl.experiment.store import Store, holds_a_run, load_newest
-from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
-from purerl.health import split_replay
+from purerl.experiment.sinks import Sink, Sinks, check_sinks
+from purerl.experiment.store import Store, holds_a_run
+from purerl.experiment.untrusted import SchemaError
 from purerl.machine import available_bytes
 from purerl.make import env_for, named_after
 from purerl.members import MAX_FIRST_SEED, Members, make_members
 from purerl.own_parts import check_given, own_parts
-from purerl.programs import PIECE_STEPS, Best, Pieces, Snapshot, make_pieces, make_programs
-from purerl.python_envs import PYTHON_PIECE_STEPS, outline, replace_steps
+from purerl.programs import PIECE_STEPS, Pieces, Snapshot, make_pieces, make_programs
+from purerl.python_envs import PYTHON_PIECE_STEPS, replace_steps
 from purerl.schedule import rounding_note
-from purerl.train import Driver, driver_on
+from purerl.train import Driver
 from purerl.types import Env, HostEnv, TrainState
 from purerl.user_paths import user_path
 
@@ -70,6 +71,8 @@ def run(
     sweep: Mapping[str, Sequence[float]] | None = None,
     combine: str = "product",
     first_seed: int = 0,
+    exp_name: str | None = None,
+    sinks: Sequence[str | Sink] = (),
     env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
     stop_at_return: float | None = None,
@@ -93,6 +96,9 @@ def run(
         combine: "product" tries every combination of the values, "zip" the first of all fields, then the
             second, and so on.
         first_seed: index i of the first seed, to add seeds to those of another run.
+        exp_name: name of the run in its logs and plots; ALGO-ENV if None, or that of a resumed run.
+        sinks: where the metrics go beside the files: "tensorboard", "wandb:PROJECT", or a function of each
+            finished row, a dict of arrays `[S]`.
         env: the task; made from `cfg` if None. One that steps in Python is welcome; its own state cannot be
             saved, so that a resumed run begins new episodes.
         networks: `(init, apply)` pairs by name, in place of the algorithm's own.
@@ -101,7 +107,7 @@ def run(
         resume: go on with the run in `logdir`, from its newest sound checkpoint.
         allow_changes: let a resumed run go on with another `cfg`, where its checkpoint fits it; the
             change is recorded.
-        progress: show a bar, or lines where there is no terminal.
+        progress: show a live view, or lines where there is neither a terminal nor a notebook.
 
     Raises:
         ConfigError: for anything wrong in the arguments, before any compilation.
@@ -113,6 +119,7 @@ def run(
     check_config(cfg)
     validate("seeds", seeds, Rule("count", 1, 2**16))
     validate("first_seed", first_seed, Rule("count", 0, MAX_FIRST_SEED))
+    validate("exp_name", exp_name, Rule("text", optional=True))
     validate("stop_at_return", stop_at_return, Rule("real", optional=True))
     if isinstance(resume, str | os.PathLike):
         raise ConfigError("resume", resume, "True or False", "The directory is logdir.")
@@ -121,6 +128,7 @@ def run(
     path = None if logdir is None else user_path("logdir", logdir)
     if resume and path is None:
         raise ConfigError("logdir", None, "the directory of the run to resume")
+    check_sinks(sinks, path)
     old = read_record(path) if resume and path else None
     path = path and path.absolute()  # an environment may change the working directory
     if old:
@@ -132,11 +140,12 @@ def run(
     members = make_members(cfg, int(seeds), sweep, combine, int(first_seed))
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
-    driver = _driver(cfg, env, networks, members)
+    driver = driver_of(cfg, env, networks, members)
     schedule, plan = driver.schedule, make_plan(driver, members)
     refuse_if_too_large(plan, available_bytes())
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps), own)
+    record["exp_name"] = exp_name or (old or {}).get("exp_name") or f"{cfg.algo}-{driver.env.name}"
     if path:
         allow_files(members)
     with ExitStack() as stack:
@@ -145,11 +154,12 @@ def run(
         if old:
             record, members = with_changes(old, record, changed), members_of(old)
         if old and changed:
-            _check_rows(changed, _driver(config_of(old), env, networks, members), driver)
+            _check_rows(changed, driver_of(config_of(old), env, networks, members), driver)
         population = _population(driver, env, members, Pieces(*record["pieces"]))
         stack.callback(population.close)
         title = f"{driver.cfg.algo} on {driver.env.name}, {members.describe()}"
-        display = stack.enter_context(Display(title, schedule.total_steps, members.size, progress))
+        outlook = make_outlook(driver.cfg, schedule, plan.total, path)
+        display = stack.enter_context(Display(title, schedule.total_steps, members.size, progress, outlook))
         interrupts = stack.enter_context(Interrupts(display.say))
         saved, rows = None, []
         if store:
@@ -167,7 +177,7 @@ def run(
         display.phase("compiling")
         snapshot = saved or population.start()  # fills a replay buffer of gigabytes while the rest compiles
         population.compile(interrupts.check)
-        display.say(f"compiled in {population.seconds:.1f} s")
+        display.compiled(population.seconds)
         if saved:
             display.say(f"resumed at step {saved.step:,}")
             if isinstance(env, HostEnv):
@@ -175,7 +185,10 @@ def run(
         snapshot = population.enter(snapshot)
         answering(lambda: jax.block_until_ready(snapshot.state))
         refuse_if_too_large(plan, available_bytes(), population.bytes)
-        loop = Loop(population, store, display, interrupts, rows, stop_at_return)
+        facts: Any = {"path": path, "cfg": cfg, "members": members, "exp_name": record["exp_name"]}
+        outlets = Sinks(sinks, display.say, step=snapshot.step, **facts)
+        stack.callback(outlets.close)
+        loop = Loop(population, store, display, interrupts, rows, stop_at_return, outlets.write)
         snapshot = loop.train(snapshot)
         display.say(f"{title}: {loop.summary(snapshot)}")
     return Run(
@@ -191,71 +204,6 @@ def run(
         compile_seconds=population.seconds,
         run_seconds=snapshot.elapsed,
     )
-
-
-@jax.transfer_guard("allow")
-def load(
-    run_dir: str | os.PathLike[str],
-    *,
-    best: bool = False,
-    env: Env | HostEnv | None = None,
-    networks: Mapping[str, Any] | None = None,
-) -> tuple[Config, TrainState]:
-    """Read the configuration and the newest sound state of the run in `run_dir`, for `purerl.make_policy`.
-
-    Only arrays and plain values are read, of the shapes that the configuration asks for: an untrusted
-    directory can execute nothing.
-
-    Args:
-        run_dir: the `logdir` of `purerl.run`.
-        best: the policy of each member's best evaluation, with the normaliser it had then, in place of
-            the newest; such a state has neither a replay buffer nor environments.
-        env: the task, if the run was given one and its name is not registered by `purerl.register_env`, or if
-            it has a model file of its own.
-        networks: those the run was trained with, if not the algorithm's own.
-
-    Returns:
-        `(cfg, state)`, the state of all members: each leaf `[S, ...]`. `cfg` has the fields that no sweep
-        varied; those of a member are in its config.json.
-
-    Raises:
-        ConfigError: if there is no run, or its configuration does not fit this purerl.
-        CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
-    """
-    path = user_path("run_dir", run_dir)
-    validate("best", best, Rule("switch"))
-    record = read_record(path, "run_dir")
-    check_given(record, env, networks)
-    cfg, members = config_of(record), members_of(record)
-    if env is None:
-        refuse_files(cfg.env, cfg.env_kwargs, "Make the environment, and pass it as env.")
-    driver = _driver(cfg, env_for(cfg, env), networks, members)
-    keys, hyper = jax.eval_shape(lambda: (members.keys(cfg), members.hyper(cfg)))
-    plain = {name: jax.ShapeDtypeStruct((), value.dtype) for name, value in hyper.items()}
-    state = jax.eval_shape(jax.vmap(driver.init, in_axes=(0, None)), keys, plain)  # training is not traced
-    arrays: dict[str, Any] = {"state": state}
-    if best:
-        if not cfg.eval_interval:
-            raise CheckpointError(f"{path} has no best policy: its run did not evaluate")
-        value: Any = jax.ShapeDtypeStruct(state.diverged_at.shape, jnp.float32)
-        best_state = Best(split_replay(state.algo)[0], value, state.diverged_at)
-        arrays = {"state": state._replace(algo=(), env=(), carry=()), "best": best_state}
-    found = load_newest(path, record, driver.schedule, arrays, partly=True)
-    if found is None:
-        raise CheckpointError(f"{path} has no checkpoint yet")
-    arrays = found[1]
-    if best and (np.asarray(arrays["best"].step) < 0).all():
-        raise CheckpointError(f"{path} has no best policy yet: its run has not evaluated")
-    return cfg, arrays["state"]._replace(algo=arrays["best"].algo) if best else arrays["state"]
-
-
-def _driver(cfg: Config, env: Env | HostEnv, networks: Mapping[str, Any] | None, members: Members) -> Driver:
-    """Return the functions of a run's members, on the outline of an environment that steps in Python."""
-    env = outline(env) if isinstance(env, HostEnv) else env
-    driver = driver_on(cfg, env, networks)
-    for setting in members.settings:
-        driver.validate(setting)
-    return driver
 
 
 def _population(driver: Driver, env: Env | HostEnv, members: Members, pieces: Pieces) -> Population:

@@ -118,7 +118,7 @@ class Store:
         configs = [cfg for cfg in members.configs(population.cfg) for _ in range(members.seeds)]
         try:
             for name, cfg, facts in zip(members.names, configs, self._facts, strict=True):
-                config = _config_json(cfg, f"{cfg.algo}-{population.env_name}", facts["seed_index"])
+                config = _config_json(cfg, self.record["exp_name"], facts["seed_index"])
                 self._logs.append(MemberLog(self.path / name, config, rows))
         except DamagedFile as error:
             raise CheckpointError(f"the newest checkpoint knows {rows} rows of logs: {error}") from error

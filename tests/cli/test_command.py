@@ -15,7 +15,8 @@ import pytest
 from tiny import tiny_fields
 
 from purerl.cli import compilation_cache, configure
-from purerl.cli.train import parse, train
+from purerl.cli.configure import parse
+from purerl.cli.main import command
 from purerl.config import ConfigError
 from purerl.experiment.signals import Interrupted
 from purerl.experiment.untrusted import CheckpointError
@@ -44,7 +45,7 @@ def test_exit_codes(outcome, code, monkeypatch, capsys):
         return SimpleNamespace(diverged_at=np.array(outcome))
 
     monkeypatch.setattr(import_module("purerl.cli.train"), "run", run)
-    assert train(["--compilation-cache", "none"]) == code
+    assert command(["train", "--compilation-cache", "none"]) == code
     assert (capsys.readouterr().err == "") == isinstance(outcome, list)
 
 
@@ -55,10 +56,13 @@ def test_every_option_of_the_run_reaches_it(monkeypatch):
     record = {"seeds": 3, "first_seed": 7, "config": {"algo": "sac"}}
     monkeypatch.setattr(configure, "read_record", lambda path: record)
     words = "--seeds 2 --first-seed 4 --logdir a --allow-changes --stop-at-return 5 --quiet"
-    train([*words.split(), "--compilation-cache", "none"])
-    train(["--resume", "b", "--compilation-cache", "none"])
+    words += " --tensorboard --wandb p"
+    command(["train", *words.split(), "--compilation-cache", "none"])
+    command(["resume", "b", "--compilation-cache", "none"])
     given = {"first_seed": 4, "resume": False, "allow_changes": True, "stop_at_return": 5.0}
+    given |= {"exp_name": None, "sinks": ["tensorboard", "wandb:p"]}
     plain = {"first_seed": 7, "resume": True, "allow_changes": False, "stop_at_return": None}
+    plain |= {"exp_name": None, "sinks": []}
     assert calls == [
         (parse([])[1], 2, "a", given | {"progress": False}),
         (parse(["--algo", "sac"])[1], 3, "b", plain | {"progress": True}),

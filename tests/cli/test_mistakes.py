@@ -7,7 +7,7 @@ import time
 import pytest
 
 from purerl.cli.configure import RunOptions, names, parse
-from purerl.cli.train import train
+from purerl.cli.main import command
 from purerl.config import ConfigError
 from purerl.registry import config_class
 
@@ -101,7 +101,7 @@ def refusal(tmp_path, monkeypatch, capsys, compiled):
     def refuse(argv):
         compiled.clear()
         before, began = list(tmp_path.iterdir()), time.process_time()
-        code = train(argv)
+        code = command(["train", *argv])
         assert time.process_time() - began < SECONDS
         assert (code, compiled, list(tmp_path.iterdir())) == (2, [], before)
         captured = capsys.readouterr()

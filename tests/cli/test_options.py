@@ -68,9 +68,9 @@ def test_help_lists_every_option_with_its_default(tmp_path, capsys):
     """In 80 columns, those of the run before those of the algorithm; a file's values are defaults."""
     path = tmp_path / "config.yaml"
     path.write_text("algo: sac\ngamma: 0.875\nhidden_sizes: [8, 9]\nenv_kwargs: {g: 1}\n")
-    for flag in ("-h", "--help"):
+    for flag in ("--help-all", "--help-all --help"):
         with pytest.raises(SystemExit) as caught:
-            parse(["--config", str(path), flag, "--no-such"])
+            parse(["--config", str(path), *flag.split(), "--no-such"])
         assert caught.value.code == 0
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= 80

@@ -42,7 +42,9 @@ LAYERS = (
     {"programs"},
     {"python_envs"},
     {"experiment"},
+    {"workbench"},
     {"cli"},
+    {"__main__"},
 )
 """A module imports from its own layer or a lower one; `algos` and `envs` not from each other."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -20,7 +20,7 @@ from tiny import same_bits, tiny
 
 import purerl
 from purerl import programs
-from purerl.experiment import checkpoint, runner
+from purerl.experiment import checkpoint, loading, runner
 from purerl.experiment.checkpoint import newest_first
 from purerl.experiment.logs import MemberLog
 from purerl.experiment.population import Population
@@ -119,7 +119,9 @@ def shared_programs(cache: Path):
     settings = cache_settings(cache)
     before = {name: jax.config.values[name] for name in settings}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_driver", remembered(runner._driver))
+        driver_of = remembered(loading.driver_of)
+        patch.setattr(runner, "driver_of", driver_of)
+        patch.setattr(loading, "driver_of", driver_of)
         patch.setattr(runner, "_population", remembered(runner._population))
         patch.setattr(Population, "compile", compile_once(Population.compile))
         patch.setattr(programs, "PIECE_ITERATIONS", PIECE_ITERATIONS)

@@ -17,9 +17,9 @@ MUTANTS = {
         "test_a_run_is_in_the_home_directory",
     ),
     "load reads ~": (
-        "experiment/runner.py",
+        "experiment/loading.py",
         'user_path("run_dir", run_dir)',
-        "Path(run_dir)",
+        '__import__("pathlib").Path(run_dir)',
         "test_a_run_is_in_the_home_directory",
     ),
     "--config reads ~": (

@@ -155,7 +155,8 @@ class HostVector:
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Begin an episode in every copy, with its own seed; return the observations `[M, *O]`."""
         obs, _ = self._vector.reset(seed=self._seeds(seeds))
-        return self._as_ours(obs)
+        self._obs = self._as_ours(obs)
+        return self._obs
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Take `action [M, *A]`; return `(next_obs, reward, terminated, truncated)`, before any reset."""
@@ -173,6 +174,19 @@ class HostVector:
             obs, _ = self._vector.reset(options={"reset_mask": ended})
             self._obs = self._as_ours(obs)
         return self._obs
+
+    def picture(self) -> np.ndarray:
+        """Return the picture of the first copy, `[height, width, 3]` uint8: its own, or its observation.
+
+        Raises ConfigError if it has neither.
+        """
+        if self._vector.render_mode == "rgb_array" and (frames := self._vector.render()) is not None:
+            return np.asarray(frames[0], np.uint8)
+        if self._space.dtype == np.uint8 and self._space.shape[1:] == (84, 84):
+            newest = self._obs[0, -1]
+            return np.repeat(newest[..., None], 3, axis=-1)
+        what = "an environment with pictures: render_mode='rgb_array', or stacked frames"
+        raise ConfigError("env", str(self._vector.spec and self._vector.spec.id), what)
 
     def close(self) -> None:
         """End the copies, and their processes."""

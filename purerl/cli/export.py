@@ -1,0 +1,46 @@
+"""`purerl export`: a trained policy as a file that other programs read."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from purerl.cast import cast
+from purerl.cli.configure import HELP
+from purerl.cli.options import help_text, one_directory, read_options
+from purerl.config import choice, count, from_dict, switch, text
+from purerl.experiment.display import Lasting
+from purerl.machine import format_bytes
+from purerl.workbench.export import FORMATS, export_policy
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Options of the export."""
+
+    to: str = choice("numpy", FORMATS)
+    """Format: Python that needs NumPy alone, a program of jax.export, or the weights."""
+    out: str | None = text(None, optional=True)
+    """File to write; by default policy and the suffix of its format."""
+    member: int = count(0, low=0)
+    """Index of the member: the seed's, without a sweep."""
+    best: bool = switch(False)
+    """Take the policy of the best evaluation, in place of the newest."""
+
+
+def export(argv: Sequence[str]) -> int:
+    """Export a policy of the run whose directory is in `argv`, say where it is, and return 0.
+
+    Raises ConfigError for an unknown option, or a policy that the format cannot express.
+    """
+    if HELP & {*argv}:
+        print(help_text("purerl export", ExportOptions(), usage="%(prog)s RUN [--option value ...]"), end="")
+        return 0
+    given, words = read_options(argv, ExportOptions)
+    run = one_directory(words, "export", ExportOptions)
+    options = from_dict(ExportOptions, cast(ExportOptions, given))
+    path = export_policy(run, options.to, options.out, member=options.member, best=options.best)
+    hint = f"; python {path} prints its latency" if options.to == "numpy" else ""
+    print(f"{path}: {format_bytes(path.stat().st_size)}{hint}", file=Lasting(sys.stdout))
+    return 0

@@ -1,0 +1,1 @@
+"""Tools for runs that are done: statistics, plots, evaluation, films and exports; and loggers."""

@@ -1,0 +1,143 @@
+"""Policies that leave: a trained policy as files that other programs read, without purerl."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import purerl
+from purerl.config import ConfigError, Rule, to_dict, validate
+from purerl.evaluate import Policy
+from purerl.experiment.atomic import write_whole
+from purerl.experiment.loading import load
+from purerl.experiment.record import members_of, read_record
+from purerl.health import split_replay
+from purerl.make import env_for, make_policy
+from purerl.types import Env, HostEnv
+from purerl.user_paths import user_path
+from purerl.workbench import numpy_policy
+from purerl.workbench.straight_line import Ref, straight_line
+
+FORMATS = {"numpy": ".py", "stablehlo": ".stablehlo", "safetensors": ".safetensors"}
+"""Format -> suffix of its file."""
+PLATFORMS = ("cpu", "cuda")
+
+
+@jax.transfer_guard("allow")
+def export_policy(
+    run_dir: str | os.PathLike[str],
+    to: str = "numpy",
+    path: str | os.PathLike[str] | None = None,
+    *,
+    member: int = 0,
+    best: bool = False,
+    env: Env | HostEnv | None = None,
+    networks: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the deterministic policy of a member of a run to one file, and return its path.
+
+    | `to`        | the file                                                                               |
+    |-------------|----------------------------------------------------------------------------------------|
+    | numpy       | Python with the weights in it: `act(obs [*O], carry) -> (action, carry)`, NumPy alone  |
+    | stablehlo   | of `jax.export`, for a CPU and CUDA: `(carry, obs [B, *O]) -> (action [B, *A], carry)`, |
+    |             | where the carry is a tuple of arrays, of zeros at an episode's start                   |
+    | safetensors | the learned arrays by name, with the configuration in the file's metadata              |
+
+    Args:
+        run_dir: the `logdir` of `purerl.run`.
+        to: the format.
+        path: of the file; `policy` and the format's suffix by default.
+        member: index of the member.
+        best: the policy of the best evaluation, in place of the newest.
+        env: the task, if the run was given one.
+        networks: those the run was trained with, if not the algorithm's own.
+
+    Raises:
+        ConfigError: for an argument that is not allowed, or a policy that the format cannot express.
+        CheckpointError: if there is no checkpoint that can be read.
+    """
+    validate("to", to, Rule("choice", options=tuple(FORMATS)))
+    place = user_path("path", path or f"policy{FORMATS[to]}")
+    if not place.parent.is_dir():
+        raise ConfigError("path", str(place), "a file in a directory that exists")
+    cfg, state = load(run_dir, best=best, replay=False, env=env, networks=networks)
+    task = env_for(cfg, env)
+    policy = make_policy(cfg, state, member, task, networks)
+    name = members_of(read_record(user_path("run_dir", run_dir), "run_dir")).names[member]
+    about = f"Policy of {cfg.algo} on {task.name} ({name}), exported by purerl {purerl.__version__}."
+    if to == "numpy":
+        content: str | bytes = numpy_source(policy, task, about)
+    elif to == "stablehlo":
+        content = _stablehlo(policy, task)
+    else:
+        learned = jax.tree.map(lambda leaf: leaf[member], split_replay(state.algo)[0])
+        content = _safetensors(learned, {"about": about, "config": json.dumps(to_dict(cfg))})
+    write_whole(place, content)
+    return place
+
+
+def numpy_source(policy: Policy, env: Env | HostEnv, about: str) -> str:
+    """Return the Python file of a policy on `env`; `about` is the first line of its documentation.
+
+    Raises ConfigError if its actions are random, or for a step that is not translated.
+    """
+    space, carry = env.observation_space, policy.init(1)
+    obs = jax.ShapeDtypeStruct((1, *space.shape), space.dtype)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    made = straight_line(lambda obs, carry, key: policy.act(carry, obs, key), obs, carry, key)
+    *inputs, drawn = made.inputs
+    if any(
+        isinstance(value, Ref) and value.index == drawn.index for step in made.steps for value in step.inputs
+    ):
+        raise ConfigError("to", "numpy", "a deterministic policy; this one draws random numbers")
+    start = [np.asarray(leaf) for leaf in jax.tree.leaves(carry)]
+    return numpy_policy.source(made._replace(inputs=tuple(inputs)), about, start)
+
+
+def _stablehlo(policy: Policy, env: Env | HostEnv) -> bytes:
+    export, key = _package("jax.export", "flatbuffers"), jax.random.key(0)
+    (rows,) = export.symbolic_shape("b")
+    space = env.observation_space
+    wide = lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
+    obs = jax.ShapeDtypeStruct((rows, *space.shape), space.dtype)
+    carry, structure = jax.tree.flatten(jax.tree.map(wide, policy.init(1)))
+
+    def act(carry: tuple[Any, ...], obs: Any) -> tuple[Any, tuple[Any, ...]]:
+        action, after = policy.act(jax.tree.unflatten(structure, carry), obs, key)
+        return action, tuple(jax.tree.leaves(after))
+
+    return bytes(export.export(jax.jit(act), platforms=PLATFORMS)(tuple(carry), obs).serialize())
+
+
+def _safetensors(learned: Any, metadata: dict[str, str]) -> bytes:
+    """Return the arrays of a pytree by their paths; a key of JAX as its bits."""
+    save = _package("safetensors.numpy", "safetensors").save
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(learned):
+        typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        value = jax.random.key_data(leaf) if typed else leaf
+        arrays[jax.tree_util.keystr(path, simple=True, separator=".")] = np.ascontiguousarray(value)
+    return save(arrays, metadata=metadata)
+
+
+def _package(module: str, needed: str) -> Any:
+    """Return a module of the extra `export`. Raises ConfigError if the package it needs is not installed."""
+    try:
+        if needed == "flatbuffers":
+            import flatbuffers  # noqa: F401
+            from jax import export
+
+            return export
+        import safetensors.numpy
+
+        return safetensors.numpy
+    except ImportError as error:
+        what = f"a format whose packages are installed, got none of {needed}"
+        raise ConfigError("to", module, what, 'Try pip install "purerl[export]".') from error

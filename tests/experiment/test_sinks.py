@@ -1,0 +1,191 @@
+"""Sinks beside the files: TensorBoard, Weights & Biases, callables; and the name of an experiment."""
+
+import json
+import struct
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import tiny
+
+import purerl
+from purerl.config import ConfigError
+from purerl.experiment import record
+
+MUTANTS = {
+    "a failing sink ends the run": (
+        "experiment/sinks.py",
+        "            except Exception as error:  # of the user's code, or a service that is away",
+        "            except KeyError as error:",
+        "test_a_sink_that_fails_ends_nothing",
+    ),
+    "a failing sink goes on": (
+        "experiment/sinks.py",
+        "                self._sinks.remove(sink)\n",
+        "",
+        "test_a_sink_that_fails_ends_nothing",
+    ),
+    "sinks stay open": (
+        "experiment/runner.py",
+        "        stack.callback(outlets.close)\n",
+        "",
+        "test_a_callable_gets_every_row",
+    ),
+    "the first member's metrics": (
+        "experiment/sinks.py",
+        "float(v[i])",
+        "float(v[0])",
+        "test_tensorboard_has_a_series_for_every_member",
+    ),
+    "a name is forgotten on resume": (
+        "experiment/runner.py",
+        '(old or {}).get("exp_name")',
+        "None",
+        "test_the_name_of_an_experiment_stays",
+    ),
+    "a step twice": (
+        "experiment/sinks.py",
+        "step or None",
+        "None",
+        "test_tensorboard_goes_on_after_a_resume",
+    ),
+}
+
+
+def rows_of(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(directory):
+    """Return `(step, tag, value)` of the scalars in a directory of events, read by hand."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(directory.glob("events*")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (length,) = struct.unpack("<Q", data[at : at + 8])
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+            at += length + 16
+    return found
+
+
+def test_a_callable_gets_every_row(tmp_path):
+    """Once it is on disk; and it is closed at the end."""
+    seen, closed = [], []
+
+    class Sink:
+        def __call__(self, row):
+            seen.append({name: values.copy() for name, values in row.items()})
+            assert len(rows_of(tmp_path / "run" / "seed1")) == len(seen)
+
+        def close(self):
+            closed.append(len(seen))
+
+    run = purerl.run(tiny("a2c"), 2, tmp_path / "run", sinks=[Sink()], progress=False)
+    assert len(seen) == len(run.steps) and closed == [len(seen)]
+    np.testing.assert_array_equal([row["step"][0] for row in seen], run.steps)
+    wanted = run.metrics["episode/return"]
+    np.testing.assert_array_equal(np.stack([row["episode/return"] for row in seen], 1), wanted)
+
+
+def test_a_sink_that_fails_ends_nothing(capsys):
+    """A line says so, it gets no more rows, and the others do."""
+    calls = []
+
+    def broken(row):
+        calls.append("broken")
+        raise OSError("away")
+
+    run = purerl.run(tiny("a2c"), 1, sinks=[broken, lambda row: calls.append("fine")])
+    assert calls.count("broken") == 1 and calls.count("fine") == len(run.steps) > 1
+    assert "broken failed, and gets no more rows: OSError: away" in capsys.readouterr().err
+
+
+def test_tensorboard_has_a_series_for_every_member(tmp_path):
+    """In the member's own directory, the values of its log."""
+    purerl.run(tiny("a2c"), 2, tmp_path / "run", sinks=["tensorboard"], progress=False)
+    for name in ("seed0", "seed1"):
+        rows = rows_of(tmp_path / "run" / name)
+        wanted = [(row["step"], row["v/loss"]) for row in rows if row["v/loss"] is not None]
+        found = [(step, value) for step, tag, value in events(tmp_path / "run" / name) if tag == "v/loss"]
+        assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in wanted] and wanted
+
+
+def test_tensorboard_goes_on_after_a_resume(tmp_path):
+    """Steps that were logged after the checkpoint are logged again, and the earlier ones purged."""
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    cfg = tiny("a2c")
+    purerl.run(cfg, 1, tmp_path / "run", sinks=["tensorboard"], stop_at_return=-1.0, progress=False)
+    before = {step for step, _, _ in events(tmp_path / "run" / "seed0")}
+    purerl.run(cfg, 1, tmp_path / "run", sinks=["tensorboard"], resume=True, progress=False)
+    steps = [step for step, tag, _ in events(tmp_path / "run" / "seed0") if tag == "v/loss"]
+    assert len(steps) == len(set(steps)) and set(steps) >= before - {0}
+    starts = [p.read_bytes() for p in (tmp_path / "run" / "seed0").glob("events*")]
+    purge = SessionLog(status=SessionLog.SessionStatus.Value("START")).SerializeToString()
+    assert any(purge in data for data in starts)
+
+
+def test_wandb_has_a_run_for_every_member(tmp_path, monkeypatch):
+    """All in one group, each with its own configuration; a resumed run goes on with the same ones."""
+    made = []
+
+    def init(**options):
+        logged = []
+        made.append((options, logged))
+        finish = lambda: logged.append("finished")
+        return SimpleNamespace(log=lambda values, step: logged.append((step, values)), finish=finish)
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    sweep = {"learning_rate": [1e-3, 1e-2]}
+    for resume in (False, True):
+        options = dict(exp_name="mine", sinks=["wandb:project"], resume=resume, progress=False)
+        purerl.run(tiny("a2c"), 1, tmp_path / "run", sweep=None if resume else sweep, **options)
+    first, again = made[:2], made[2:]
+    assert [o["config"]["learning_rate"] for o, _ in first] == [1e-3, 1e-2]
+    for options, logged in first:
+        assert (options["project"], options["group"]) == ("project", "run")
+        assert options["name"].startswith("mine-learning_rate=") and logged[-1] == "finished"
+        assert all(np.isfinite(value) for _, row in logged[:-1] for value in row.values())
+    assert [o["id"] for o, _ in first] == [o["id"] for o, _ in again] and first[0][0]["id"] != first[1][0][
+        "id"
+    ]
+    assert [logged for _, logged in again] == [["finished"]] * 2
+
+
+def test_the_name_of_an_experiment_stays(tmp_path):
+    """In config.json of every member, after a resume too; by default that of algorithm and task."""
+    names = lambda: [
+        json.loads(p.read_text())["exp_name"] for p in sorted(tmp_path.glob("*/seed*/config.json"))
+    ]
+    purerl.run(tiny("a2c", total_timesteps=24), 2, tmp_path / "one", exp_name="mine", progress=False)
+    assert names() == ["mine", "mine"]
+    purerl.run(tiny("a2c", total_timesteps=24), 2, tmp_path / "one", resume=True, progress=False)
+    purerl.run(tiny("a2c", total_timesteps=24), 1, tmp_path / "two", progress=False)
+    assert names() == ["mine", "mine", "a2c-cartpole"]
+    assert record.read_record(tmp_path / "one")["exp_name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("sinks", "part"),
+    [
+        ("tensorboard", "Write a list of one"),
+        (["tensorbord"], "sinks = 'tensorbord': expected a function of a row"),
+        ([3], "sinks = 3"),
+        (["tensorboard"], "a run with a logdir"),
+    ],
+)
+def test_what_is_no_sink_is_refused(sinks, part):
+    with pytest.raises(ConfigError, match=part):
+        purerl.run(tiny("a2c"), sinks=sinks)
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_a_missing_package_is_named(name, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, {"tensorboard": "tensorboardX", "wandb": "wandb"}[name], None)
+    with pytest.raises(ConfigError, match=rf'Try pip install "purerl\[{name}\]"'):
+        purerl.run(tiny("a2c"), 1, tmp_path / "run", sinks=[name])
+    assert not list(tmp_path.iterdir())
