@@ -73,7 +73,8 @@ class MaskedMetrics(Mapping[str, Any]):
         return len(self.numbers)
 
     def __repr__(self) -> str:
-        return f"MaskedMetrics({', '.join(self)})"
+        shapes = {str(list(np.shape(value))) for value in self.numbers.values()}
+        return f"MaskedMetrics({len(self)} metrics of shape {' or '.join(sorted(shapes))}: {', '.join(self)})"
 
 
 class Transition(NamedTuple):
@@ -242,6 +243,10 @@ class TrainState(NamedTuple):
     diverged_at: Array
     """Scalar int32: first check at which a learned number was not finite; -1 before."""
 
+    def __repr__(self) -> str:
+        """Return the size of each part: the numbers themselves may be gigabytes."""
+        return f"TrainState({', '.join(f'{name}: {_size(part)}' for name, part in self._asdict().items())})"
+
 
 class TrainOutput(NamedTuple):
     """Result of a whole training run."""
@@ -249,3 +254,31 @@ class TrainOutput(NamedTuple):
     state: TrainState
     metrics: MaskedMetrics
     """One row per log interval: each value `[rows]`, NaN where an interval has none."""
+
+    def __repr__(self) -> str:
+        """Return the last returns, and the sizes of state and metrics."""
+        last = [f"{name} {_last(self.metrics[name])}" for name in RETURNS if name in self.metrics]
+        return f"TrainOutput({', '.join(last)},\n  state={self.state},\n  metrics={self.metrics})"
+
+
+RETURNS = ("episode/return", "eval/return")
+
+
+def _size(tree: PyTree) -> str:
+    """Return the number of arrays in `tree`, and their bytes."""
+    leaves = jax.tree.leaves(tree)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    number = f"{len(leaves)} array{'s' * (len(leaves) > 1)}"
+    return f"{number} of {size / 1e6:,.1f} MB" if size >= 1e5 else f"{number} of {size:,} bytes"
+
+
+def _last(values: Any) -> str:
+    """Return the mean of the last numbers of all members in `values [..., rows]`, and their range."""
+    if isinstance(values, Tracer | jax.ShapeDtypeStruct):
+        return f"{list(values.shape)}"
+    rows = values.reshape(-1, values.shape[-1])
+    known = np.array([row[np.isfinite(row)][-1] for row in rows if np.isfinite(row).any()])
+    if not known.size:
+        return "without a value"
+    spread = f" ({known.min():,.1f} to {known.max():,.1f})" if known.size > 1 else ""
+    return f"{known.mean():,.1f}{spread}"

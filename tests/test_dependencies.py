@@ -28,7 +28,7 @@ USED_OTHERWISE = {
 }
 """Requirements without an import, each with its use."""
 NOT_REQUIRED = {"brax", "gymnax", "mujoco_playground", "IPython"}
-"""Libraries whose environments are adapted, and whose requirements do not fit ours; and that of a notebook."""
+"""Libraries whose environments are adapted, and whose requirements do not fit ours; and a notebook's own."""
 REQUIREMENTS = [("", name) for name in PROJECT["dependencies"]]
 REQUIREMENTS += [(extra, name) for extra, names in EXTRAS.items() for name in names]
 

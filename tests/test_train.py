@@ -170,7 +170,30 @@ def test_the_loop_in_the_docs_learns():
     assert float(returns[-4:].mean()) > 2 * float(returns[:2].mean())
 
 
+def test_a_result_is_shown_in_a_few_lines():
+    """Returns of all members and sizes, traced and after `run` too: a cell of a notebook shows it."""
+    train = purerl.make_train(tiny("ppo"))
+    outs = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 3))
+    last = outs.metrics["eval/return"][:, -1]
+    text = repr(outs)
+    assert f"eval/return {last.mean():,.1f} ({last.min():,.1f} to {last.max():,.1f})" in text
+    assert text.count("\n") == 2 and len(text) < 1200 and "algo: " in text and "of shape [3, 3]" in text
+    seen = []
+    jax.eval_shape(lambda key: (seen.append(repr(train(key))), key)[1], jax.random.key(0))
+    assert seen[0].startswith("TrainOutput(episode/return [3], eval/return [3]")
+    run = purerl.run(tiny("ppo"), 2, progress=False)
+    assert repr(run).startswith("Run(2 members, logdir=None, TrainOutput(") and len(repr(run)) < 1300
+    blank = outs._replace(metrics=outs.metrics | {"eval/return": np.full((3, 3), np.nan)})
+    assert "eval/return without a value" in repr(blank)
+
+
 MUTANTS = {
+    "the first row is shown": (
+        "types.py",
+        "[np.isfinite(row)][-1]",
+        "[np.isfinite(row)][0]",
+        "test_a_result_is_shown_in_a_few_lines",
+    ),
     "act gets the step of the chunk": (
         "train.py",
         "phase.act(state.algo, carry, obs, key, now, hyper)",

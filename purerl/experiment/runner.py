@@ -40,7 +40,7 @@ from purerl.programs import PIECE_STEPS, Pieces, Snapshot, make_pieces, make_pro
 from purerl.python_envs import PYTHON_PIECE_STEPS, replace_steps
 from purerl.schedule import rounding_note
 from purerl.train import Driver
-from purerl.types import Env, HostEnv, TrainState
+from purerl.types import Env, HostEnv, MaskedMetrics, TrainOutput, TrainState
 from purerl.user_paths import user_path
 
 
@@ -60,6 +60,13 @@ class Run(NamedTuple):
     logdir: Path | None
     compile_seconds: float
     run_seconds: float
+
+    def __repr__(self) -> str:
+        """Return the last returns, and the size of everything else: the numbers may be gigabytes."""
+        out = TrainOutput(self.state, MaskedMetrics.of(self.metrics))
+        sick = int((self.diverged_at >= 0).sum())
+        facts = [f"{len(self.members)} members", f"{sick} diverged" * bool(sick), f"logdir={self.logdir}"]
+        return f"Run({', '.join(filter(None, facts))}, {out})"
 
 
 @jax.transfer_guard("allow")  # of numbers between host and device, by which the loop here works
