@@ -30,7 +30,7 @@ from tiny import SMALL
 import purerl
 from purerl import registry
 from purerl.cast import cast
-from purerl.cli import configure, plot, sweep
+from purerl.cli import configure, plot, report, sweep
 from purerl.cli.configure import parse
 from purerl.cli.evaluate import EvalOptions
 from purerl.cli.export import ExportOptions
@@ -42,7 +42,8 @@ from purerl.make import env_of, spec_of, validate
 
 ROOT = Path(__file__).parents[1]
 OPTIONS_OF_RUNS = {"eval": EvalOptions, "play": PlayOptions, "export": ExportOptions}
-"""Verbs of one run, with their options."""
+OPTIONS_OF_RUNS |= {"report": report.ReportOptions}
+"""Verbs of trained runs, with their options."""
 FOLDERS = ("docs", "purerl", "benchmarks", "constraints", "scripts", "tests")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += [page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md"))]
@@ -213,6 +214,8 @@ def check_verb(verb: str, argv: list[str]) -> None:
             validate(cfg, spec_of(env_of(cfg)))
     elif verb == "plot":
         plot.parse(argv)
+    elif verb == "report":
+        report.parse(argv)
     elif verb in OPTIONS_OF_RUNS:
         cls = OPTIONS_OF_RUNS[verb]
         given, rest = read_options(argv, cls)

@@ -16,12 +16,12 @@ from purerl.cli.configure import HELP, user_defaults
 from purerl.cli.options import help_text, read_options
 from purerl.config import ConfigError, did_you_mean, from_dict, text
 from purerl.experiment.display import Lasting
+from purerl.experiment.logs import final_return
 from purerl.experiment.record import read_record
 from purerl.files import DamagedFile
 from purerl.presets import preset_fields, preset_names
 from purerl.shown import shorten
 from purerl.user_paths import user_path
-from purerl.workbench.sweep_table import final_return
 
 KINDS = ("algorithms", "environments", "presets", "runs")
 USAGE = "%(prog)s [" + "|".join(KINDS) + "] [WORD ...]"

@@ -24,6 +24,7 @@ VERBS = {
     "eval": "play whole episodes with the policies of a run",
     "play": "write a film of a trained policy",
     "plot": "draw learning curves of runs, with confidence intervals",
+    "report": "write one HTML file about runs, with curves to point at",
     "export": "write a trained policy as a file for other programs",
     "list": "show algorithms, environments, presets and runs by name",
 }
@@ -124,6 +125,10 @@ def _verb(name: str) -> Verb:
         from purerl.cli.plot import plot
 
         return plot
+    if name == "report":
+        from purerl.cli.report import report
+
+        return report
     if name == "list":
         from purerl.cli.listing import show
 

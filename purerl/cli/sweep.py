@@ -24,12 +24,14 @@ from purerl.cli.configure import (
     user_defaults,
 )
 from purerl.cli.options import help_text, read_values
-from purerl.config import Config, ConfigError, choice, from_dict
+from purerl.config import Config, ConfigError, choice, count, from_dict
+from purerl.experiment.search import MAX_TRIALS, SAMPLERS, Search
 from purerl.experiment.signals import SecondEndsAtOnce
 from purerl.experiment.sweep import (
     Sweep,
     grid_of,
     is_sweep,
+    make_search,
     make_sweep,
     read_sweep,
     run_sweep,
@@ -37,6 +39,8 @@ from purerl.experiment.sweep import (
     write_sweep,
 )
 from purerl.machine import available_bytes
+from purerl.pbt import PBT, check_pbt
+from purerl.search_space import Range, parse_range
 from purerl.user_paths import user_path
 from purerl.workbench.sweep_table import describe, results_of
 
@@ -52,13 +56,23 @@ class SweepOptions(RunOptions):
 
     combine: str = choice("product", ("product", "zip"))
     """Try every combination of values, or the first of each field, then the second, and so on."""
+    trials: int = count(0, low=0, high=MAX_TRIALS)
+    """Settings to draw from ranges, such as --learning-rate 1e-5:1e-2:log --gamma 0.9:0.999."""
+    sampler: str = choice("random", SAMPLERS)
+    """Draw at random, or by Optuna's tree-structured Parzen estimator from the results so far."""
+    batch: int = count(0, low=0, high=MAX_TRIALS)
+    """Settings trained at a time, in one program; 0 for all if they are random, 8 otherwise."""
+    search_seed: int = count(0, low=0, high=2**31 - 1)
+    """Root of the draws."""
+    pbt_interval: int = count(0, low=0)
+    """Steps of each member between two rounds of population-based training of the trials; 0 for none."""
 
 
 def sweep(argv: Sequence[str]) -> int:
     """Train every setting that `argv` asks for, and return 3 if a member diverged, 0 otherwise."""
     options, cfgs, values = parse(argv)
     use_compilation_cache(options.compilation_cache)
-    made = make_sweep(cfgs, values, options.seeds, options.first_seed, options.combine, available_bytes())
+    made = plan(options, cfgs, values)
     algos, envs = (sorted({part(cfg) for cfg in cfgs.values()}) for part in (_algo, _env))
     path = user_path("logdir", directory_of(options, "-".join(["sweep", *algos, *envs])))
     if is_sweep(path) or (path / "run.json").exists():
@@ -67,6 +81,39 @@ def sweep(argv: Sequence[str]) -> int:
     made = made._replace(stop_at_return=options.stop_at_return, exp_name=options.exp_name)
     write_sweep(path, made)
     return _train(path, made, options)
+
+
+def plan(
+    options: SweepOptions, cfgs: Mapping[str, Config], values: Mapping[str, list[float] | Range]
+) -> Sweep:
+    """Return the sweep or search that `parse` has read. Raises ConfigError for one that cannot be trained."""
+    seeds, available = (options.seeds, options.first_seed), available_bytes()
+    space = {name: ends for name, ends in values.items() if isinstance(ends, Range)}
+    if not options.trials:
+        if space:
+            what = "the number of settings to draw from the ranges of " + ", ".join(space)
+            raise ConfigError("trials", 0, what, "Add --trials 16.")
+        for name in ("batch", "sampler", "search_seed", "pbt_interval"):
+            if getattr(options, name) != getattr(SweepOptions(), name):
+                raise ConfigError(name, getattr(options, name), "no value without --trials")
+        listed: Any = values
+        return make_sweep(cfgs, listed, *seeds, options.combine, available)
+    if len(space) < len(values) or len(cfgs) > 1 or options.combine != "product":
+        what = "ranges of real-valued fields alone, and one value of every other option"
+        raise ConfigError("trials", options.trials, what)
+    at_once = options.sampler == "random"
+    batch = options.batch or (options.trials if at_once else min(8, options.trials))
+    if options.pbt_interval and (not at_once or batch < options.trials):
+        what = "0, or all trials in one batch of random settings"
+        raise ConfigError("pbt_interval", options.pbt_interval, what)
+    search = Search(space, options.trials, batch, options.sampler, options.search_seed)
+    cfg = next(iter(cfgs.values()))
+    made = make_search(cfg, search, *seeds, available)
+    if not options.pbt_interval:
+        return made
+    pbt = PBT(space, options.pbt_interval)
+    check_pbt(pbt, cfg, made.parts[0].members.size)
+    return made._replace(pbt=pbt)
 
 
 def resume_sweep(path: str, argv: Sequence[str]) -> int:
@@ -82,8 +129,8 @@ def resume_sweep(path: str, argv: Sequence[str]) -> int:
     return _train(place, read_sweep(place), options)
 
 
-def parse(argv: Sequence[str]) -> tuple[SweepOptions, dict[str, Config], dict[str, list[float]]]:
-    """Return the options, a config for each program by name, and the real-valued fields with their values.
+def parse(argv: Sequence[str]) -> tuple[SweepOptions, dict[str, Config], dict[str, list[float] | Range]]:
+    """Return the options, a config for each program by name, and real-valued fields with values or a range.
 
     Raises:
         ConfigError: for an unknown option or a bad value.
@@ -96,7 +143,7 @@ def parse(argv: Sequence[str]) -> tuple[SweepOptions, dict[str, Config], dict[st
         if name in given:
             raise ConfigError(name, given[name][0], "no such option of a sweep", "Use: purerl resume SWEEP")
     cfgs: dict[str, Config] = {}
-    swept: list[dict[str, list[float]]] = []
+    swept: list[dict[str, list[float] | Range]] = []
     for algo in algos:
         one = dataclasses.replace(options, algo=algo)
         found, values = _of_algorithm(one, argv)
@@ -110,7 +157,7 @@ def parse(argv: Sequence[str]) -> tuple[SweepOptions, dict[str, Config], dict[st
 
 def _of_algorithm(
     options: SweepOptions, argv: Sequence[str]
-) -> tuple[dict[str, Config], dict[str, list[float]]]:
+) -> tuple[dict[str, Config], dict[str, list[float] | Range]]:
     """Return the configs of one algorithm by name, and its swept fields."""
     fields = from_files(options)
     cls = registry.config_class(options.algo or fields.pop("algo", "ppo"))
@@ -120,21 +167,24 @@ def _of_algorithm(
             raise unknown(name, value, cls, names(cls))
     base = from_dict(cls, cast(cls, fields))
     if HELP & {*argv}:
-        only = None if "--help-all" in argv else COMMON - {"resume"} | {"combine"}
+        only = None if "--help-all" in argv else COMMON - {"resume"} | {"combine", "trials", "sampler"}
         shown = dataclasses.replace(options, algo=cls.algo)
         print(help_text("purerl sweep", shown, base, only=only), end="")
         raise SystemExit(0)
     given, rest = read_values(argv, SweepOptions, cls)
     if rest:
         raise leftover(rest, cls)
-    own = {name: _values(cls, name, texts) for name, texts in given.items() if name in names(cls)}
     kinds = {field.name: field.metadata["rule"].kind for field in dataclasses.fields(cls)}
+    ranges = {name: t for name, t in given.items() if kinds.get(name) == "real" and any(":" in x for x in t)}
+    space = {name: parse_range(name, " ".join(texts)) for name, texts in ranges.items()}
+    given = {name: texts for name, texts in given.items() if name not in space}
+    own = {name: _values(cls, name, texts) for name, texts in given.items() if name in names(cls)}
     single = {name: values[0] for name, values in own.items() if len(values) == 1}
     several = {name: values for name, values in own.items() if len(values) > 1}
     swept = {name: values for name, values in several.items() if kinds[name] == "real" and None not in values}
     static = {name: values for name, values in several.items() if name not in swept}
     base = from_dict(cls, to_dict_without_algo(base) | single | {n: v[0] for n, v in several.items()})
-    return grid_of(base, static), swept
+    return grid_of(base, static), swept | space
 
 
 def _values(cls: type[Config], name: str, texts: Sequence[str]) -> list[Any]:
@@ -158,7 +208,7 @@ def _train(path: Path, made: Sweep, options: SweepOptions) -> int:
         diverged = run_sweep(path, made, sinks=sinks_of(options), progress=not options.quiet)
     results = results_of(path, read_sweep(path))
     members = [part.members for part in made.parts]
-    print(describe(results, max(m.first_seed + m.seeds for m in members)))
+    print(describe(results, max(m.first_seed + m.seeds for m in members), evolved=made.pbt is not None))
     print(f"\nCurves of all settings: purerl plot {shlex.quote(str(path))}")
     return 3 if diverged else 0
 

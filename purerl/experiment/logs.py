@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from purerl.experiment.atomic import write_json, write_whole
 from purerl.experiment.untrusted import read_lines
-from purerl.files import DamagedFile
+from purerl.files import DamagedFile, open_regular
 
 SPINNING_UP = {
     "epoch": "Epoch",
@@ -37,6 +39,10 @@ SPINNING_UP = {
     "time": "Time",
 }
 """The column of progress.txt that each metric feeds; a metric not named here keeps its own name."""
+
+
+LAST = 0.1
+"""Share of a run's rows whose mean is its final return."""
 
 
 class MemberLog:
@@ -100,6 +106,24 @@ def row_of(line: str) -> dict[str, float | None]:
     ):
         raise DamagedFile(f"{line[:80]!r} in metrics.jsonl is not a row of metrics")
     return row
+
+
+def final_return(log: Path) -> float:
+    """Return the mean return of a member's last rows, of evaluations if it has any; NaN without one."""
+    rows = []
+    with open_regular(log) as file:
+        for line in file:
+            try:
+                rows.append(row_of(line.decode("utf-8")))
+            except UnicodeDecodeError as error:
+                raise DamagedFile(f"{log} is not text: {error}") from error
+    name = "eval/return" if any(row.get("eval/return") is not None for row in rows) else "episode/return"
+    last = rows[-max(1, round(LAST * len(rows))) :]
+    values = [row[name] for row in last if row.get(name) is not None]
+    if not values:  # the last rows may lie between two evaluations
+        values = [row[name] for row in rows if row.get(name) is not None][-1:]
+    diverged = bool(rows) and bool(rows[-1].get("seed/diverged"))
+    return float(np.mean(values, dtype=float)) if values and not diverged else math.nan
 
 
 def _names_of(columns: list[str]) -> list[str]:

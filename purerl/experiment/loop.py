@@ -17,6 +17,7 @@ from purerl.experiment.store import Store, stored
 from purerl.experiment.untrusted import CheckpointError
 from purerl.experiment.view import spread
 from purerl.machine import format_bytes
+from purerl.pbt import is_due
 from purerl.programs import Snapshot
 
 Row = dict[str, np.ndarray]
@@ -119,13 +120,23 @@ class Loop:
             finished, row = self._population.finish_row(snapshot)
         facts = {"epoch": finished.rows, "step": finished.step, "time": finished.elapsed}
         row = {name: np.full(self._population.members.size, value) for name, value in facts.items()} | row
+        row |= self._population.hyper_row(finished)
+        self._remember(row)
+        if self._evolves(step):
+            finished, chosen = self._population.evolve(finished, self.latest[self.headline])
+            row |= chosen
         if self.store:
             self.store.log(row)
         self.rows.append(row)
         self._outlet(row)
-        self._remember(row)
         self._display.row(finished.step, self.latest)  # after the logs: what is shown is on disk
         return finished
+
+    def _evolves(self, step: int) -> bool:
+        """Return True if members go on from each other after the row that ends at `step`."""
+        schedule, pbt = self._population.schedule, self._population.pbt
+        learns = schedule.warmup_steps < step < schedule.total_steps
+        return pbt is not None and learns and is_due(pbt, step - schedule.row_steps, step)
 
     def _remember(self, row: Row) -> None:
         old = self.latest

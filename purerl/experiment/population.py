@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.experiment.signals import answering
+from purerl.health import split_replay
 from purerl.members import Members
+from purerl.pbt import HYPER, PARENT, PBT, STREAM, exploit_and_explore
 from purerl.programs import Pieces, Programs, Snapshot
 from purerl.train import Driver
 from purerl.types import Array
@@ -20,18 +23,23 @@ from purerl.types import Array
 class Population:
     """The compiled functions of a run: they take it from one snapshot to the next.
 
-    `programs` are from `make_programs`, or those of environments that step in Python.
+    `programs` are from `make_programs`, or those of environments that step in Python; with `pbt` members go
+    on from each other.
     """
 
-    def __init__(self, driver: Driver, members: Members, pieces: Pieces, programs: Programs):
+    def __init__(
+        self, driver: Driver, members: Members, pieces: Pieces, programs: Programs, pbt: PBT | None = None
+    ):
         self.cfg, self.schedule, self.env_name = driver.cfg, driver.schedule, driver.env.name
-        self.members, self.pieces, self._programs = members, pieces, programs
+        self.members, self.pieces, self._programs, self.pbt = members, pieces, programs, pbt
         keys, hyper = jax.eval_shape(self._keys_and_hyper)
         self.shapes = Snapshot(*jax.eval_shape(programs.start, keys, hyper), hyper=hyper)
         """The run's snapshots as `jax.ShapeDtypeStruct`s."""
         shapes = self.shapes.tallies, self.shapes.state.diverged_at
         self.metrics = tuple(jax.eval_shape(programs.finish, *shapes)[0])
         """Names of the metrics of every row."""
+        if pbt:
+            self.metrics += (PARENT, *(HYPER + name for name in pbt.space))
         self.seconds = 0.0
         """Duration of `compile`."""
         self.bytes = 0
@@ -48,7 +56,8 @@ class Population:
     def enter(self, snapshot: Snapshot) -> Snapshot:
         """Return `snapshot`, new or loaded, ready to go on from, with this run's hyperparameters."""
         state = self._programs.enter(snapshot.state, jnp.int32(snapshot.step))
-        return snapshot._replace(state=state, hyper=self.members.hyper(self.cfg))
+        hyper = snapshot.hyper if self.pbt else self.members.hyper(self.cfg)
+        return snapshot._replace(state=state, hyper=hyper)
 
     def close(self) -> None:
         """Release what the environments hold outside the state."""
@@ -76,6 +85,14 @@ class Population:
         if self.cfg.eval_interval:
             self._evaluate = compiled(programs.evaluate, state, tallies, best, step, hyper)
         self._finish = compiled(programs.finish, tallies, state.diverged_at)
+        if self.pbt:
+            learned, score = (
+                split_replay(state.algo)[0],
+                jax.ShapeDtypeStruct((self.members.size,), jnp.float32),
+            )
+            key = jax.eval_shape(lambda: jax.random.key(0))
+            evolve = jax.jit(partial(exploit_and_explore, self.pbt))
+            self._evolve = compiled(evolve, learned, hyper, state.diverged_at, score, key)
         self.seconds = time.monotonic() - began
 
     def is_done(self, snapshot: Snapshot) -> bool:
@@ -95,6 +112,30 @@ class Population:
         answering(lambda: jax.block_until_ready(tallies))
         taken = iterations * self.schedule.iteration_steps
         return snapshot._replace(state=state, tallies=tallies, step=snapshot.step + taken)
+
+    def evolve(self, snapshot: Snapshot, score: np.ndarray) -> tuple[Snapshot, dict[str, np.ndarray]]:
+        """Play a round of `pbt` by the returns `score [S]`.
+
+        Returns the snapshot to go on from, and the metrics of the round, each `[S]`.
+        """
+        assert self.pbt
+        learned, replay = split_replay(snapshot.state.algo)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.cfg.seed), STREAM), snapshot.step)
+        found = self._evolve(
+            learned, snapshot.hyper, snapshot.state.diverged_at, jnp.asarray(score, jnp.float32), key
+        )
+        algo = found.learned if replay == () else found.learned._replace(replay=replay)
+        state = snapshot.state._replace(algo=algo, diverged_at=found.diverged_at)
+        parent = np.array(found.parent)
+        own = parent == np.arange(parent.size)
+        row = {PARENT: np.where(own, np.float32(np.nan), parent.astype(np.float32))}
+        return snapshot._replace(state=state, hyper=found.hyper), row
+
+    def hyper_row(self, snapshot: Snapshot) -> dict[str, np.ndarray]:
+        """Return the values of the fields that `pbt` changes, each `[S]`; nothing without it."""
+        space = self.pbt.space if self.pbt else {}
+        unchanged = {PARENT: np.full(self.members.size, np.nan, np.float32)} if self.pbt else {}
+        return unchanged | {HYPER + name: np.array(snapshot.hyper[name]) for name in space}
 
     def finish_row(self, snapshot: Snapshot) -> tuple[Snapshot, dict[str, np.ndarray]]:
         """Finish the current row of metrics, after an evaluation if one is due.

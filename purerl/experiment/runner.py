@@ -36,6 +36,7 @@ from purerl.machine import available_bytes
 from purerl.make import env_for, named_after
 from purerl.members import MAX_FIRST_SEED, Members, make_members
 from purerl.own_parts import check_given, own_parts
+from purerl.pbt import PBT, check_pbt, from_plain, to_plain
 from purerl.programs import PIECE_STEPS, Pieces, Snapshot, make_pieces, make_programs
 from purerl.python_envs import PYTHON_PIECE_STEPS, replace_steps
 from purerl.schedule import rounding_note
@@ -63,7 +64,8 @@ class Run(NamedTuple):
 
     def __repr__(self) -> str:
         """Return the last returns, and the size of everything else: the numbers may be gigabytes."""
-        out = TrainOutput(self.state, MaskedMetrics.of(self.metrics))
+        metrics: Any = self.metrics
+        out = TrainOutput(self.state, MaskedMetrics.of(metrics))
         sick = int((self.diverged_at >= 0).sum())
         facts = [f"{len(self.members)} members", f"{sick} diverged" * bool(sick), f"logdir={self.logdir}"]
         return f"Run({', '.join(filter(None, facts))}, {out})"
@@ -77,6 +79,7 @@ def run(
     *,
     sweep: Mapping[str, Sequence[float]] | None = None,
     combine: str = "product",
+    pbt: PBT | None = None,
     first_seed: int = 0,
     exp_name: str | None = None,
     sinks: Sequence[str | Sink] = (),
@@ -102,6 +105,8 @@ def run(
             setting is trained with every seed; a resumed run has its own where this is None.
         combine: "product" tries every combination of the values, "zip" the first of all fields, then the
             second, and so on.
+        pbt: population-based training: members go on from each other, and fields change on the way. A resumed
+            run has its own where this is None.
         first_seed: index i of the first seed, to add seeds to those of another run.
         exp_name: name of the run in its logs and plots; ALGO-ENV if None, or that of a resumed run.
         sinks: where the metrics go beside the files: "tensorboard", "wandb:PROJECT", or a function of each
@@ -140,6 +145,8 @@ def run(
     path = path and path.absolute()  # an environment may change the working directory
     if old:
         check_given(old, env, networks)
+        if exp_name not in (None, old["exp_name"]):
+            raise ConfigError("exp_name", exp_name, "no value, since the run has its own", old["exp_name"])
     given, env = env, env_for(cfg, env)
     if given is not None and (not old or "env" in old.get("own", {})):
         cfg = named_after(cfg, env)
@@ -147,12 +154,14 @@ def run(
     members = make_members(cfg, int(seeds), sweep, combine, int(first_seed))
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
+    pbt = _pbt_of(pbt, old, cfg, members)
     driver = driver_of(cfg, env, networks, members)
     schedule, plan = driver.schedule, make_plan(driver, members)
     refuse_if_too_large(plan, available_bytes())
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps), own)
-    record["exp_name"] = exp_name or (old or {}).get("exp_name") or f"{cfg.algo}-{driver.env.name}"
+    record["pbt"] = to_plain(pbt) if pbt else {}
+    record["exp_name"] = exp_name or f"{cfg.algo}-{driver.env.name}"
     if path:
         allow_files(members)
     with ExitStack() as stack:
@@ -162,7 +171,7 @@ def run(
             record, members = with_changes(old, record, changed), members_of(old)
         if old and changed:
             _check_rows(changed, driver_of(config_of(old), env, networks, members), driver)
-        population = _population(driver, env, members, Pieces(*record["pieces"]))
+        population = _population(driver, env, members, Pieces(*record["pieces"]), pbt)
         stack.callback(population.close)
         title = f"{driver.cfg.algo} on {driver.env.name}, {members.describe()}"
         outlook = make_outlook(driver.cfg, schedule, plan.total, path)
@@ -213,11 +222,35 @@ def run(
     )
 
 
-def _population(driver: Driver, env: Env | HostEnv, members: Members, pieces: Pieces) -> Population:
+def _pbt_of(given: PBT | None, old: dict[str, Any] | None, cfg: Config, members: Members) -> PBT | None:
+    """Return the settings of a run: those given, or those of the `old` record. Raises ConfigError."""
+    known = None
+    try:
+        known = from_plain(old["pbt"]) if old and old["pbt"] else None
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError("resume", "pbt", f"a run's settings of PBT: {error}") from error
+    if old and given not in (None, known):
+        raise ConfigError("pbt", given, "None, since a resumed run has its own")
+    pbt = known or given
+    if pbt is None:
+        return None
+    if not isinstance(pbt, PBT):
+        raise ConfigError("pbt", pbt, "a purerl.PBT")
+    check_pbt(pbt, cfg, members.size)
+    axes = members.axes(cfg)
+    for name in pbt.space:
+        if axes[name] is None:
+            raise ConfigError("sweep", name, "a first value for each setting of every field that PBT changes")
+    return pbt
+
+
+def _population(
+    driver: Driver, env: Env | HostEnv, members: Members, pieces: Pieces, pbt: PBT | None
+) -> Population:
     programs = make_programs(driver, members, pieces)
     if isinstance(env, HostEnv):
         programs = replace_steps(programs, driver, env, members, pieces)
-    return Population(driver, members, pieces, programs)
+    return Population(driver, members, pieces, programs, pbt)
 
 
 def _open_store(stack: ExitStack, path: Path | None, resume: bool) -> Store | None:

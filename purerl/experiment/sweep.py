@@ -16,14 +16,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from purerl.config import Config, ConfigError, from_dict, replace, to_dict
+from purerl.experiment.logs import final_return
 from purerl.experiment.memory import make_plan
 from purerl.experiment.preconditions import check_jax
 from purerl.experiment.runner import run
+from purerl.experiment.search import Search, Setting, check_search, from_plain, propose, to_plain
 from purerl.experiment.untrusted import checked_record, read_sealed, write_sealed
 from purerl.files import DamagedFile
 from purerl.make import env_for
 from purerl.members import Members, make_members
+from purerl.pbt import PBT
+from purerl.pbt import from_plain as pbt_from_plain
+from purerl.pbt import to_plain as pbt_to_plain
 from purerl.python_envs import outline
 from purerl.registry import config_class
 from purerl.shown import plain, shorten
@@ -51,6 +58,10 @@ class Sweep(NamedTuple):
     done: frozenset[str] = frozenset()
     stop_at_return: float | None = None
     exp_name: str | None = None
+    search: Search | None = None
+    """Proposes further parts once these are done."""
+    pbt: PBT | None = None
+    """Population-based training of the one part that such a sweep has."""
 
 
 def make_sweep(
@@ -88,6 +99,45 @@ def make_sweep(
     return Sweep(tuple(parts))
 
 
+def make_search(
+    cfg: Config, search: Search, seeds: int = 1, first_seed: int = 0, available: int | None = None
+) -> Sweep:
+    """Return the first batch of a search with `cfg`, each setting with every seed, as a sweep.
+
+    The arguments are those of `make_sweep`. Raises ConfigError as it does.
+    """
+    check_search(search, cfg)
+    members = _batch(search, [], seeds, first_seed)
+    most = _most(cfg, members, available)
+    if most < members.size:
+        what = f"a batch that fits in memory: {most} members, {members.size} are asked for"
+        raise ConfigError("batch", search.batch, what)
+    return Sweep((Part("batch0", cfg, members),), search=search)
+
+
+def _batch(search: Search, results: Sequence[tuple[Setting, float]], seeds: int, first_seed: int) -> Members:
+    count = min(search.batch, search.trials - len(results))
+    return Members(seeds, tuple(propose(search, count, results)), first_seed)
+
+
+def _extended(path: Path, sweep: Sweep) -> Sweep:
+    """Return `sweep` with the next batch of its search, if all parts are done and trials are left."""
+    search = sweep.search
+    if search is None or len(sweep.done) < len(sweep.parts):
+        return sweep
+    results = []
+    for part in sweep.parts:
+        names = iter(part.members.names)
+        for setting in part.members.settings:
+            logs = [path / part.name / next(names) / "metrics.jsonl" for _ in part.members.indices]
+            results.append((setting, float(np.mean([final_return(log) for log in logs]))))
+    if len(results) >= search.trials:
+        return sweep
+    last = sweep.parts[-1]
+    members = _batch(search, results, last.members.seeds, last.members.first_seed)
+    return sweep._replace(parts=(*sweep.parts, Part(f"batch{len(sweep.parts)}", last.cfg, members)))
+
+
 def grid_of(cfg: Config, static: Mapping[str, Sequence[Any]]) -> dict[str, Config]:
     """Return a config for every combination of values of `static` fields, by its directory's name.
 
@@ -109,9 +159,8 @@ def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: 
     A part that was stopped goes on from its newest checkpoint. Raises what `purerl.run` raises.
     """
     diverged = False
-    for part in sweep.parts:
-        if part.name in sweep.done:
-            continue
+    while left := [part for part in sweep.parts if part.name not in sweep.done]:
+        part = left[0]
         place, members = path / part.name, part.members
         swept = [*members.settings[0]]
         result = run(
@@ -120,6 +169,7 @@ def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: 
             place,
             sweep={name: [setting[name] for setting in members.settings] for name in swept} or None,
             combine="zip",
+            pbt=sweep.pbt,
             first_seed=members.first_seed,
             stop_at_return=sweep.stop_at_return,
             resume=(place / "run.json").exists(),
@@ -128,7 +178,7 @@ def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: 
             progress=progress,
         )
         diverged |= bool((result.diverged_at >= 0).any())
-        sweep = sweep._replace(done=sweep.done | {part.name})
+        sweep = _extended(path, sweep._replace(done=sweep.done | {part.name}))
         write_sweep(path, sweep)
     return diverged
 
@@ -153,6 +203,8 @@ def write_sweep(path: Path, sweep: Sweep) -> None:
     ]
     values: dict[str, Any] = {"parts": parts, "done": sorted(sweep.done), "exp_name": sweep.exp_name}
     values["stop_at_return"] = plain(sweep.stop_at_return)
+    values["search"] = to_plain(sweep.search) if sweep.search else None
+    values["pbt"] = pbt_to_plain(sweep.pbt) if sweep.pbt else None
     write_sealed(path / FILE, values)
 
 
@@ -168,11 +220,13 @@ def read_sweep(path: Path, field: str = "run") -> Sweep:
         sound &= type(name) in (str, type(None))
         if not sound:
             raise DamagedFile(f"{path / FILE} lists parts that no sweep has")
-    except (OSError, DamagedFile, KeyError, TypeError) as error:
+        search = from_plain(values["search"]) if values["search"] else None
+        pbt = pbt_from_plain(values["pbt"]) if values["pbt"] else None
+    except (OSError, DamagedFile, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             field, str(path), f"the directory of a sweep: {shorten(str(error), 300)}"
         ) from error
-    return Sweep(parts, frozenset(done), stop, name)
+    return Sweep(parts, frozenset(done), stop, name, search, pbt)
 
 
 def to_dict_without_algo(cfg: Config) -> dict[str, Any]:

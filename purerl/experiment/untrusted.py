@@ -40,7 +40,7 @@ CANDIDATES = 4
 MESSAGE = 1000
 """Characters of the longest message."""
 RECORD_FIELDS = {"config": dict, "seeds": int, "settings": list, "pieces": list, "changes": list}
-RECORD_FIELDS |= {"first_seed": int, "own": dict, "exp_name": str}
+RECORD_FIELDS |= {"first_seed": int, "own": dict, "exp_name": str, "pbt": dict}
 """Fields of `run.json`, which every checkpoint repeats."""
 OWN_PARTS = {"algorithm": str, "env": str, "networks": list}
 """Parts of a run that the user's code made, in the field `own`: a class's place, a name, names."""
@@ -147,7 +147,7 @@ def _constant(text: str) -> float:
 
 def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a run's record. Raises DamagedFile unless its fields have the types and ranges of a run."""
-    younger = {"first_seed": 0, "own": {}, "exp_name": ""}  # than the first versions
+    younger = {"first_seed": 0, "own": {}, "exp_name": "", "pbt": {}}  # than the first versions
     record = record | {name: record.get(name, default) for name, default in younger.items()}
     for name, kind in RECORD_FIELDS.items():
         if type(record.get(name)) is not kind:

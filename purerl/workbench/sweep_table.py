@@ -13,14 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purerl.config import Config, replace, to_dict
-from purerl.experiment.logs import row_of
+from purerl.experiment.logs import final_return
 from purerl.experiment.sweep import Sweep
-from purerl.files import DamagedFile, open_regular
 from purerl.workbench import stats
 from purerl.workbench.table import aligned
 
-LAST = 0.1
-"""Share of a run's rows whose mean is its final return."""
 SHOWN_SETTINGS = 20
 
 
@@ -62,28 +59,11 @@ def results_of(path: Path, sweep: Sweep) -> list[Result]:
     return sorted(found.values(), key=lambda result: -result.mean)
 
 
-def final_return(log: Path) -> float:
-    """Return the mean return of a member's last rows, of evaluations if it has any; NaN without one."""
-    rows = []
-    with open_regular(log) as file:
-        for line in file:
-            try:
-                rows.append(row_of(line.decode("utf-8")))
-            except UnicodeDecodeError as error:
-                raise DamagedFile(f"{log} is not text: {error}") from error
-    name = "eval/return" if any(row.get("eval/return") is not None for row in rows) else "episode/return"
-    last = rows[-max(1, round(LAST * len(rows))) :]
-    values = [row[name] for row in last if row.get(name) is not None]
-    if not values:  # the last rows may lie between two evaluations
-        values = [row[name] for row in rows if row.get(name) is not None][-1:]
-    diverged = bool(rows) and bool(rows[-1].get("seed/diverged"))
-    return float(np.mean(values, dtype=float)) if values and not diverged else math.nan
-
-
-def describe(results: Sequence[Result], first_seed: int) -> str:
+def describe(results: Sequence[Result], first_seed: int, evolved: bool = False) -> str:
     """Return the table of settings, the sensitivity to each field, and the command that repeats the best.
 
-    `results` are best first; `first_seed` is the index of the first seed that is not among them.
+    `results` are best first; `first_seed` is the index of the first seed that is not among them. Where the
+    settings have `evolved`, the table alone is of use.
     """
     names = list(results[0].setting)
     head = [*names, "return", "95% interval", "seeds"]
@@ -91,6 +71,9 @@ def describe(results: Sequence[Result], first_seed: int) -> str:
     lines = ["Final return by setting, best first:", *aligned([head, *rows])]
     if len(results) > SHOWN_SETTINGS:
         lines.append(f"... and {len(results) - SHOWN_SETTINGS:,} more")
+    if evolved:
+        lines += ["", "These are the first values. Members went on from each other, and values changed:"]
+        return "\n".join([*lines, "hyper/ and pbt/parent in each metrics.jsonl have their course."])
     if len(results) > 1:
         lines += ["", "Mean return by value of each field, over all other values:"]
         lines += aligned([row for name in names for row in _sensitivity(name, results)])

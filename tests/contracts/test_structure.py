@@ -32,6 +32,8 @@ LAYERS = (
         "spaces",
         "evaluate",
         "members",
+        "search_space",
+        "pbt",
         "schedule",
     },
     {"algos", "envs"},

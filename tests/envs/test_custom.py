@@ -241,11 +241,11 @@ def returns(value):
 
 ONES = np.ones(2, np.float32)
 BAD = {
-    "no file": (dict(xml_file="robot.xml"), r"xml_file.* = 'robot.xml'.* a file that exists"),
-    "no path": (dict(xml_file=None), "xml_file.* = None.* the path of a file"),
-    "too long a path": (dict(xml_file="x" * 5000), "xml_file.* = 'xxx.* the path of a file: .*too long"),
-    "an asset": (dict(xml_file="ant.xml"), "a file that exists"),
-    "no XML": (dict(xml="<mujoco>"), "xml_file.* cannot be read: .*XML"),
+    "no file": (dict(model="robot.xml"), r"model.* = 'robot.xml'.* a file that exists"),
+    "no path": (dict(model=None), "model.* = None.* the path of a file"),
+    "too long a path": (dict(model="x" * 5000), "model.* = 'xxx.* the path of a file, .*: .Errno.*too long"),
+    "an asset": (dict(model="ant.xml"), "a file that exists"),
+    "no XML": (dict(xml="<mujoco>"), "model.* cannot be read: .*XML"),
     "no MJCF": (dict(xml="<mujoco><robot/></mujoco>"), "cannot be read: .*robot"),
     "no actuators": (dict(xml=PENDULUM.split("<actuator>")[0] + "</mujoco>"), "a model with actuators"),
     "no range": (
@@ -255,7 +255,7 @@ BAD = {
     "endless range": (dict(xml=PENDULUM.replace('"-1 1"', '"-1 inf"')), "these have none: number 0"),
     "range not in force": (
         dict(xml=PENDULUM.replace('ctrlrange="-1 1"', 'ctrlrange="-1 1" ctrllimited="false" name="elbow"')),
-        "these have a ctrlrange that is off: elbow. Set ctrllimited='true' in each.",
+        "these have a ctrlrange that is off: elbow. Set ctrllimited='true' in each, or",
     ),
     "no range of two inputs": (
         dict(xml=PENDULUM.replace("<motor", '<pid name="wrist" joint="pole"/> <pid joint="pole"/> <motor')),
@@ -326,7 +326,7 @@ def test_mistakes_raise_before_compiling(case, tmp_path, monkeypatch):
     monkeypatch.setattr(ffi, "load_library", lambda: pytest.fail("compiled"))
     kwargs, message = BAD[case]
     (tmp_path / "pendulum.xml").write_text(kwargs.get("xml", PENDULUM))
-    kwargs = dict(xml_file="pendulum.xml", reward=upright, terminated=fallen) | kwargs
+    kwargs = dict(model="pendulum.xml", reward=upright, terminated=fallen) | kwargs
     kwargs.pop("xml", None)
     with pytest.raises(purerl.ConfigError, match=message):
         purerl.mujoco_env("mine", **kwargs)
@@ -505,13 +505,13 @@ def test_the_rovers_constants_are_its_models():
 
 MUTANTS = {
     "a range need not be in force": (
-        "envs/mujoco/custom.py",
+        "envs/mujoco/user_model.py",
         "    if off.any():",
         "    if False:",
         "test_mistakes_raise_before_compiling[range not in force]",
     ),
     "every actuator has one input": (
-        "envs/mujoco/custom.py",
+        "envs/mujoco/user_model.py",
         "np.repeat(np.arange(model.nactuator), model.actuator_ctrlnum)",
         "np.arange(model.nu)",
         "test_mistakes_raise_before_compiling[no range of two inputs]",

@@ -54,8 +54,8 @@ MUTANTS = {
     ),
     "old hyperparameters": (
         "experiment/population.py",
-        "snapshot._replace(state=state, hyper=self.members.hyper(self.cfg))",
-        "snapshot._replace(state=state)",
+        "snapshot.hyper if self.pbt else self.members.hyper(self.cfg)",
+        "snapshot.hyper",
         "test_changes_are_used_and_recorded",
     ),
 }

@@ -39,9 +39,9 @@ MUTANTS = {
         "test_tensorboard_has_a_series_for_every_member",
     ),
     "a name is forgotten on resume": (
-        "experiment/runner.py",
-        '(old or {}).get("exp_name")',
-        "None",
+        "experiment/store.py",
+        'self.record["exp_name"]',
+        'f"{cfg.algo}-{population.env_name}"',
         "test_the_name_of_an_experiment_stays",
     ),
     "a step twice": (
@@ -164,6 +164,8 @@ def test_the_name_of_an_experiment_stays(tmp_path):
     purerl.run(tiny("a2c", total_timesteps=24), 2, tmp_path / "one", exp_name="mine", progress=False)
     assert names() == ["mine", "mine"]
     purerl.run(tiny("a2c", total_timesteps=24), 2, tmp_path / "one", resume=True, progress=False)
+    with pytest.raises(ConfigError, match="exp_name = 'yours': expected no value"):
+        purerl.run(tiny("a2c", total_timesteps=24), 2, tmp_path / "one", exp_name="yours", resume=True)
     purerl.run(tiny("a2c", total_timesteps=24), 1, tmp_path / "two", progress=False)
     assert names() == ["mine", "mine", "a2c-cartpole"]
     assert record.read_record(tmp_path / "one")["exp_name"] == "mine"

@@ -92,7 +92,7 @@ def test_the_record_says_what_is_trained(halfway):
     path = halfway("sweep")
     record = json.loads((path / "run.json").read_text())
     members = {"seeds": 3, "first_seed": 0, "settings": record["settings"]}
-    assert record.keys() == {*members, "config", "pieces", "changes", "own", "exp_name", "sha256"}
+    assert record.keys() == {*members, "config", "pieces", "changes", "own", "exp_name", "pbt", "sha256"}
     assert record == record | members and (len(record["settings"]), record["changes"]) == (8, [])
     assert record["settings"][1] == {"learning_rate": 1e-4, "gamma": 0.99}
     assert record["config"] == json.loads(json.dumps(to_dict(CASES["sweep"].config())))

@@ -12,17 +12,18 @@ from purerl.cli import sweep as cli
 from purerl.cli.configure import parse
 from purerl.config import ConfigError
 from purerl.experiment import sweep
+from purerl.experiment.logs import final_return
 from purerl.experiment.signals import Interrupted
 from purerl.experiment.sweep import Sweep, grid_of, make_sweep, read_sweep, run_sweep, write_sweep
 from purerl.files import DamagedFile
 from purerl.members import Members, make_members
-from purerl.workbench.sweep_table import Result, command_of, describe, final_return, results_of
+from purerl.workbench.sweep_table import Result, command_of, describe, results_of
 
 MUTANTS = {
     "a part that is done trains again": (
         "experiment/sweep.py",
-        "        if part.name in sweep.done:\n            continue\n        place",
-        "        place",
+        "[part for part in sweep.parts if part.name not in sweep.done]",
+        "[part for part in sweep.parts if sweep.done != {p.name for p in sweep.parts}]",
         "test_a_sweep_goes_on_where_it_was_stopped",
     ),
     "done is not written": (
@@ -68,13 +69,13 @@ MUTANTS = {
         "test_a_sweep_goes_on_where_it_was_stopped",
     ),
     "a diverged member has a return": (
-        "workbench/sweep_table.py",
+        "experiment/logs.py",
         "if values and not diverged else",
         "if values else",
         "test_final_returns",
     ),
     "the first rows count": (
-        "workbench/sweep_table.py",
+        "experiment/logs.py",
         "rows[-max(1, round(LAST * len(rows))) :]",
         "rows",
         "test_final_returns",

@@ -1,9 +1,8 @@
-"""Tasks of a user's own robot: an MJCF file and two short functions, on every physics engine."""
+"""Tasks of a user's own robot: a model and two short functions, on every physics engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError
-from purerl.envs.mujoco import user_task_checks
+from purerl.envs.mujoco import user_model, user_task_checks
 from purerl.envs.mujoco.engine.physics import Physics
-from purerl.envs.mujoco.options import Setup, load_model, read_kwargs
+from purerl.envs.mujoco.options import Setup, read_kwargs
 from purerl.envs.mujoco.task import Task, make_env
 from purerl.types import Array, EnvFunctions, Key, PyTree
 
@@ -27,7 +26,7 @@ class Options(NamedTuple):
 
 def mujoco_env(
     name: str,
-    xml_file: str | Path,
+    model: Any,
     reward: Callable[..., Any],
     terminated: Callable[..., Any] | None = None,
     *,
@@ -39,17 +38,20 @@ def mujoco_env(
     reset_noise_scale: float = 0.01,
     params: PyTree = (),
     camera: Mapping[str, Any] | None = None,
+    action_bounds: Any = None,
+    assets: Mapping[str, bytes] | None = None,
     engine: str = "auto",
     **setup: Any,
 ) -> EnvFunctions:
-    """Return a task described by an MJCF file and pure JAX functions, for `make_train` and `run`.
+    """Return a task described by a model and pure JAX functions, for `make_train` and `run`.
 
     The functions take one simulation, as `purerl.envs.mujoco.engine.physics.Physics`: `physics.qpos [nq]`,
     `physics.qvel [nv]`, `physics.fields` and `physics.change`, float32, in MuJoCo's layout and units.
 
     Args:
         name: name of the environment.
-        xml_file: the MJCF file; every actuator in it needs a `ctrlrange`.
+        model: the path of an MJCF file; MJCF as text, which begins with "<"; a `mujoco.MjSpec`; or a
+            `mujoco.MjModel`, which is simulated as it is. Objects are copied and stay as they are.
         reward: `(params, physics after the step, action [nu]) -> reward`, or `(reward, info)` with
             `info` a dict of further numbers to report.
         terminated: `(params, physics after the step) -> bool`, the end of the task itself; None never ends
@@ -59,7 +61,7 @@ def mujoco_env(
             or None for its reference pose. A keyframe also sets activations, mocap bodies and the time. A
             pose gets uniform noise on every position and velocity, as is usual in Gymnasium, with
             quaternions normalized.
-        fields: float arrays of mjData that the functions read from `physics.fields`, such as
+        fields: "time" (s), and float arrays of mjData, that the functions read from `physics.fields`, such as
             "sensordata", "site_xpos" or "cfrc_ext". As in Gymnasium, those that depend on positions
             alone are one physics step old.
         tracked: arrays whose change over the step the functions read from `physics.change`; divided by
@@ -67,11 +69,16 @@ def mujoco_env(
         frame_skip: physics steps per environment step.
         reset_noise_scale: half the width of the noise around a pose.
         params: real numbers for the functions, in any pytree; each may be batched by `vmap`.
+        action_bounds: bounds of actuators, each of which needs a `ctrlrange` or bounds from here. A pair
+            `(low, high)` is for those without a `ctrlrange` in force; a dict from names to pairs is for the
+            actuators that it names, and an array `[nu, 2]` for all, also in place of a `ctrlrange`.
+        assets: contents of the files that XML text names, such as meshes, by these names. Others are
+            looked for in the working directory.
         camera: default viewpoint of pictures: fields of `mujoco.MjvCamera`.
         engine: auto, mujoco or mjx.
         **setup: `max_episode_steps` (1,000) and the other fields of `purerl.envs.mujoco.options.Setup`.
 
-    Raises ConfigError, before anything is compiled, for a file without a usable model and for functions
+    Raises ConfigError, before anything is compiled, for a model that cannot be used and for functions
     with other results. Errors raised by the functions themselves pass through.
     """
     given = dict(frame_skip=frame_skip, reset_noise_scale=reset_noise_scale, engine=engine, **setup)
@@ -80,7 +87,7 @@ def mujoco_env(
     for argument, function in functions.items():
         if not callable(function) and (function is not None or argument == "reward"):
             raise ConfigError(argument, function, "a function")
-    model = _load(xml_file)
+    model, source = user_model.load(model, assets, action_bounds)
     shapes = user_task_checks.shapes_of(model)
     keyframe = -1
     if not callable(start):
@@ -89,7 +96,7 @@ def mujoco_env(
     task = Task(
         name=name,
         model=model,
-        xml_file=Path(xml_file).expanduser().absolute(),  # never an asset of the same name
+        source=source,
         frame_skip=options.frame_skip,
         params=jax.tree_util.tree_map_with_path(user_task_checks.float32, params),
         fields=user_task_checks.names_of("fields", fields, shapes),
@@ -108,35 +115,6 @@ def mujoco_env(
 
 class _NoParams(NamedTuple):
     """An empty set of parameters for `read_kwargs`: the user's parameters have their own checks."""
-
-
-def _load(xml_file: str | Path) -> Any:
-    try:
-        path = Path(xml_file).expanduser().absolute()
-        found = path.is_file()
-    except (TypeError, RuntimeError, OSError) as error:  # no path, an unknown ~user, a name that is too long
-        raise ConfigError("xml_file", xml_file, f"the path of a file: {error}") from error
-    if not found:
-        raise ConfigError("xml_file", str(xml_file), "the path of a file that exists")
-    model = load_model(path)
-    if not model.nu:
-        raise ConfigError("xml_file", str(xml_file), "a model with actuators; this one has none")
-    width = np.diff(model.actuator_ctrlrange)[:, 0]
-    unbounded, off = ~((width > 0) & np.isfinite(width)), model.actuator_ctrllimited == 0
-    if unbounded.any():
-        raise _refused(xml_file, model, unbounded, "none", "Give each a ctrlrange='LOW HIGH'.")
-    if off.any():
-        raise _refused(xml_file, model, off, "a ctrlrange that is off", "Set ctrllimited='true' in each.")
-    return model
-
-
-def _refused(xml_file: str | Path, model: Any, inputs: np.ndarray, bounds: str, hint: str) -> ConfigError:
-    """Return the error about the actuators of some `inputs [nu]`, of which each has one or several."""
-    numbers = np.unique(np.repeat(np.arange(model.nactuator), model.actuator_ctrlnum)[inputs])
-    names = ", ".join(model.actuator(i).name or f"number {i}" for i in numbers)
-    return ConfigError(
-        "xml_file", str(xml_file), f"actuators with bounds; these have {bounds}: {names}", hint
-    )
 
 
 def _find_keyframe(model: Any, start: Any) -> int:

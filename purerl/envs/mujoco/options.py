@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import numbers
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -175,8 +176,20 @@ def load_model(xml_file: str | Path) -> Any:
     """
     import mujoco
 
+    load = lambda: mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
+    return tried("xml_file", str(xml_file), load, "an MJCF file; this one cannot be read")
+
+
+def tried(field: str, value: Any, load: Callable[[], Any], expected: str, missing: str = "") -> Any:
+    """Return the `mujoco.MjModel` that `load` returns, simulated once.
+
+    If MuJoCo refuses it, raises ConfigError about `field`, whose value is `value`: `expected`, followed by
+    the reason, and the hint `missing` if a file cannot be opened.
+    """
+    import mujoco
+
     try:
-        model = mujoco.MjModel.from_xml_path(str(find_file(xml_file)))
+        model = load()
         mujoco.mj_forward(model, mujoco.MjData(model))  # for which <size memory=""/> may be too small
         return model
     except ConfigError:
@@ -184,8 +197,8 @@ def load_model(xml_file: str | Path) -> Any:
     # Bad XML, an unknown ~user, a name that is too long.
     except (ValueError, RuntimeError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
-        allowed = f"an MJCF file; this one cannot be read: {shorten(reason, 300)}"
-        raise ConfigError("xml_file", str(xml_file), allowed) from error
+        hint = missing if "opening file" in reason else ""
+        raise ConfigError(field, value, f"{expected}: {shorten(reason, 300)}", hint) from error
 
 
 def find_file(xml_file: str | Path) -> Path:

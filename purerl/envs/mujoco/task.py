@@ -29,8 +29,8 @@ class Task(NamedTuple):
     name: str
     model: Any
     """A `mujoco.MjModel`."""
-    xml_file: str | Path
-    """The file from which it was compiled."""
+    source: Any
+    """The file or the `mujoco.MjSpec` from which it was compiled; None if neither is known."""
     frame_skip: int
     """Physics steps per environment step."""
     params: PyTree
@@ -134,7 +134,9 @@ def with_model(params: PyTree, **fields: Array) -> PhysicalParams:
 
 def _make_engine(task: Task, setup: Setup) -> Engine:
     on_c = choose_engine(setup, task.model) == "mujoco"
-    model = with_listed_pairs(task.model, find_file(task.xml_file)) if on_c else task.model
+    model, source = task.model, task.source
+    if on_c and source is not None:
+        model = with_listed_pairs(model, find_file(source) if isinstance(source, str | Path) else source)
     model = copy.copy(model)
     if setup.solver_iterations is not None:
         model.opt.iterations = setup.solver_iterations

@@ -21,13 +21,13 @@ Check = Callable[[Array], Any]
 
 
 def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of mjData's float arrays by name, without empty ones, which may grow."""
+    """Return the shapes of mjData's time and float arrays by name, without empty ones, which may grow."""
     import mujoco
 
     data = mujoco.MjData(model)
     arrays = {name: getattr(data, name) for name in dir(data) if not name.startswith("_")}
     floats = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray) and v.dtype == np.float64}
-    return {name: array.shape for name, array in floats.items() if array.size}
+    return {name: array.shape for name, array in floats.items() if array.size} | {"time": ()}
 
 
 def names_of(argument: str, names: Any, known: dict[str, tuple[int, ...]]) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def names_of(argument: str, names: Any, known: dict[str, tuple[int, ...]]) -> tu
         raise ConfigError(argument, names, f"a tuple of names: ({names!r},)")
     for name in names:
         if name not in known:
-            allowed = "an array of floats of mjData that is not empty for this model"
+            allowed = "time, or an array of floats of mjData that is not empty for this model"
             raise ConfigError(argument, name, allowed, did_you_mean(str(name), known))
     return tuple(names)
 

@@ -35,17 +35,18 @@ PARAMETERS = (
 """Fields of a pair, all of which are known here: a model of a MuJoCo with others is left as it is."""
 
 
-def with_listed_pairs(model: Any, xml_file: Path) -> Any:
+def with_listed_pairs(model: Any, source: Any) -> Any:
     """Return an equivalent of `model` that steps faster, or `model` itself where there is none.
 
     Args:
         model: a `mujoco.MjModel`.
-        xml_file: the file from which it was compiled.
+        source: the file or the `mujoco.MjSpec` from which it was compiled, which is not changed; bounds of
+            actions may have been given to the model since.
     """
     import mujoco
 
     try:
-        spec = mujoco.MjSpec.from_file(str(xml_file))
+        spec = mujoco.MjSpec.from_file(str(source)) if isinstance(source, Path) else source.copy()
     except ValueError:
         return model
     geoms = list(spec.geoms)
@@ -56,7 +57,7 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
     for number, geom in enumerate(geoms):
         geom.name = geom.name or f"purerl_{number}"
     try:
-        listed = _compile(spec)  # numbers the geoms, too
+        listed = _compile(spec, model)  # numbers the geoms, too
         pairs = list(colliding_pairs(model))
         # With an overriding margin MuJoCo's search finds fewer contacts than listed pairs do.
         overridden = model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE
@@ -68,7 +69,7 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
                 geom.contype = geom.conaffinity = 0
             for geom1, geom2 in pairs:
                 spec.add_pair(geomname1=names[geom1], geomname2=names[geom2])
-            listed = _compile(spec)
+            listed = _compile(spec, model)
             for row, pair in enumerate(pairs):
                 if {listed.pair_geom1[row], listed.pair_geom2[row]} != set(pair):
                     return model
@@ -82,11 +83,14 @@ def with_listed_pairs(model: Any, xml_file: Path) -> Any:
     return listed
 
 
-def _compile(spec: Any) -> Any:
-    """Return the compiled model, without the warnings that MuJoCo has given of the file already."""
+def _compile(spec: Any, model: Any) -> Any:
+    """Return the compiled `spec` with the bounds of `model`, without warnings that were given already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return spec.compile()
+        compiled = spec.compile()
+    compiled.actuator_ctrlrange[:] = model.actuator_ctrlrange
+    compiled.actuator_ctrllimited[:] = model.actuator_ctrllimited
+    return compiled
 
 
 def colliding_pairs(model: Any) -> Iterator[tuple[int, int]]:

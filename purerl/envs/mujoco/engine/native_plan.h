@@ -29,8 +29,9 @@ static_assert(sizeof(mjtNum) == 8, "the engine hands float64 state to XLA");
 // ------------------------------------------------------------------------------------------ plans
 
 struct Field {
-  size_t offset;  // of its pointer in mjData
+  size_t offset;  // in mjData, of its pointer or of the number itself
   int size;
+  bool is_number;
 };
 
 struct Plan {
@@ -54,10 +55,14 @@ const Plan* FindPlan(int64_t id) {
 }
 
 bool FindField(const mjModel* m, const std::string& name, Field* field) {
-#define X(type, member, rows, columns)                                        \
-  if (std::is_same<type, mjtNum>::value && name == #member) {                 \
-    *field = {offsetof(mjData, member), static_cast<int>(m->rows) * columns}; \
-    return true;                                                              \
+  if (name == "time") {
+    *field = {offsetof(mjData, time), 1, true};
+    return true;
+  }
+#define X(type, member, rows, columns)                                               \
+  if (std::is_same<type, mjtNum>::value && name == #member) {                        \
+    *field = {offsetof(mjData, member), static_cast<int>(m->rows) * columns, false}; \
+    return true;                                                                     \
   }
 #define XNV X
   MJDATA_POINTERS
@@ -67,7 +72,9 @@ bool FindField(const mjModel* m, const std::string& name, Field* field) {
 }
 
 const mjtNum* Values(const mjData* d, const Field& field) {
-  return *reinterpret_cast<mjtNum* const*>(reinterpret_cast<const char*>(d) + field.offset);
+  const char* place = reinterpret_cast<const char*>(d) + field.offset;
+  if (field.is_number) return reinterpret_cast<const mjtNum*>(place);
+  return *reinterpret_cast<mjtNum* const*>(place);
 }
 
 // Appends the fields of a comma-separated list and returns their total size, or -1 with an error.

@@ -28,9 +28,10 @@ class Physics(NamedTuple):
     qvel: Array
     """`[nv]` float32: generalized velocities (m/s, rad/s)."""
     fields: dict[str, Array]
-    """The requested mjData fields, float32 in mjData's shape: `cfrc_ext [nbody, 6]`.
+    """The requested mjData fields, float32 in mjData's shape: `cfrc_ext [nbody, 6]`, `time []`.
 
-    As in Gymnasium, fields that depend on positions alone are one substep old.
+    As in Gymnasium, fields that depend on positions alone are one substep old. `time` (s) belongs to `qpos`
+    and `qvel`: it is not.
     """
     change: dict[str, Array]
     """Change of each tracked field over the last environment step, float32 in mjData's shape.
@@ -71,15 +72,18 @@ class Engine(NamedTuple):
 
 
 def field_shapes(model: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Return mjData's shape of each name. Raises ValueError for a name without an array of numbers."""
+    """Return mjData's shape of each name, `()` for time.
+
+    Raises ValueError for another name without an array of numbers.
+    """
     import mujoco
 
     shapes, data = {}, mujoco.MjData(model)
     for name in names:
-        array = getattr(data, name, None)
-        if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+        array: Any = getattr(data, name, None)
+        if name != "time" and (not isinstance(array, np.ndarray) or array.dtype != np.float64):
             raise ValueError(f"mjData has no array of numbers named {name!r}")
-        shapes[name] = array.shape
+        shapes[name] = np.shape(array)
     return shapes
 
 
