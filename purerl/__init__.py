@@ -22,6 +22,7 @@ _PUBLIC = {
     "purerl.experiment.loading": ("load",),
     "purerl.workbench.logger": ("EpochLogger", "Logger"),
     "purerl.experiment.untrusted": ("CheckpointError",),
+    "purerl.workbench.grid": ("ExperimentGrid",),
     "purerl.workbench.report": ("write_report",),
     "purerl.workbench.video": ("record_video",),
     "purerl.pbt": ("PBT",),

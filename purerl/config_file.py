@@ -18,7 +18,7 @@ from purerl.files import open_regular
 
 LARGEST = 2**15
 """Bytes of a file; the slowest reader, that of YAML, takes about a second for them."""
-RECORDED = ("exp_name", "seed_index", "versions", "device")
+RECORDED = ("exp_name", "seed_index", "versions", "device", "flags", "matmul_precision", "git_revision")
 """Entries of a run's config.json beside the fields, which can so be given as `--config`."""
 
 

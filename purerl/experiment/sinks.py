@@ -146,7 +146,7 @@ def _module(name: str) -> Any:
             import tensorboardX
 
             return tensorboardX
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         return wandb
     except ImportError as error:

@@ -13,7 +13,6 @@ import fcntl
 import itertools
 import logging
 import os
-import platform
 import shutil
 import socket
 import stat
@@ -23,11 +22,11 @@ from typing import Any
 import jax
 import numpy as np
 
-import purerl
 from purerl.config import Config, ConfigError, to_dict
 from purerl.experiment import checkpoint
 from purerl.experiment.logs import MemberLog
 from purerl.experiment.population import Population
+from purerl.experiment.provenance import provenance
 from purerl.experiment.untrusted import (
     CANDIDATES,
     CheckpointError,
@@ -115,10 +114,11 @@ class Store:
         Raises CheckpointError if the logs do not hold that many, each with a number or None for every metric.
         """
         members, self._facts = population.members, population.members.facts
+        made = provenance()
         configs = [cfg for cfg in members.configs(population.cfg) for _ in range(members.seeds)]
         try:
             for name, cfg, facts in zip(members.names, configs, self._facts, strict=True):
-                config = _config_json(cfg, self.record["exp_name"], facts["seed_index"])
+                config = _config_json(cfg, self.record["exp_name"], facts["seed_index"], made)
                 self._logs.append(MemberLog(self.path / name, config, rows))
         except DamagedFile as error:
             raise CheckpointError(f"the newest checkpoint knows {rows} rows of logs: {error}") from error
@@ -172,16 +172,9 @@ class Store:
         os.close(self._lock)
 
 
-def _config_json(cfg: Config, exp_name: str, seed_index: int) -> dict[str, Any]:
-    """Return the contents of a member's config.json: every field, its seed, versions and device."""
-    device = jax.devices()[0]
-    versions = {"purerl": purerl.__version__, "jax": jax.__version__, "python": platform.python_version()}
-    return to_dict(cfg) | {
-        "exp_name": exp_name,
-        "seed_index": seed_index,
-        "versions": versions,
-        "device": f"{device.platform}: {device.device_kind}",
-    }
+def _config_json(cfg: Config, exp_name: str, seed_index: int, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of a member's config.json: every field, its seed, and how it was made."""
+    return to_dict(cfg) | {"exp_name": exp_name, "seed_index": seed_index} | facts
 
 
 def stored(snapshot: Snapshot) -> dict[str, Any]:

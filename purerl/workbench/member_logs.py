@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purerl.config import ConfigError
+from purerl.config_file import RECORDED
 from purerl.experiment.untrusted import JSON_LIMIT, one_line
 from purerl.files import DamagedFile, open_regular
 from purerl.shown import shorten
@@ -21,16 +22,7 @@ from purerl.user_paths import user_path
 
 LOG_LIMIT = 2**26
 """Bytes of the largest progress.txt."""
-SAME_SETTING = {
-    "seed",
-    "seed_index",
-    "first_seed",
-    "exp_name",
-    "versions",
-    "device",
-    "logger_kwargs",
-    "logger",
-}
+SAME_SETTING = {"seed", "first_seed", "logger_kwargs", "logger", *RECORDED}
 """Entries of config.json in which the members of a setting may differ."""
 MAX_LABEL = 80
 """Characters of the longest label."""

@@ -378,8 +378,8 @@ MUTANTS = {
     ),
     "seeds are settings": (
         "workbench/member_logs.py",
-        '    "seed",\n',
-        "",
+        '{"seed", "first_seed"',
+        '{"first_seed"',
         "test_directories_of_spinning_up",
     ),
     "addresses in memory are settings": (
