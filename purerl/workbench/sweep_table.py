@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,17 +83,17 @@ def describe(results: Sequence[Result], first_seed: int, evolved: bool = False) 
             "",
             f"The best of {len(results):,} settings looks better than it is: it was chosen on these seeds.",
             "Train it on others before you report it:",
-            f"  {command_of(best.cfg, first_seed, max(5, best.returns.size))}",
+            f"  {command_of(best.cfg, first_seed, max(5, best.returns.size), best.setting)}",
         ]
     return "\n".join(lines)
 
 
-def command_of(cfg: Config, first_seed: int, seeds: int) -> str:
-    """Return the command that trains `cfg` with fresh seeds."""
+def command_of(cfg: Config, first_seed: int, seeds: int, named: Collection[str] = ()) -> str:
+    """Return the command that trains `cfg` with fresh seeds: fields `named`, and those off their defaults."""
     words = ["purerl", "train", "--algo", cfg.algo, "--env", cfg.env]
     defaults = {field.name: field.default for field in dataclasses.fields(cfg)}
     for name, value in to_dict(cfg).items():
-        if name in ("algo", "env") or getattr(cfg, name) == defaults[name]:
+        if name in ("algo", "env") or (getattr(cfg, name) == defaults[name] and name not in named):
             continue
         text = json.dumps(value) if isinstance(value, dict) else ",".join(map(str, _as_list(value)))
         words += [f"--{name.replace('_', '-')}", shlex.quote(text)]
