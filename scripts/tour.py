@@ -56,8 +56,10 @@ class Tour:
         argv = argv or [sys.executable, *shlex.split(words)[1:]]
         env = os.environ | {"PYTHONPATH": f"{ROOT}", "COLUMNS": "80"}
         began = time.monotonic()
-        options = dict(cwd=self.place, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        with subprocess.Popen(argv, **options) as process:
+        pipe, merged = subprocess.PIPE, subprocess.STDOUT
+        with subprocess.Popen(
+            argv, cwd=self.place, env=env, stdout=pipe, stderr=merged, text=True
+        ) as process:
             if kill_once:
                 while process.poll() is None and not list(self.place.glob(kill_once)):
                     time.sleep(0.05)

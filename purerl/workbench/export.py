@@ -22,12 +22,14 @@ from purerl.health import split_replay
 from purerl.make import env_for, make_policy
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
-from purerl.workbench import numpy_policy
+from purerl.workbench import javascript_policy, numpy_policy
 from purerl.workbench.straight_line import Ref, straight_line
 
-FORMATS = {"numpy": ".py", "stablehlo": ".stablehlo", "safetensors": ".safetensors"}
+FORMATS = {"numpy": ".py", "javascript": ".mjs", "stablehlo": ".stablehlo", "safetensors": ".safetensors"}
 """Format -> suffix of its file."""
 PLATFORMS = ("cpu", "cuda")
+WRITERS: dict[str, Any] = {"numpy": numpy_policy, "javascript": javascript_policy}
+"""Languages with straight-line code."""
 
 
 @jax.transfer_guard("allow")
@@ -46,6 +48,7 @@ def export_policy(
     | `to`        | the file                                                                               |
     |-------------|----------------------------------------------------------------------------------------|
     | numpy       | Python with the weights in it: `act(obs [*O], carry) -> (action, carry)`, NumPy alone  |
+    | javascript  | a module with the weights in it, and the same function on flat arrays                  |
     | stablehlo   | of `jax.export`, for a CPU and CUDA: `(carry, obs [B, *O]) -> (action [B, *A], carry)`, |
     |             | where the carry is a tuple of arrays, of zeros at an episode's start                   |
     | safetensors | the learned arrays by name, with the configuration in the file's metadata              |
@@ -72,8 +75,8 @@ def export_policy(
     policy = make_policy(cfg, state, member, task, networks)
     name = members_of(read_record(user_path("run_dir", run_dir), "run_dir")).names[member]
     about = f"Policy of {cfg.algo} on {task.name} ({name}), exported by purerl {purerl.__version__}."
-    if to == "numpy":
-        content: str | bytes = numpy_source(policy, task, about)
+    if to in WRITERS:
+        content: str | bytes = code(policy, task, about, to)
     elif to == "stablehlo":
         content = _stablehlo(policy, task)
     else:
@@ -83,8 +86,8 @@ def export_policy(
     return place
 
 
-def numpy_source(policy: Policy, env: Env | HostEnv, about: str) -> str:
-    """Return the Python file of a policy on `env`; `about` is the first line of its documentation.
+def code(policy: Policy, env: Env | HostEnv, about: str, to: str = "numpy") -> str:
+    """Return a policy on `env` as a program of a language; `about` is the first line of its documentation.
 
     Raises ConfigError if its actions are random, or for a step that is not translated.
     """
@@ -96,9 +99,9 @@ def numpy_source(policy: Policy, env: Env | HostEnv, about: str) -> str:
     if any(
         isinstance(value, Ref) and value.index == drawn.index for step in made.steps for value in step.inputs
     ):
-        raise ConfigError("to", "numpy", "a deterministic policy; this one draws random numbers")
+        raise ConfigError("to", to, "a deterministic policy; this one draws random numbers")
     start = [np.asarray(leaf) for leaf in jax.tree.leaves(carry)]
-    return numpy_policy.source(made._replace(inputs=tuple(inputs)), about, start)
+    return WRITERS[to].source(made._replace(inputs=tuple(inputs)), about, start)
 
 
 def _stablehlo(policy: Policy, env: Env | HostEnv) -> bytes:

