@@ -5,7 +5,8 @@
 
 `sweep` times whole processes, compilation included: `purerl sweep` with 24 members, and 24 `purerl train` one
 after the other, which share a compilation cache that is empty at first. `logs` trains PPO on cartpole in
-turns with everything on (the view of a terminal of 80 columns, logs, checkpoints and TensorBoard) and with everything off, and compares the seconds of training.
+turns with everything on (the view of a terminal of 80 columns, logs, checkpoints and TensorBoard) and
+with everything off, and compares the seconds of training.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Compiler flags and fixtures of all tests."""
 
+import gc
 import os
 
 import jax
@@ -29,3 +30,11 @@ def compiled():
     assert events, "the listener hears nothing"
     yield events
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def no_collection():
+    """Keep the garbage collector, which late in a session takes a second, out of what a test measures."""
+    gc.disable()
+    yield
+    gc.enable()

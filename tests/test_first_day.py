@@ -510,7 +510,7 @@ def imported():
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_sentence(mistake, compiled, tmp_path, monkeypatch):
+def test_a_mistake_is_one_sentence(mistake, compiled, no_collection, tmp_path, monkeypatch):
     """It names the argument, its value and what was expected; nothing is compiled or written."""
     call, start, *parts = mistake
     monkeypatch.chdir(tmp_path)

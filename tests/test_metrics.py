@@ -21,7 +21,10 @@ def test_a_reader_finds_nan_where_there_is_no_value():
         assert dict(known).keys() == {"a", "step"} and len(known) == 2
         np.testing.assert_array_equal(known["a"], [0, np.nan, 2])
         assert isinstance(known["a"], np.ndarray) and known["a"].dtype == np.float32
-        assert known["step"].tolist() == [0, 1, 2] and repr(known) == "MaskedMetrics(a, step)"
+        assert (
+            known["step"].tolist() == [0, 1, 2]
+            and repr(known) == "MaskedMetrics(2 metrics of shape [3]: a, step)"
+        )
         with pytest.raises(KeyError):
             known["b"]
 

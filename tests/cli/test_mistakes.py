@@ -93,7 +93,7 @@ DAMAGED = [
 
 
 @pytest.fixture
-def refusal(tmp_path, monkeypatch, capsys, compiled):
+def refusal(tmp_path, monkeypatch, capsys, compiled, no_collection):
     """`refusal(argv)`: the one line that the mistake in `argv` gets, without its line end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unchanged")  # so commands leave JAX's setting alone
