@@ -54,7 +54,7 @@ def go(algo, path, **options):
     return purerl.run(config(algo), 1, path, sweep=sweep, pbt=pbt, progress=False, **options)
 
 
-@pytest.mark.parametrize("algo", ["a2c", "sac"])
+@pytest.mark.parametrize("algo", ["a2c", pytest.param("sac", marks=pytest.mark.slow)])
 def test_a_resumed_run_is_that_of_one_that_was_not_stopped(algo, tmp_path, monkeypatch):
     """To the bit, wherever it was stopped: fields that changed, parents and what is learned included."""
     whole = go(algo, tmp_path / "whole")

@@ -99,7 +99,7 @@ def test_the_estimator_moves_to_the_best():
     assert all(1e-5 <= s["learning_rate"] <= 1e-1 and 0.8 <= s["gamma"] <= 0.999 for s, _ in results)
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", [pytest.param("random", marks=pytest.mark.slow), "tpe"])
 def test_a_search_goes_on_where_it_was_stopped(sampler, tmp_path, monkeypatch):
     """With the proposals and the results of one that was never stopped."""
     cfg = tiny("a2c", eval_interval=0)
