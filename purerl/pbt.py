@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl import search_space
 from purerl.config import Config, ConfigError, Rule, validate
 from purerl.search_space import Range, check_space
 from purerl.types import Array, Key, PyTree
@@ -121,11 +122,9 @@ def _explored(pbt: PBT, ends: Range, value: Array, key: Key) -> Array:
 
 def to_plain(pbt: PBT) -> dict[str, Any]:
     """Return `pbt` as plain values."""
-    return pbt._asdict() | {"space": {name: list(ends) for name, ends in pbt.space.items()}}
+    return pbt._asdict() | {"space": search_space.to_plain(pbt.space)}
 
 
 def from_plain(values: Mapping[str, Any]) -> PBT:
     """Return the settings in values of `to_plain`, which may be untrusted. Raises TypeError or ValueError."""
-    ranges = values["space"].items()
-    space = {str(name): Range(float(low), float(high), bool(log)) for name, (low, high, log) in ranges}
-    return PBT(**{**values, "space": space})
+    return PBT(**{**values, "space": search_space.from_plain(values["space"])})

@@ -140,10 +140,10 @@ def _find(table: Mapping[str, Any], field: str, name: Any) -> Any:
             known += f", or an id of another library behind {_prefixes()}"
             hint = hint or _did_you_mean_gymnasiums(name)
         raise ConfigError(field, name, known, hint)
-    return table[name] if callable(table[name]) else _import(field, table[name])
+    return table[name] if callable(table[name]) else find_place(field, table[name])
 
 
-def _import(field: str, place: str) -> Any:
+def find_place(field: str, place: str) -> Any:
     """Return what is at "module:attribute". Raises ConfigError about `field` if it is not there."""
     module, attribute = place.split(":")
     found = importlib.import_module(module)

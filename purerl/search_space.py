@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from purerl.config import Config, ConfigError, replace
 
@@ -43,3 +43,16 @@ def check_space(space: Mapping[str, Range], cfg: Config) -> None:
             raise ConfigError(name, ends, "a Range with low below high, and above 0 for a logarithm")
         for value in (ends.low, ends.high):
             replace(cfg, {name: value})
+
+
+def to_plain(space: Mapping[str, Range]) -> dict[str, list[Any]]:
+    """Return ranges as plain values."""
+    return {name: list(ends) for name, ends in space.items()}
+
+
+def from_plain(values: Any) -> dict[str, Range]:
+    """Return the ranges in values of `to_plain`, which may be untrusted.
+
+    Raises TypeError, ValueError or AttributeError for anything else.
+    """
+    return {str(name): Range(float(low), float(high), bool(log)) for name, (low, high, log) in values.items()}

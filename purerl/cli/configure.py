@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from purerl import registry
@@ -121,10 +121,7 @@ def parse(argv: Sequence[str], command: str = "purerl train") -> tuple[RunOption
     cls = registry.config_class(options.algo or algo)
     seeds = {name: value for name, value in seeds.items() if name not in given}
     options = dataclasses.replace(options, algo=cls.algo, **seeds)
-    for name, value in fields.items():
-        if name not in names(cls):
-            raise unknown(name, value, cls, names(cls))
-    base = from_dict(cls, cast(cls, fields))
+    base = base_config(cls, fields)
     if HELP & {*argv}:
         print(help_text(command, options, base, only=None if "--help-all" in argv else COMMON), end="")
         raise SystemExit(0)
@@ -135,6 +132,14 @@ def parse(argv: Sequence[str], command: str = "purerl train") -> tuple[RunOption
     if options.resume and "env_kwargs" not in own:
         refuse_files(base.env, base.env_kwargs, "If the file is yours, give --env-kwargs again.")
     return options, from_dict(cls, cast(cls, fields | own))
+
+
+def base_config(cls: type[Config], fields: Mapping[str, Any]) -> Config:
+    """Return the configuration of the fields of a preset or file. Raises ConfigError for an unknown one."""
+    for name, value in fields.items():
+        if name not in names(cls):
+            raise unknown(name, value, cls, names(cls))
+    return from_dict(cls, cast(cls, fields))
 
 
 def from_files(options: RunOptions) -> dict[str, Any]:

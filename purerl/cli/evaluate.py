@@ -14,6 +14,7 @@ from purerl.cli.options import help_text, one_directory, read_options
 from purerl.config import choice, count, from_dict, mapping, switch, text
 from purerl.experiment.display import Lasting
 from purerl.experiment.record import config_of, read_record
+from purerl.experiment.untrusted import refuse_files
 from purerl.make import make_env
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
@@ -93,5 +94,7 @@ def _task(run: str, options: EvalOptions) -> Env | HostEnv | None:
     cfg = config_of(read_record(user_path("run", run), "run"))
     same = options.env in (None, cfg.env)
     kwargs = options.env_kwargs or (cfg.env_kwargs if same else {})
+    if not options.env_kwargs:
+        refuse_files(cfg.env, kwargs, "If the file is yours, give --env-kwargs.")
     engine = cfg.engine if options.engine == "auto" and same else options.engine
     return make_env(options.env or cfg.env, engine, **kwargs)

@@ -14,20 +14,22 @@ from purerl.experiment.display import Lasting
 from purerl.experiment.signals import Interrupted
 from purerl.experiment.untrusted import CheckpointError
 from purerl.files import DamagedFile
+from purerl.registry import find_place
 
 Verb = Callable[[Sequence[str]], int]
 """Takes the words after its name, returns the exit code."""
 VERBS = {
-    "train": "train an agent, many seeds side by side in one program",
-    "resume": "go on with a run or a sweep from its newest checkpoint",
-    "sweep": "train with several values of hyperparameters, in few programs",
-    "eval": "play whole episodes with the policies of a run",
-    "play": "write a film of a trained policy",
-    "plot": "draw learning curves of runs, with confidence intervals",
-    "report": "write one HTML file about runs, with curves to point at",
-    "export": "write a trained policy as a file for other programs",
-    "list": "show algorithms, environments, presets and runs by name",
+    "train": ("train:train", "train an agent, many seeds side by side in one program"),
+    "resume": ("train:resume", "go on with a run or a sweep from its newest checkpoint"),
+    "sweep": ("sweep:sweep", "train with several values of hyperparameters, in few programs"),
+    "eval": ("evaluate:evaluate", "play whole episodes with the policies of a run"),
+    "play": ("play:play", "write a film of a trained policy"),
+    "plot": ("plot:plot", "draw learning curves of runs, with confidence intervals"),
+    "report": ("report:report", "write one HTML file about runs, with curves to point at"),
+    "export": ("export:export", "write a trained policy as a file for other programs"),
+    "list": ("listing:show", "show algorithms, environments, presets and runs by name"),
 }
+"""Verb -> "module:function" below purerl.cli, and a line of help."""
 EXAMPLES = """\
 examples:
   purerl train --algo ppo --env cartpole --seeds 5 --total-timesteps 150000
@@ -87,7 +89,7 @@ def command(argv: Sequence[str]) -> int:
 def overview() -> str:
     """Return the help text of the command as a whole."""
     width = max(map(len, VERBS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in VERBS.items()]
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in VERBS.items()]
     return "\n".join(["usage: purerl COMMAND [--option value ...]", "", "commands:", *lines, "", EXAMPLES])
 
 
@@ -100,39 +102,9 @@ def versions() -> str:
 
 
 def _verb(name: str) -> Verb:
-    """Return the function of a verb. Raises ConfigError for an unknown one."""
-    if name in ("train", "resume"):
-        from purerl.cli import train
-
-        return train.train if name == "train" else train.resume
-    if name == "sweep":
-        from purerl.cli.sweep import sweep
-
-        return sweep
-    if name == "eval":
-        from purerl.cli.evaluate import evaluate
-
-        return evaluate
-    if name == "play":
-        from purerl.cli.play import play
-
-        return play
-    if name == "export":
-        from purerl.cli.export import export
-
-        return export
-    if name == "plot":
-        from purerl.cli.plot import plot
-
-        return plot
-    if name == "report":
-        from purerl.cli.report import report
-
-        return report
-    if name == "list":
-        from purerl.cli.listing import show
-
-        return show
+    """Return the function of a verb, whose module is imported now. Raises ConfigError for an unknown one."""
+    if name in VERBS:
+        return find_place("command", f"purerl.cli.{VERBS[name][0]}")
     hint = f"Write: purerl train {name} ..." if name.startswith("--") else did_you_mean(name, VERBS)
     raise ConfigError("command", name, f"one of {', '.join(VERBS)}", hint)
 

@@ -15,6 +15,7 @@ from purerl.shown import shorten
 from purerl.workbench.curves import ESTIMATORS, Curve, Line, diverged, make_curve, summarise
 from purerl.workbench.member_logs import Setting, find_settings, repeated_seeds, separate
 from purerl.workbench.plot import curves_figure, outputs, save
+from purerl.workbench.table import aligned
 
 NAMES = {
     "TotalEnvInteracts": "environment steps",
@@ -198,6 +199,4 @@ def _table(label: str, x_label: str, lines: Sequence[Line], estimator: str) -> s
     for line in lines:
         ends = f" [{line.low[-1]:,.4g}, {line.high[-1]:,.4g}]" if line.members > 1 else ""
         rows.append((line.label, str(line.members), f"{line.x[-1]:,.0f}", f"{line.y[-1]:,.4g}{ends}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    body = [f"  {a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    return "\n".join([f"{label}, last value", *body])
+    return "\n".join([f"{label}, last value", *aligned(rows)])

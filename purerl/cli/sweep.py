@@ -15,12 +15,12 @@ from purerl.cli.configure import (
     COMMON,
     HELP,
     RunOptions,
+    base_config,
     directory_of,
     from_files,
     leftover,
     names,
     sinks_of,
-    unknown,
     user_defaults,
 )
 from purerl.cli.options import help_text, read_values
@@ -162,10 +162,7 @@ def _of_algorithm(
     fields = from_files(options)
     cls = registry.config_class(options.algo or fields.pop("algo", "ppo"))
     fields.pop("algo", None)
-    for name, value in fields.items():
-        if name not in names(cls):
-            raise unknown(name, value, cls, names(cls))
-    base = from_dict(cls, cast(cls, fields))
+    base = base_config(cls, fields)
     if HELP & {*argv}:
         only = None if "--help-all" in argv else COMMON - {"resume"} | {"combine", "trials", "sampler"}
         shown = dataclasses.replace(options, algo=cls.algo)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.config import Config, Rule, validate
+from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.record import config_of, members_of, read_record
 from purerl.experiment.store import load_newest
-from purerl.experiment.untrusted import CheckpointError, refuse_files
+from purerl.experiment.untrusted import CheckpointError, SchemaError, refuse_files
 from purerl.health import split_replay
 from purerl.make import env_for
 from purerl.members import Members
@@ -30,7 +30,7 @@ def load(
     run_dir: str | os.PathLike[str],
     *,
     best: bool = False,
-    replay: bool = True,
+    policy_only: bool = False,
     env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
 ) -> tuple[Config, TrainState]:
@@ -43,7 +43,8 @@ def load(
         run_dir: the `logdir` of `purerl.run`.
         best: the policy of each member's best evaluation, with the normaliser it had then, in place of
             the newest; such a state has neither a replay buffer nor environments.
-        replay: with the replay buffer, which may be gigabytes; without it the state cannot be trained on.
+        policy_only: leave out the replay buffer, which may be gigabytes, and the environments. `env` may
+            then be another task with the same observations and actions.
         env: the task, if the run was given one and its name is not registered by `purerl.register_env`, or if
             it has a model file of its own.
         networks: those the run was trained with, if not the algorithm's own.
@@ -57,7 +58,7 @@ def load(
         CheckpointError: if there is no checkpoint that can be read, or no evaluation for `best`.
     """
     path = user_path("run_dir", run_dir)
-    for name, value in {"best": best, "replay": replay}.items():
+    for name, value in {"best": best, "policy_only": policy_only}.items():
         validate(name, value, Rule("switch"))
     record = read_record(path, "run_dir")
     check_given(record, env, networks)
@@ -68,16 +69,21 @@ def load(
     keys, hyper = jax.eval_shape(lambda: (members.keys(cfg), members.hyper(cfg)))
     plain = {name: jax.ShapeDtypeStruct((), value.dtype) for name, value in hyper.items()}
     state = jax.eval_shape(jax.vmap(driver.init, in_axes=(0, None)), keys, plain)  # training is not traced
-    if not replay:
-        state = state._replace(algo=split_replay(state.algo)[0])
+    if best or policy_only:
+        state = state._replace(algo=split_replay(state.algo)[0], env=(), carry=())
     arrays: dict[str, Any] = {"state": state}
     if best:
         if not cfg.eval_interval:
             raise CheckpointError(f"{path} has no best policy: its run did not evaluate")
         value: Any = jax.ShapeDtypeStruct(state.diverged_at.shape, jnp.float32)
-        best_state = Best(split_replay(state.algo)[0], value, state.diverged_at)
-        arrays = {"state": state._replace(algo=(), env=(), carry=()), "best": best_state}
-    found = load_newest(path, record, driver.schedule, arrays, partly=True)
+        arrays = {"state": state._replace(algo=()), "best": Best(state.algo, value, state.diverged_at)}
+    try:
+        found = load_newest(path, record, driver.schedule, arrays, partly=True)
+    except SchemaError as error:
+        if env is None or not (best or policy_only):
+            raise
+        what = f"a task whose observations and actions are those of the run: {error}"
+        raise ConfigError("env", env.name, what) from error
     if found is None:
         raise CheckpointError(f"{path} has no checkpoint yet")
     arrays = found[1]

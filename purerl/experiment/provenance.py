@@ -28,12 +28,15 @@ def provenance() -> dict[str, Any]:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     config: Any = jax.config
+    revision = None
+    with suppress(OSError):  # the working directory is gone
+        revision = git_revision(Path.cwd())
     return {
         "versions": versions,
         "device": f"{device.platform}: {device.device_kind}",
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
         "matmul_precision": config.jax_default_matmul_precision,
-        "git_revision": git_revision(Path.cwd()),
+        "git_revision": revision,
     }
 
 

@@ -227,7 +227,7 @@ def _pbt_of(given: PBT | None, old: dict[str, Any] | None, cfg: Config, members:
     known = None
     try:
         known = from_plain(old["pbt"]) if old and old["pbt"] else None
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError("resume", "pbt", f"a run's settings of PBT: {error}") from error
     if old and given not in (None, known):
         raise ConfigError("pbt", given, "None, since a resumed run has its own")

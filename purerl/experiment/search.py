@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl import search_space
 from purerl.config import Config, ConfigError
 from purerl.search_space import Range, check_space
 
@@ -97,16 +98,12 @@ def _optuna() -> Any:
 
 def to_plain(search: Search) -> dict[str, Any]:
     """Return `search` as plain values."""
-    return search._asdict() | {"space": {name: list(ends) for name, ends in search.space.items()}}
+    return search._asdict() | {"space": search_space.to_plain(search.space)}
 
 
 def from_plain(values: Mapping[str, Any]) -> Search:
     """Return the search in values of `to_plain`, which may be untrusted. Raises TypeError or ValueError."""
-    space = {
-        str(name): Range(float(low), float(high), bool(log))
-        for name, (low, high, log) in values["space"].items()
-    }
-    search = Search(**{**values, "space": space})
+    search = Search(**{**values, "space": search_space.from_plain(values["space"])})
     counts = all(type(n) is int and 1 <= n <= MAX_TRIALS for n in (search.trials, search.batch))
     if not counts or search.sampler not in SAMPLERS or type(search.seed) is not int or search.seed < 0:
         raise ValueError("a search that none is")

@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from purerl.config import Config, ConfigError, to_dict
+from purerl.experiment.atomic import write_whole
 from purerl.members import Members
 
 Row = Mapping[str, np.ndarray]
@@ -89,7 +91,8 @@ class TensorBoard:
 
     def __init__(self, path: Path | None, names: Sequence[str], step: int):
         assert path
-        writer, purge = _module("tensorboard").SummaryWriter, step or None
+        writer = _module("tensorboard").SummaryWriter
+        purge = step + 1 if step else None  # rows after the checkpoint come again
         suffix = f".{step}"  # files of one second would have one name
         self._writers = [writer(str(path / n), purge_step=purge, filename_suffix=suffix) for n in names]
 
@@ -108,19 +111,19 @@ class WandB:
     """A run of Weights & Biases for every member, all in one group; a resumed run goes on with them."""
 
     def __init__(self, project: str, path: Path | None, cfg: Config, members: Members, exp_name: str):
-        group = path.name if path else exp_name
+        group, run_id = (path.name, _run_id(path)) if path else (exp_name, "")
         self._runs = [
             _module("wandb").init(
                 project=project,
                 group=group,
                 name=f"{exp_name}-{name}",
-                id=re.sub(r"[^\w-]", "-", f"{group}-{name}")[:64] if path else None,
+                id=f"{run_id}-{i}" if path else None,
                 resume="allow" if path else None,
                 dir=os.fspath(path) if path else None,
                 config=to_dict(cfg) | facts,
                 reinit="create_new",
             )
-            for name, facts in zip(members.names, members.facts, strict=True)
+            for i, (name, facts) in enumerate(zip(members.names, members.facts, strict=True))
         ]
 
     def __call__(self, row: Row) -> None:
@@ -131,6 +134,14 @@ class WandB:
         """End the runs."""
         for run in self._runs:
             run.finish()
+
+
+def _run_id(path: Path) -> str:
+    """Return the id of a run at the service, which stays with its directory."""
+    place = path / "wandb-id.txt"
+    if not place.exists():
+        write_whole(place, f"{uuid4().hex}\n")
+    return re.sub(r"[^0-9a-f]", "", place.read_text("utf-8")[:64])
 
 
 def _by_member(row: Row) -> Iterator[dict[str, float]]:

@@ -222,7 +222,7 @@ def read_sweep(path: Path, field: str = "run") -> Sweep:
             raise DamagedFile(f"{path / FILE} lists parts that no sweep has")
         search = from_plain(values["search"]) if values["search"] else None
         pbt = pbt_from_plain(values["pbt"]) if values["pbt"] else None
-    except (OSError, DamagedFile, KeyError, TypeError, ValueError) as error:
+    except (OSError, DamagedFile, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             field, str(path), f"the directory of a sweep: {shorten(str(error), 300)}"
         ) from error

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import evaluate as inside
-from purerl.config import ConfigError, Rule, validate
+from purerl.config import Rule, validate
 from purerl.experiment.loading import driver_of, load
 from purerl.experiment.record import members_of, read_record
-from purerl.health import split_replay
 from purerl.make import env_for
 from purerl.programs import over_members
 from purerl.python_envs import Vector, episodes_loop
@@ -70,23 +69,18 @@ def evaluate_run(
     validate("seed", seed, Rule("count", 0, 2**32 - 1))
     for name, value in {"best": best, "stochastic": stochastic}.items():
         validate(name, value, Rule("switch"))
-    record = read_record(user_path("run_dir", run_dir), "run_dir")
-    own_env = env if "env" in record.get("own", {}) else None
-    cfg, state = load(run_dir, best=best, replay=False, env=own_env, networks=networks)
-    members = members_of(record)
+    cfg, state = load(run_dir, best=best, policy_only=True, env=env, networks=networks)
+    members = members_of(read_record(user_path("run_dir", run_dir), "run_dir"))
     task = env_for(cfg, env)
     driver = driver_of(cfg, task, networks, members)
-    _same_shapes(driver, members, state.algo)
-    learned = split_replay(state.algo)[0]
     roots = jnp.stack([jax.random.key(seed)] * members.size)
     step, hyper = jnp.int32(driver.schedule.total_steps), members.hyper(cfg)
+    arguments = state.algo, roots, step, hyper
     if isinstance(task, HostEnv):
         vector = Vector(task, members.size, episodes, evaluation=True)
         try:
             limit = task.max_episode_steps
-            progress = episodes_loop(driver, members, vector, limit, episodes, stochastic)(
-                learned, roots, step, hyper
-            )
+            progress = episodes_loop(driver, members, vector, limit, episodes, stochastic)(*arguments)
         finally:
             vector.close()
         returns, lengths = progress.returns, progress.lengths
@@ -98,17 +92,7 @@ def evaluate_run(
             return inside.evaluate(driver.env, policy, evaluation_key(root, step, stochastic), episodes)
 
         mapped = over_members(play, (0, 0, None, members.axes(cfg)), members.size)
-        returns, lengths = jax.jit(mapped)(learned, roots, step, hyper)
+        returns, lengths = jax.jit(mapped)(*arguments)
     return Evaluation(
         np.asarray(returns), np.asarray(lengths), members.names, np.asarray(state.diverged_at) >= 0
     )
-
-
-def _same_shapes(driver: Any, members: Any, algo: Any) -> None:
-    """Raise ConfigError unless the learned arrays of a run are those of an algorithm on this task."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    wanted = jax.tree.map(lambda leaf: leaf.shape, split_replay(jax.eval_shape(driver.algo.init, key))[0])
-    found = jax.tree.map(lambda leaf: leaf.shape[1:], split_replay(algo)[0])
-    if jax.tree.leaves(wanted) != jax.tree.leaves(found):
-        what = "a task whose observations and actions are those that the run was trained on"
-        raise ConfigError("env", driver.env.name, what)

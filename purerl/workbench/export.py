@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import purerl
@@ -18,11 +17,11 @@ from purerl.evaluate import Policy
 from purerl.experiment.atomic import write_whole
 from purerl.experiment.loading import load
 from purerl.experiment.record import members_of, read_record
-from purerl.health import split_replay
 from purerl.make import env_for, make_policy
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
 from purerl.workbench import javascript_policy, numpy_policy
+from purerl.workbench.named_arrays import named_arrays
 from purerl.workbench.straight_line import Ref, straight_line
 
 FORMATS = {"numpy": ".py", "javascript": ".mjs", "stablehlo": ".stablehlo", "safetensors": ".safetensors"}
@@ -70,7 +69,7 @@ def export_policy(
     place = user_path("path", path or f"policy{FORMATS[to]}")
     if not place.parent.is_dir():
         raise ConfigError("path", str(place), "a file in a directory that exists")
-    cfg, state = load(run_dir, best=best, replay=False, env=env, networks=networks)
+    cfg, state = load(run_dir, best=best, policy_only=True, env=env, networks=networks)
     task = env_for(cfg, env)
     policy = make_policy(cfg, state, member, task, networks)
     name = members_of(read_record(user_path("run_dir", run_dir), "run_dir")).names[member]
@@ -80,7 +79,7 @@ def export_policy(
     elif to == "stablehlo":
         content = _stablehlo(policy, task)
     else:
-        learned = jax.tree.map(lambda leaf: leaf[member], split_replay(state.algo)[0])
+        learned = jax.tree.map(lambda leaf: leaf[member], state.algo)
         content = _safetensors(learned, {"about": about, "config": json.dumps(to_dict(cfg))})
     write_whole(place, content)
     return place
@@ -120,14 +119,8 @@ def _stablehlo(policy: Policy, env: Env | HostEnv) -> bytes:
 
 
 def _safetensors(learned: Any, metadata: dict[str, str]) -> bytes:
-    """Return the arrays of a pytree by their paths; a key of JAX as its bits."""
-    save = _package("safetensors.numpy", "safetensors").save
-    arrays = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(learned):
-        typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        value = jax.random.key_data(leaf) if typed else leaf
-        arrays[jax.tree_util.keystr(path, simple=True, separator=".")] = np.ascontiguousarray(value)
-    return save(arrays, metadata=metadata)
+    """Return the file of the arrays of a pytree by name."""
+    return _package("safetensors.numpy", "safetensors").save(named_arrays(learned), metadata=metadata)
 
 
 def _package(module: str, needed: str) -> Any:

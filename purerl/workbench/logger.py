@@ -24,8 +24,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purerl.config import ConfigError, Rule, validate
@@ -34,6 +32,7 @@ from purerl.experiment.display import Lasting
 from purerl.shown import plain, shown
 from purerl.types import PyTree
 from purerl.user_paths import user_path
+from purerl.workbench.named_arrays import named_arrays
 from purerl.workbench.table import aligned
 
 
@@ -117,14 +116,7 @@ class Logger:
 
         JAX's keys are written as their bits. `numpy.load` reads it; nothing in it is pickled.
         """
-        arrays = {}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-            name = jax.tree_util.keystr(path, simple=True, separator=".") or "state"
-            typed = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            arrays[name] = np.asarray(jax.random.key_data(leaf) if typed else leaf)
-            if arrays[name].dtype == object:
-                raise ConfigError("state", name, "a pytree of arrays and numbers")
-        content = io.BytesIO()
+        content, arrays = io.BytesIO(), dict[str, Any](named_arrays(state))
         np.savez(content, **arrays)
         place = self.output_dir / f"state{'' if itr is None else itr}.npz"
         write_whole(place, content.getvalue())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,14 @@ import numpy as np
 from purerl import evaluate as inside
 from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.loading import load
-from purerl.experiment.record import read_record
 from purerl.make import env_for, make_env, make_policy
 from purerl.train import evaluation_key
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
 
 SUFFIXES = (".mp4", ".gif")
+Write = Callable[[np.ndarray], None]
+"""Takes a frame, `[height, width, 3]` uint8."""
 BLOCK = 100
 """Frames drawn at a time: 70 MB at 480 x 480."""
 
@@ -86,16 +87,20 @@ def record_video(
     if not place.parent.is_dir():
         raise ConfigError("path", str(place), "a file in a directory that exists")
     imageio = _imageio()
-    record = read_record(user_path("run_dir", run_dir), "run_dir")
-    own_env = env if "env" in record.get("own", {}) else None
-    cfg, state = load(run_dir, best=best, replay=False, env=own_env, networks=networks)
+    cfg, state = load(run_dir, best=best, policy_only=True, env=env, networks=networks)
     task = _drawn(cfg) if env is None else env_for(cfg, env)
     if not isinstance(task, HostEnv) and getattr(task, "render", None) is None:
         raise ConfigError("env", task.name, "an environment with pictures; this one has no render")
     policy = make_policy(cfg, state, member, task, networks, explore=stochastic)
-    size = {"width": width, "height": height}
+    size: dict[str, Any] = {"width": width, "height": height}
     play: Any = _play_host if isinstance(task, HostEnv) else _play
     root, count, returns = jax.random.key(seed), 0, []
+
+    def write(frame: np.ndarray) -> None:
+        nonlocal count
+        writer.append_data(frame)
+        count += 1
+
     temporary = place.with_name(f".{place.stem}.tmp-{os.getpid()}{place.suffix}")
     options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0}
     if place.suffix.lower() == ".mp4":
@@ -104,11 +109,7 @@ def record_video(
         with warnings.catch_warnings(), _writer(imageio, temporary, options) as writer:
             for i in range(episodes):
                 key = evaluation_key(root, jnp.int32(i), stochastic)
-                frames, total = play(task, policy, key, max_steps, camera, size)
-                returns.append(total)
-                for frame in frames:
-                    writer.append_data(frame)
-                    count += 1
+                returns.append(play(task, policy, key, max_steps, camera, size, write))
         os.replace(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)
@@ -117,9 +118,8 @@ def record_video(
 
 def _writer(imageio: Any, path: Path, options: dict[str, Any]) -> Any:
     """Return a writer of frames, which starts the encoder as a process of its own."""
-    warnings.filterwarnings(
-        "ignore", "os.fork", RuntimeWarning
-    )  # JAX's; the process is another program at once
+    # JAX's warning: the process is another program at once.
+    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
     return imageio.get_writer(path, **options)
 
 
@@ -141,9 +141,15 @@ def _drawn(cfg: Config) -> Env | HostEnv:
 
 
 def _play(
-    env: Any, policy: inside.Policy, key: Any, max_steps: int, camera: Any, size: Mapping[str, int]
-) -> tuple[Iterator[np.ndarray], float]:
-    """Return the frames of one episode inside the program, and its return."""
+    env: Any,
+    policy: inside.Policy,
+    key: Any,
+    max_steps: int,
+    camera: Any,
+    size: Mapping[str, int],
+    write: Write,
+) -> float:
+    """Write the frames of one episode inside the program, and return its return."""
     key_reset, key_steps = inside.keys_of(key)
     length = min(max_steps, env.max_episode_steps)
 
@@ -164,29 +170,26 @@ def _play(
     first, (states, rewards, alive) = episode()
     shown = int(np.asarray(alive).sum())
 
-    def frames() -> Iterator[np.ndarray]:
-        view = size if camera is None else {**size, "camera": camera}
-        draw = lambda part: env.render(part, **view)
-        yield draw(first)
-        for i in range(0, shown, BLOCK):
-            part = slice(i, min(i + BLOCK, shown))
-            yield from draw(jax.tree.map(lambda leaf, part=part: leaf[part], states))
-
-    return frames(), float(np.asarray(rewards).sum())
+    view = size if camera is None else {**size, "camera": camera}
+    write(env.render(first, **view))
+    for i in range(0, shown, BLOCK):
+        part = slice(i, min(i + BLOCK, shown))
+        for frame in env.render(jax.tree.map(lambda leaf, part=part: leaf[part], states), **view):
+            write(frame)
+    return float(np.asarray(rewards).sum())
 
 
 def _play_host(
-    env: HostEnv, policy: inside.Policy, key: Any, max_steps: int, camera: Any, size: Mapping[str, int]
-) -> tuple[Iterator[np.ndarray], float]:
-    """Return the frames of one episode of an environment that steps in Python, and its return."""
+    env: HostEnv, policy: inside.Policy, key: Any, max_steps: int, camera: Any, size: Any, write: Write
+) -> float:
+    """Do the same with an environment that steps in Python, whose pictures have their own view and size."""
     key_reset, key_steps = inside.keys_of(key)
-    act = jax.jit(policy.act)
+    act, total = jax.jit(policy.act), 0.0
     vector = env.make_vector(1, True)
-    pictures, total = [], 0.0
     try:
         obs, carry = vector.reset([int(jax.random.randint(key_reset, (), 0, 2**31 - 1))]), policy.init(1)
         for time in range(min(max_steps, env.max_episode_steps)):
-            pictures.append(vector.picture())
+            write(vector.picture())
             action, carry = act(carry, obs, inside.keys_at(key_steps, time)[0])
             obs, reward, terminated, truncated = vector.step(np.asarray(action))
             total += float(reward[0])
@@ -194,4 +197,4 @@ def _play_host(
                 break
     finally:
         vector.close()
-    return iter(pictures), total
+    return total

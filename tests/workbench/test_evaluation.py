@@ -1,5 +1,7 @@
 """Evaluation of the policies of a run: the right policy, the right task, the same numbers again."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from tiny import tiny
 
 import purerl
 from purerl import evaluate as inside
-from purerl.cli.evaluate import describe
+from purerl.cli.evaluate import EvalOptions, describe
+from purerl.cli.evaluate import _task as evaluate_task
 from purerl.cli.main import command
 from purerl.config import ConfigError
 from purerl.train import evaluation_key
@@ -16,8 +19,8 @@ from purerl.workbench.evaluation import Evaluation, evaluate_run
 MUTANTS = {
     "every member plays the first policy": (
         "workbench/evaluation.py",
-        "jax.jit(mapped)(learned, roots",
-        "jax.jit(mapped)(jax.tree.map(lambda leaf: leaf[:1].repeat(members.size, 0), learned), roots",
+        "arguments = state.algo, roots",
+        "arguments = jax.tree.map(lambda leaf: leaf[:1].repeat(members.size, 0), state.algo), roots",
         "test_the_policy_of_every_member_is_played",
     ),
     "exploration is forgotten in Python": (
@@ -39,15 +42,15 @@ MUTANTS = {
         "test_the_same_arguments_give_the_same_bits",
     ),
     "any task": (
-        "workbench/evaluation.py",
-        "if jax.tree.leaves(wanted) != jax.tree.leaves(found):",
-        "if False:",
+        "experiment/loading.py",
+        "if env is None or not (best or policy_only):",
+        "if True:",
         "test_a_task_that_does_not_fit_is_refused",
     ),
     "replay is read": (
         "experiment/loading.py",
-        "    if not replay:\n",
-        "    if False:\n",
+        "    if best or policy_only:\n",
+        "    if best:\n",
         "test_a_policy_is_read_without_the_replay_buffer",
     ),
 }
@@ -125,11 +128,29 @@ def test_a_task_that_does_not_fit_is_refused(run_dir):
         evaluate_run("/no/such")
 
 
+def test_a_run_on_a_model_file_is_evaluated_with_its_environment(tmp_path):
+    """Which is passed; nothing opens a file that a record names, though the engine is another."""
+    model = tmp_path / "pendulum.xml"
+    model.write_text((Path(purerl.__file__).parent / "envs/mujoco/assets/inverted_pendulum.xml").read_text())
+    kwargs = {"xml_file": str(model), "max_episode_steps": 5}
+    cfg = tiny("a2c", "inverted_pendulum", env_kwargs=kwargs, eval_interval=0)
+    purerl.run(cfg, 1, tmp_path / "run", progress=False)
+    with pytest.raises(ConfigError, match="pass it as env"):
+        evaluate_run(tmp_path / "run")
+    assert (
+        evaluate_run(tmp_path / "run", 2, env=purerl.make_env("inverted_pendulum", **kwargs)).lengths.max()
+        <= 5
+    )
+    model.unlink()
+    with pytest.raises(ConfigError, match="give --env-kwargs"):
+        evaluate_task(str(tmp_path / "run"), EvalOptions(engine="mjx"))
+
+
 def test_a_policy_is_read_without_the_replay_buffer(tmp_path):
     purerl.run(tiny("sac"), 2, tmp_path / "run", progress=False)
     cfg, whole = purerl.load(tmp_path / "run")
-    _, state = purerl.load(tmp_path / "run", replay=False)
-    assert state.algo.replay == () and whole.algo.replay != ()
+    _, state = purerl.load(tmp_path / "run", policy_only=True)
+    assert state.algo.replay == state.env == state.carry == () and whole.algo.replay != ()
     jax.tree.map(
         np.testing.assert_array_equal,
         jax.random.key_data(whole.key),

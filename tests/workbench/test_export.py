@@ -83,8 +83,8 @@ MUTANTS = {
     ),
     "the weights of the first member": (
         "workbench/export.py",
-        "leaf[member], split_replay",
-        "leaf[0], split_replay",
+        "leaf[member], state.algo",
+        "leaf[0], state.algo",
         "test_safetensors_hold_the_learned_arrays",
     ),
     "random numbers are zeros": (
@@ -265,7 +265,7 @@ def test_safetensors_hold_the_learned_arrays(trained, tmp_path):
     from safetensors import safe_open
 
     path = export_policy(trained, "safetensors", tmp_path / "a.safetensors", member=1)
-    cfg, state = purerl.load(trained, replay=False)
+    cfg, state = purerl.load(trained, policy_only=True)
     leaves = {
         jax.tree_util.keystr(p, simple=True, separator="."): np.asarray(leaf[1])
         for p, leaf in jax.tree_util.tree_leaves_with_path(state.algo)

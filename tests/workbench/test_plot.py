@@ -64,8 +64,8 @@ def test_the_command_writes_both_files_and_a_table(runs, figures, capsys):
     assert ET.parse("plot.svg").getroot().tag.endswith("svg")
     out = capsys.readouterr().out
     assert re.search(r"^  setting +seeds +environment steps +mean \[95% interval\]$", out, re.MULTILINE)
-    assert re.search(r"^  sac +3 +10,000  101\.7 \[100, 104\]$", out, re.MULTILINE)
-    assert re.search(r"^  td3 +2 +10,000  50.5 \[50, 51\]$", out, re.MULTILINE)
+    assert re.search(r"^  sac +3 +10,000 +101\.7 \[100, 104\]$", out, re.MULTILINE)
+    assert re.search(r"^  td3 +2 +10,000 +50.5 \[50, 51\]$", out, re.MULTILINE)
     assert out.endswith("Written: plot.png, plot.svg\n")
     (figure,) = figures
     assert figure.get_suptitle() == "mean of 2 to 3 seeds, with 95% bootstrap interval"
@@ -111,7 +111,7 @@ def test_count_draws_every_member(runs, figures, capsys):
     assert figures[0].get_suptitle() == "3 seeds, each a curve"
     assert not figures[0].axes[0].collections
     assert [path.name for path in Path().iterdir()] == ["all.svg"]
-    assert re.search(r"^  sac seed 2 +1 +10,000  104$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^  sac seed 2 +1 +10,000 +104$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_labels_are_those_given(runs, figures):

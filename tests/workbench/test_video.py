@@ -43,6 +43,12 @@ MUTANTS = {
         "        pass\n    return",
         "test_a_film_is_whole_or_not_there",
     ),
+    "the oldest frame of a stack": (
+        "envs/adapters/from_gymnasium.py",
+        "newest = self._obs[0, -1]",
+        "newest = self._obs[0, 0]",
+        "test_the_frames_of_an_atari_game_are_its_picture",
+    ),
     "a film of a blank screen": (
         "envs/adapters/from_gymnasium.py",
         "return np.asarray(frames[0], np.uint8)",
@@ -117,15 +123,27 @@ def test_an_environment_of_gymnasium_is_filmed(tmp_path):
     assert film.frames == 5 and frames[0].shape[:2] == (400, 600) and np.std(frames[0]) > 5
 
 
+def test_the_frames_of_an_atari_game_are_its_picture():
+    """The newest of the stacked ones, in grey."""
+    vector = purerl.make_env("gym:ALE/Pong-v5").make_vector(1, True)
+    try:
+        obs = vector.reset([0])
+        for _ in range(40):
+            obs = vector.step(np.array([2]))[0]
+        picture = vector.picture()
+    finally:
+        vector.close()
+    assert picture.shape == (84, 84, 3) and picture.std() > 5 and (obs[0, 0] != obs[0, -1]).any()
+    for channel in range(3):
+        np.testing.assert_array_equal(picture[..., channel], obs[0, -1])
+
+
 def test_a_film_is_whole_or_not_there(run_dir, tmp_path, monkeypatch):
     (tmp_path / "film.gif").write_bytes(b"before")
 
     def broken(*args):
-        def frames():
-            yield np.zeros((48, 64, 3), np.uint8)
-            raise KeyboardInterrupt
-
-        return frames(), 0.0
+        args[-1](np.zeros((48, 64, 3), np.uint8))
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(video, "_play", broken)
     with pytest.raises(KeyboardInterrupt):
