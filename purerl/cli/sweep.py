@@ -29,14 +29,14 @@ from purerl.experiment.search import MAX_TRIALS, SAMPLERS, Search
 from purerl.experiment.signals import SecondEndsAtOnce
 from purerl.experiment.sweep import (
     Sweep,
+    begin_sweep,
     grid_of,
-    is_sweep,
     make_search,
     make_sweep,
     read_sweep,
     run_sweep,
+    several_values,
     to_dict_without_algo,
-    write_sweep,
 )
 from purerl.machine import available_bytes
 from purerl.pbt import PBT, check_pbt
@@ -75,11 +75,8 @@ def sweep(argv: Sequence[str]) -> int:
     made = plan(options, cfgs, values)
     algos, envs = (sorted({part(cfg) for cfg in cfgs.values()}) for part in (_algo, _env))
     path = user_path("logdir", directory_of(options, "-".join(["sweep", *algos, *envs])))
-    if is_sweep(path) or (path / "run.json").exists():
-        what = "a directory without a sweep, since nothing is overwritten"
-        raise ConfigError("logdir", str(path), what, f"Go on with that one: purerl resume {path}")
     made = made._replace(stop_at_return=options.stop_at_return, exp_name=options.exp_name)
-    write_sweep(path, made)
+    begin_sweep(path, made, "logdir")
     return _train(path, made, options)
 
 
@@ -178,8 +175,7 @@ def _of_algorithm(
     own = {name: _values(cls, name, texts) for name, texts in given.items() if name in names(cls)}
     single = {name: values[0] for name, values in own.items() if len(values) == 1}
     several = {name: values for name, values in own.items() if len(values) > 1}
-    swept = {name: values for name, values in several.items() if kinds[name] == "real" and None not in values}
-    static = {name: values for name, values in several.items() if name not in swept}
+    swept, static = several_values(cls, several)
     base = from_dict(cls, to_dict_without_algo(base) | single | {n: v[0] for n, v in several.items()})
     return grid_of(base, static), swept | space
 

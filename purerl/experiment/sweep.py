@@ -10,6 +10,7 @@ SWEEP/[PART/]run.json ...   the run of a part
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,6 +152,23 @@ def grid_of(cfg: Config, static: Mapping[str, Sequence[Any]]) -> dict[str, Confi
             raise ConfigError("sweep", fields, "values that differ from each other")
         cfgs[name] = from_dict(type(cfg), to_dict_without_algo(cfg) | fields)
     return cfgs
+
+
+def several_values(
+    cls: type[Config], values: Mapping[str, list[Any]]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Divide fields with several values into those of members, and those of different programs."""
+    kinds = {field.name: field.metadata["rule"].kind for field in dataclasses.fields(cls)}
+    swept = {n: v for n, v in values.items() if kinds.get(n) == "real" and None not in v}
+    return swept, {n: v for n, v in values.items() if n not in swept}
+
+
+def begin_sweep(path: Path, sweep: Sweep, field: str) -> None:
+    """Write a new sweep. Raises ConfigError about `field` if `path` holds a sweep or a run, OSError."""
+    if is_sweep(path) or (path / "run.json").exists():
+        what = "a directory without a sweep, since nothing is overwritten"
+        raise ConfigError(field, str(path), what, f"Go on with that one: purerl resume {path}")
+    write_sweep(path, sweep)
 
 
 def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: bool = True) -> bool:

@@ -9,7 +9,6 @@ grid.run("ppo", seeds=4)
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import itertools
 import os
@@ -21,7 +20,7 @@ from typing import Any
 
 from purerl import registry
 from purerl.config import Config, ConfigError, from_dict
-from purerl.experiment.sweep import grid_of, make_sweep, run_sweep, write_sweep
+from purerl.experiment.sweep import begin_sweep, grid_of, make_sweep, run_sweep, several_values
 from purerl.machine import available_bytes
 from purerl.shown import plain
 from purerl.user_paths import user_path
@@ -125,11 +124,8 @@ class ExperimentGrid:
         cfgs, values = self._configs(registry.config_class(thunk))
         sweep = make_sweep(cfgs, values, seeds, available=available_bytes())
         path = place / f"{stamp}{self.name or thunk}"
-        if (path / "sweep.json").exists() or (path / "run.json").exists():
-            what = "a directory without a sweep, since nothing is overwritten"
-            raise ConfigError("data_dir", str(path), what, f"Go on with that one: purerl resume {path}")
         sweep = sweep._replace(exp_name=self.name or None)
-        write_sweep(path, sweep)
+        begin_sweep(path, sweep, "data_dir")
         run_sweep(path, sweep, progress=progress)
         done = sweep._replace(done=frozenset(part.name for part in sweep.parts))
         results: list[Result] = results_of(path, done)
@@ -139,10 +135,8 @@ class ExperimentGrid:
         """Return a config for each program, and the real-valued fields with their values."""
         columns = {NAMES.get(key, key): values for key, (values, _, _) in self._keys.items()}
         cfg = from_dict(cls, _nested({name: values[0] for name, values in columns.items()}))
-        kinds = {field.name: field.metadata["rule"].kind for field in dataclasses.fields(cls)}
         several = {name: values for name, values in columns.items() if len(values) > 1}
-        swept = {name: v for name, v in several.items() if kinds.get(name) == "real" and None not in v}
-        static = {name: values for name, values in several.items() if name not in swept}
+        swept, static = several_values(cls, several)
         nested = [name for name in static if ":" in name]
         if nested:
             raise ConfigError(

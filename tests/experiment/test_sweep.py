@@ -81,7 +81,7 @@ MUTANTS = {
         "test_final_returns",
     ),
     "a sweep is written over": (
-        "cli/sweep.py",
+        "experiment/sweep.py",
         'if is_sweep(path) or (path / "run.json").exists():',
         "if False:",
         "test_a_sweep_from_the_command_line",

@@ -31,12 +31,6 @@ MUTANTS = {
         "for row in sorted(rows, key=lambda row: str(row[::-1]))]",
         "test_variants_are_every_combination",
     ),
-    "a directory is used twice": (
-        "workbench/grid.py",
-        'if (path / "sweep.json").exists() or (path / "run.json").exists():',
-        "if False:",
-        "test_an_algorithm_is_one_sweep",
-    ),
 }
 
 
