@@ -44,14 +44,18 @@ class Sinks:
         step: int = 0,
     ):
         self._say, self._sinks = say, []
+        make: dict[str, Callable[[str], Sink]] = {
+            "tensorboard": lambda _: TensorBoard(path, members.names, step),
+            "wandb": lambda project: WandB(project or "purerl", path, cfg, members, exp_name),
+        }
         for one in wanted:
-            if callable(one):
-                self._sinks.append(one)
-            elif one == "tensorboard":
-                self._sinks.append(TensorBoard(path, members.names, step))
-            else:
-                project = one.partition(":")[2] or "purerl"
-                self._sinks.append(WandB(project, path, cfg, members, exp_name))
+            try:
+                name, _, argument = one.partition(":") if isinstance(one, str) else ("", "", "")
+                self._sinks.append(make[name](argument) if name else one)
+            except Exception as error:  # such as of a service that knows no key of the user's
+                self.close()
+                what = f"a sink that can be opened, got {type(error).__name__}: {error}"
+                raise ConfigError("sinks", one, what) from error
 
     def write(self, row: Row) -> None:
         """Give a finished row to every sink."""

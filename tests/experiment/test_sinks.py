@@ -26,6 +26,12 @@ MUTANTS = {
         "",
         "test_a_sink_that_fails_ends_nothing",
     ),
+    "what was opened stays open": (
+        "experiment/sinks.py",
+        "                self.close()\n                what",
+        "                what",
+        "test_a_sink_that_cannot_be_opened_is_refused",
+    ),
     "sinks stay open": (
         "experiment/runner.py",
         "        stack.callback(outlets.close)\n",
@@ -171,6 +177,26 @@ def test_wandb_has_a_run_for_every_member(tmp_path, monkeypatch):
         "id"
     ]
     assert [logged for _, logged in again] == [["finished"]] * 2
+
+
+def test_a_sink_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
+    """Before the first step, and those that were opened before it are closed."""
+    closed = []
+
+    def init(**options):
+        raise PermissionError("no key")
+
+    class Sink:
+        def __call__(self, row):
+            raise AssertionError("called")
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    with pytest.raises(ConfigError, match=r"sinks = 'wandb:p': expected a sink that can be opened, .*no key"):
+        purerl.run(tiny("a2c"), 1, tmp_path / "run", sinks=[Sink(), "wandb:p"], progress=False)
+    assert closed == [True]
 
 
 def test_the_name_of_an_experiment_stays(tmp_path):
