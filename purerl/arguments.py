@@ -15,7 +15,7 @@ from purerl.config import Config, ConfigError, Rule, validate
 from purerl.envs.check.interface import HINTS
 from purerl.rollout import env_action, uniform_action
 from purerl.shown import Words, shape_of, shapes_of
-from purerl.spaces import check_spaces
+from purerl.spaces import check_spaces, shapes
 from purerl.types import Env, EnvFunctions, EnvSpec, HostEnv, Key, PyTree, TrainOutput, TrainState
 
 ADAPTERS = {
@@ -145,8 +145,11 @@ def _traced(env: Env, function: str, names: tuple[str, ...], *args: Any) -> tupl
         got = f"{len(values)} values" if isinstance(values, tuple | list) else type(values).__name__
         what = f"{len(names)} results, ({', '.join(names)})"
         raise ConfigError(f"results of {env.name}'s {function}", Words(got), what, LISTED)
-    if getattr(values[0], "shape", None) != env.observation_space.shape:
-        what = f"an array of shape {env.observation_space.shape}, as in observation_space"
+    expected = shapes(env.observation_space)
+    shape = lambda leaf: leaf.shape
+    if jax.tree.map(shape, values[0]) != jax.tree.map(shape, expected):
+        kind = f"an array of shape {expected.shape}" if hasattr(expected, "shape") else shapes_of(expected)
+        what = f"{kind}, as in observation_space"
         raise ConfigError(f"obs of {env.name}'s {function}", shapes_of(values[0]), what, LISTED)
     return tuple(values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,8 @@ import numpy as np
 
 from purerl.config import ConfigError
 from purerl.rollout import contain, env_action
-from purerl.shown import shape_of
+from purerl.shown import shape_of, shapes_of
+from purerl.spaces import boxes
 from purerl.types import Algorithm, Array, Env, HostEnv, Key, PyTree
 
 
@@ -46,25 +47,35 @@ def policy_of(
 
     def act(carry, obs, key):
         check_rows(env, carry, obs)
+        obs = dict(obs) if isinstance(obs, Mapping) else obs
         action, carry, _ = algo.act(state, carry, obs, key, step, explore=explore)
         return env_action(env.action_space, action), carry
 
     return Policy(algo.init_carry, act)
 
 
-def check_rows(env: Env | HostEnv, carry: PyTree, obs: Array) -> None:
+def check_rows(env: Env | HostEnv, carry: PyTree, obs: PyTree) -> None:
     """Raise ConfigError unless `obs` has one row `[O]` for each environment, as `carry` has."""
-    shape, rows = np.shape(obs), env.observation_space.shape
-    if shape[1:] != rows or not shape:
-        hint = ""
-        if shape == rows:
-            hint = "For one observation: action, carry = act(carry, obs[None], key), and then action[0]."
-        what = f"a row of shape {rows} per environment, [N{''.join(f', {n}' for n in rows)}]"
-        raise ConfigError("obs", shape_of(obs), what, hint)
-    for leaf in jax.tree.leaves(carry):
-        if np.shape(leaf)[:1] != shape[:1]:
-            what = f"a row for each of the {shape[0]} observations, as init({shape[0]}) gives it"
-            raise ConfigError("carry", shape_of(leaf), what)
+    expected = boxes(env.observation_space)
+    rows = [("obs", obs, expected)]
+    if isinstance(expected, dict):
+        if not isinstance(obs, Mapping) or obs.keys() != expected.keys():
+            raise ConfigError("obs", shapes_of(obs), f"a mapping with the parts {', '.join(expected)}")
+        rows = [(f"obs[{name!r}]", obs[name], box) for name, box in expected.items()]
+    for name, part, box in rows:
+        shape = np.shape(part)
+        if shape[1:] != box.shape or not shape:
+            hint = ""
+            if shape == box.shape:
+                hint = "For one observation: action, carry = act(carry, obs[None], key), and then action[0]."
+            what = f"a row of shape {box.shape} per environment, [N{''.join(f', {n}' for n in box.shape)}]"
+            raise ConfigError(name, shape_of(part), what, hint)
+    count = np.shape(rows[0][1])[0]
+    others = [(name, part) for name, part, _ in rows[1:]]
+    for name, leaf in [*others, *(("carry", leaf) for leaf in jax.tree.leaves(carry))]:
+        if np.shape(leaf)[:1] != (count,):
+            what = f"a row for each of the {count} observations, as init({count}) gives it"
+            raise ConfigError(name, shape_of(leaf), what)
 
 
 def begin(*shape: int) -> Progress:

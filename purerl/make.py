@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 from flax.core import FrozenDict
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from purerl import evaluate as evaluation
 from purerl import registry
@@ -65,8 +65,11 @@ def make_env(env: str, engine: str = "auto", **env_kwargs: Any) -> Env | HostEnv
 def spec_of(env: Env | HostEnv) -> EnvSpec:
     """Return the facts of `env` that an algorithm may use."""
     actions = env.action_space
-    if isinstance(env, HostEnv) and isinstance(actions, Discrete):
-        actions = Discrete(actions.n)  # its copies add the start
+    if isinstance(env, HostEnv):  # its copies add the start
+        if isinstance(actions, Discrete):
+            actions = Discrete(actions.n)
+        elif isinstance(actions, MultiDiscrete):
+            actions = MultiDiscrete(actions.nvec)
     return EnvSpec(env.name, env.observation_space, actions)
 
 

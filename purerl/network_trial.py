@@ -9,14 +9,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from gymnasium import spaces
 
 from purerl.config import Config, ConfigError
 from purerl.networks import choose
 from purerl.pixels import are_pixels
 from purerl.shown import Words, shape_of, shapes_of, shorten
-from purerl.spaces import dtype_of, vector_size
-from purerl.types import EnvSpec, Network
+from purerl.spaces import CHOICES, shapes, vector_size
+from purerl.types import EnvSpec, Network, PyTree
 
 BATCHES = (1, 3)
 """Observations of a trial. A network that drops an axis of length 1 fails the first, one of a fixed batch the
@@ -74,18 +73,21 @@ def _try_batch(
 ) -> None:
     """Apply the networks to `batch` observations, after `init` with a single one, as algorithms do."""
 
-    def rows(space: spaces.Space, dtype: Any = None) -> Callable[[int], Shape]:
-        dtype = dtype_of(space) if dtype is None else dtype
-        return lambda size: Shape((size, *(space.shape or ())), dtype)
+    def seen(box: Shape) -> Shape:
+        scaled = getattr(cfg, "normalize_obs", False) and not are_pixels(box.shape[1:], box.dtype)
+        return Shape(box.shape, jnp.float32) if scaled else box
+
+    def obs(size: int) -> PyTree:
+        return jax.tree.map(seen, shapes(spec.observation_space, size))
+
+    def action(size: int) -> Shape:
+        return shapes(spec.action_space, size)
 
     def vectors(width: int) -> Callable[[int], Shape]:
         return lambda size: Shape((size, width), jnp.float32)
 
-    space = spec.observation_space
-    scaled = getattr(cfg, "normalize_obs", False) and not are_pixels(space.shape, space.dtype)
-    obs, action = rows(space, jnp.float32 if scaled else None), rows(spec.action_space)
-    inputs: dict[str, tuple[Callable[[int], Shape], ...]] = {"torso": (obs,)}
-    features: Callable[[int], Shape] = obs
+    inputs: dict[str, tuple[Callable[[int], PyTree], ...]] = {"torso": (obs,)}
+    features: Callable[[int], PyTree] = obs
     if "core" in chosen:
         previous = (vectors(vector_size(spec.action_space)),) if "q" in chosen else ()
         inputs["core"] = (vectors(cfg.rnn_size), obs, *previous)
@@ -94,7 +96,7 @@ def _try_batch(
             out = _outputs(name, chosen[name], inputs[name], batch)
             _check_features(name, out, batch, cfg)
             features = vectors((out if name == "torso" else out[1]).shape[1])
-    of_action = () if isinstance(spec.action_space, spaces.Discrete) else (action,)
+    of_action = () if isinstance(spec.action_space, CHOICES) else (action,)
     implicit = (vectors(cfg.num_quantiles),) if getattr(cfg, "critic", "") == "implicit" else ()
     inputs |= {"pi": (features,), "v": (features,), "q": (features, *of_action, *implicit)}
     for name in names:
@@ -113,7 +115,12 @@ def _with_noise(network: Network) -> Network:
 
 
 def _outputs(
-    name: str, network: Network, inputs: tuple[Callable[[int], Shape], ...], batch: int, *, ours: bool = False
+    name: str,
+    network: Network,
+    inputs: tuple[Callable[[int], PyTree], ...],
+    batch: int,
+    *,
+    ours: bool = False,
 ) -> Any:
     """Return the shapes that `network` gives for `batch` rows of inputs. Raise ConfigError if it fails."""
     one, many = ([make(size) for make in inputs] for size in (1, batch))
@@ -182,7 +189,7 @@ def _in_words(name: str, expected: Any, spec: EnvSpec) -> str:
         return f"(mean [B, {width}], log_std [B, {width}])"
     if len(expected.shape) == 1:
         return "values [B]"
-    discrete = isinstance(spec.action_space, spaces.Discrete)
+    discrete = isinstance(spec.action_space, CHOICES)
     if len(expected.shape) == 3:
         return f"outputs of all actions [B, {expected.shape[1]}, {expected.shape[2]}]"
     if name == "q":

@@ -18,7 +18,8 @@ from gymnasium import spaces
 from purerl.config import ConfigError, did_you_mean
 from purerl.layers import MLP, UNIFORM, BatchNormMLP, Initializer
 from purerl.ops.initializers import orthogonal
-from purerl.pixels import pixel_encoder
+from purerl.pixels import encoder_of
+from purerl.spaces import CHOICES, num_logits
 from purerl.types import Array, EnvSpec, Network, PyTree
 
 LOG_STD_RANGE = (-20.0, 2.0)
@@ -112,8 +113,8 @@ def torso(
 ) -> MLP | BatchNormMLP:
     """Return the network for observations of `spec`: `obs [B, *O] -> [B, out]`, or `[B, H]` without `out`.
 
-    The one place that chooses by the observation space: an MLP for every Box, behind convolutions where
-    observations are images (`pixels.pixel_encoder`). A critic gives it actions as further inputs.
+    The one place that chooses by the observation space: an MLP, behind convolutions where observations, or
+    parts of a Dict, are images (`pixels.encoder_of`). A critic gives it actions as further inputs.
 
     Args:
         cfg: sizes and nonlinearity of the hidden layers.
@@ -124,12 +125,13 @@ def torso(
         norm: none, layer or batch; the last for `batch_normalized`, with an initialisation of its own.
 
     Raises:
-        ConfigError: for an observation space other than a Box.
+        ConfigError: for an observation space other than a Box or a Dict.
     """
     space = spec.observation_space
-    if not isinstance(space, spaces.Box):
-        raise ConfigError("env", spec.name, f"an environment with a Box observation space, got {space}")
-    encoder = pixel_encoder(space, hidden_init, norm == "layer")
+    if not isinstance(space, spaces.Box | spaces.Dict):
+        what = f"an environment with a Box or Dict observation space, got {space}"
+        raise ConfigError("env", spec.name, what)
+    encoder = encoder_of(space, hidden_init, norm == "layer")
     if norm == "batch":
         return BatchNormMLP(cfg.hidden_sizes, out, cfg.activation, encoder=encoder)
     return MLP(cfg.hidden_sizes, out, cfg.activation, hidden_init, out_init, norm == "layer", encoder=encoder)
@@ -147,9 +149,9 @@ def orthogonal_torso(
 def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dict[str, Network]:
     """Return the networks `pi` and `v` of a stochastic policy and its value function.
 
-    `pi: [B, ...] -> logits [B, K]` for a Discrete action space or `(mean, log_std)`, each `[B, A]`, for a
-    Box; `v: [B, ...] -> [B]`. Each has a torso of its own, or is linear with `on_features`: its input then
-    is the output of a torso.
+    `pi: [B, ...] -> logits [B, K]` for an action space of choices, where K of a MultiDiscrete is the sum over
+    its choices, or `(mean, log_std)`, each `[B, A]`, for a Box; `v: [B, ...] -> [B]`. Each has a torso of its
+    own, or is linear with `on_features`: its input then is the output of a torso.
     """
 
     def layers(out: int, scale: float) -> MLP | BatchNormMLP:
@@ -158,8 +160,8 @@ def heads(cfg: PolicyConfig, spec: EnvSpec, *, on_features: bool = False) -> dic
         return orthogonal_torso(cfg, spec, out, scale)
 
     space = spec.action_space
-    if isinstance(space, spaces.Discrete):
-        pi = layers(int(space.n), cfg.pi_init_scale)
+    if isinstance(space, CHOICES):
+        pi = layers(num_logits(space), cfg.pi_init_scale)
     elif cfg.state_dependent_std:
         pi = Gaussian(layers(2 * space.shape[0], cfg.pi_init_scale), LOG_STD_RANGE, cfg.init_log_std)
     else:

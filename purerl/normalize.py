@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 
 from purerl.ops import returns, statistics
 from purerl.pixels import are_pixels
-from purerl.types import Array, EnvSpec, Transition
+from purerl.spaces import boxes
+from purerl.types import Array, EnvSpec, PyTree, Transition
 
 
 class Settings(Protocol):
@@ -27,8 +29,8 @@ class Settings(Protocol):
 class Normalizer(NamedTuple):
     """Running statistics of observations and discounted returns."""
 
-    obs: statistics.RunningMoments
-    """Moments of the observations of all updates."""
+    obs: PyTree
+    """`RunningMoments` of the observations of all updates, one for each array of an observation."""
     returns: statistics.RunningMoments
     """Moments of the discounted return so far in its episode, over all steps."""
     so_far: Array
@@ -37,7 +39,7 @@ class Normalizer(NamedTuple):
 
 def init(cfg: Settings, spec: EnvSpec) -> Normalizer:
     """Return empty statistics."""
-    obs = statistics.init(spec.observation_space.shape)
+    obs = jax.tree.map(lambda box: statistics.init(box.shape), boxes(spec.observation_space))
     return Normalizer(obs, statistics.init(()), jnp.zeros(cfg.num_envs, jnp.float32))
 
 
@@ -45,18 +47,31 @@ def observe(cfg: Settings, normalizer: Normalizer, transition: Transition) -> No
     """Return `normalizer` with a rollout `[T, N]` added."""
     ended = transition.terminated | transition.truncated
     sums, so_far = returns.discounted_so_far(transition.reward, ended, cfg.gamma, normalizer.so_far)
-    pixels = are_pixels(normalizer.obs.mean.shape, transition.obs.dtype)
+
+    def observed(moments: statistics.RunningMoments, obs: Array) -> statistics.RunningMoments:
+        return moments if are_pixels(moments.mean.shape, obs.dtype) else statistics.update(moments, obs)
+
     return Normalizer(
-        normalizer.obs if pixels else statistics.update(normalizer.obs, transition.obs),
+        jax.tree.map(observed, normalizer.obs, transition.obs, is_leaf=_are_moments),
         statistics.update(normalizer.returns, sums),
         so_far,
     )
 
 
-def normalize_obs(cfg: Settings, normalizer: Normalizer, obs: Array) -> Array:
+def normalize_obs(cfg: Settings, normalizer: Normalizer, obs: PyTree) -> PyTree:
     """Return `obs [..., O]` standardised; as it is without `cfg.normalize_obs`, and images of uint8."""
-    pixels = are_pixels(normalizer.obs.mean.shape, obs.dtype)
-    return statistics.normalize(normalizer.obs, obs) if cfg.normalize_obs and not pixels else obs
+
+    def normalized(moments: statistics.RunningMoments, obs: Array) -> Array:
+        pixels = are_pixels(moments.mean.shape, obs.dtype)
+        return obs if pixels else statistics.normalize(moments, obs)
+
+    if not cfg.normalize_obs:
+        return obs
+    return jax.tree.map(normalized, normalizer.obs, obs, is_leaf=_are_moments)
+
+
+def _are_moments(value: PyTree) -> bool:
+    return isinstance(value, statistics.RunningMoments)
 
 
 def normalize_reward(cfg: Settings, normalizer: Normalizer, reward: Array) -> Array:

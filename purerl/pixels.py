@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from purerl.spaces import boxes
 from purerl.types import Array
 
 
@@ -61,6 +63,29 @@ def patches(x: Array, layer: Layer) -> Array:
     corners = itertools.product(range(size), repeat=2)
     covered = [x[:, i : i + rows : stride, j : j + columns : stride] for i, j in corners]
     return jnp.concatenate(covered, axis=-1)
+
+
+class PartsEncoder(nn.Module):
+    """Parts of an observation side by side, images behind convolutions: `{name: [B, ...]} -> [B, F]`."""
+
+    images: Mapping[str, PixelEncoder]
+
+    def __call__(self, obs: Mapping[str, Array]) -> Array:
+        """Encode each part, in the order of their names."""
+        parts = {name: self.images[name](part) if name in self.images else part for name, part in obs.items()}
+        flat = [part.reshape(part.shape[0], -1) for part in (parts[name] for name in sorted(parts))]
+        return jnp.concatenate([part.astype(jnp.float32) for part in flat], axis=-1)
+
+
+def encoder_of(
+    space: spaces.Space, kernel_init: nn.initializers.Initializer, layer_norm: bool = False
+) -> PixelEncoder | PartsEncoder | None:
+    """Return the network in front of the layers: `pixel_encoder`, or one for the parts of a Dict."""
+    if not isinstance(space, spaces.Dict):
+        assert isinstance(space, spaces.Box)
+        return pixel_encoder(space, kernel_init, layer_norm)
+    found = {name: pixel_encoder(box, kernel_init, layer_norm) for name, box in boxes(space).items()}
+    return PartsEncoder({name: encoder for name, encoder in found.items() if encoder})
 
 
 def pixel_encoder(

@@ -23,6 +23,7 @@ from purerl.metrics import Tallies
 from purerl.programs import Best, Pieces, Programs, keep_best, over_members
 from purerl.replay import ring
 from purerl.rollout import Episodes, VectorState, env_action
+from purerl.spaces import zeros
 from purerl.train import Driver, Phase, evaluated, evaluation_key, streams
 from purerl.types import Array, EnvFunctions, HostEnv, Key, PyTree, TrainState, Transition
 
@@ -38,7 +39,7 @@ logger = logging.getLogger("purerl")
 def outline(env: HostEnv) -> EnvFunctions:
     """Return functions with the shapes of `env`, all of whose values are zeros: to plan a run."""
     space = env.observation_space
-    obs = jnp.zeros(space.shape, space.dtype)
+    obs = zeros(space)
 
     def reset(key: Key, params: PyTree = None, needed: Array | bool = True):
         return obs, ()
@@ -59,23 +60,24 @@ class Vector:
             jax.vmap(lambda key: jax.random.randint(key, (num_envs,), 0, MAX_SEED, jnp.int32))
         )
 
-    def reset(self, keys: Key) -> np.ndarray:
+    def reset(self, keys: Key) -> PyTree:
         """Begin new episodes everywhere, from a key of each member `[S]`: observations `[S, N, O]`."""
         self._vector = self._vector or self._make()
         return self._grouped(self._vector.reset(np.asarray(self._draw(keys)).ravel().tolist()))
 
-    def step(self, obs: np.ndarray, action: Array) -> tuple[np.ndarray, ...]:
+    def step(self, obs: PyTree, action: Array) -> tuple[Any, ...]:
         """Step with `action [S, N, A]` at `obs [S, N, O]`, contained as in a rollout, without a reset."""
         assert self._vector
         flat = np.asarray(action).reshape(-1, *action.shape[2:])
         next_obs, reward, terminated, truncated = map(self._grouped, self._vector.step(flat))
         broken = np.zeros(self._shape, np.float32)
-        if not (np.isfinite(reward).all() and np.isfinite(next_obs).all()):
-            contained = jax.vmap(rollout.contain)(*map(jnp.asarray, (obs, next_obs, reward, terminated)))
-            next_obs, reward, terminated, broken = map(np.array, contained)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((reward, next_obs))):
+            contain = jax.vmap(rollout.contain)
+            contained = contain(*jax.tree.map(jnp.asarray, (obs, next_obs, reward, terminated)))
+            next_obs, reward, terminated, broken = jax.tree.map(np.array, contained)
         return next_obs, reward, terminated, truncated, broken
 
-    def restart(self, ended: np.ndarray) -> np.ndarray:
+    def restart(self, ended: np.ndarray) -> PyTree:
         """Begin new episodes where `ended [S, N]`; return the observations of all, `[S, N, O]`."""
         assert self._vector
         return self._grouped(self._vector.restart(ended.ravel()))
@@ -85,8 +87,8 @@ class Vector:
         if self._vector:
             self._vector.close()
 
-    def _grouped(self, rows: np.ndarray) -> np.ndarray:
-        return rows.reshape(*self._shape, *rows.shape[1:])
+    def _grouped(self, rows: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf.reshape(*self._shape, *leaf.shape[1:]), rows)
 
 
 def replace_steps(
@@ -102,7 +104,7 @@ def replace_steps(
     def enter(state: TrainState, step: Array) -> TrainState:
         """Begin new episodes in every environment, also where a run goes on."""
         vector, carry = jax.tree.map(jnp.zeros_like, (state.env, state.carry))
-        obs = jnp.asarray(trained.reset(env_key(state.key, step)))
+        obs = jax.tree.map(jnp.asarray, trained.reset(env_key(state.key, step)))
         learned, replay = split_replay(state.algo)
         if isinstance(replay, ring.State):
             state = state._replace(algo=learned._replace(replay=end_episodes(replay)))
@@ -177,7 +179,7 @@ def unroll(
     Returns `(state, (Transition, Episodes))`, the leaves of the last two `[S, T, N, ...]`.
     """
     on_host: Any = VectorState  # NumPy arrays in the places of JAX's
-    vector = on_host((), *map(np.asarray, state.env[1:]))
+    vector = on_host((), *jax.tree.map(np.asarray, state.env[1:]))
     learned, carry = split_replay(state.algo)[0], state.carry
     rows: list[Any] = []
     for t in range(num_steps):

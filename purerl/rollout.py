@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.ops.arrays import to_rank
-from purerl.spaces import float32_bounds
+from purerl.spaces import CHOICES, first_choice, float32_bounds
 from purerl.types import Array, Env, Key, PyTree, Transition
 
 
@@ -23,7 +23,7 @@ class VectorState(NamedTuple):
     """State of N environments between two rollouts; every leaf is `[N, ...]`."""
 
     state: PyTree
-    obs: Array
+    obs: PyTree
     episode_return: Array
     """Undiscounted reward since the last reset, float32."""
     episode_length: Array
@@ -58,8 +58,9 @@ def env_action(space: spaces.Space, action: Array) -> Array:
     interval is stretched to the float32 numbers in `[low, high]`. An index counts from the first action of
     `space`. Unbounded boxes pass unchanged.
     """
-    if isinstance(space, spaces.Discrete) and space.start != 0:
-        return action + int(space.start)
+    if isinstance(space, CHOICES):
+        first = np.asarray(first_choice(space), np.int32)
+        return action + to_rank(first, action.ndim) if first.any() else action
     if not is_bounded(space):
         return action
     low, high = (to_rank(np.asarray(bound), action.ndim) for bound in (space.low, space.high))
@@ -76,6 +77,9 @@ def uniform_action(space: spaces.Space, key: Key, num_envs: int) -> Array:
     """Draw actions `[N, A]` uniformly, in the policy's units (see `env_action`)."""
     if isinstance(space, spaces.Discrete):
         return jax.random.randint(key, (num_envs,), 0, int(space.n), jnp.int32)
+    if isinstance(space, CHOICES):
+        most = np.asarray(getattr(space, "nvec", 2), np.int32)
+        return jax.random.randint(key, (num_envs, *(space.shape or ())), 0, to_rank(most, 2), jnp.int32)
     return jax.random.uniform(key, (num_envs, *(space.shape or ())), jnp.float32, -1.0, 1.0)
 
 
@@ -147,7 +151,7 @@ def _step(env: Env, vector: VectorState, action: Array, keys: StepKeys):
     episodes, returns, lengths = count_step(vector, reward, ended, diverged)
     vector = VectorState(
         jax.tree.map(lambda new, old: _where(ended, new, old), fresh_state, state),
-        _where(ended, fresh_obs, next_obs),
+        jax.tree.map(lambda new, old: _where(ended, new, old), fresh_obs, next_obs),
         returns,
         lengths,
     )
@@ -174,7 +178,7 @@ def count_step(
     return episodes, where(ended, np.float32(0), returns), where(ended, np.int32(0), lengths)
 
 
-def contain(obs: Array, next_obs: Array, reward: Array, terminated: Array):
+def contain(obs: PyTree, next_obs: PyTree, reward: Array, terminated: Array):
     """End the episodes whose simulation broke down, so that no number of theirs reaches the learner.
 
     A row with a reward or an observation that is not finite has reward 0, leads to `obs` again, the
@@ -184,9 +188,11 @@ def contain(obs: Array, next_obs: Array, reward: Array, terminated: Array):
         `(next_obs [N, O], reward [N], terminated [N], broken [N] float32)`.
     """
     sound = jnp.isfinite(reward)
-    if jnp.issubdtype(next_obs.dtype, jnp.floating):
-        sound &= jnp.isfinite(next_obs).all(axis=tuple(range(1, next_obs.ndim)))
-    next_obs, reward = _where(sound, next_obs, obs), jnp.where(sound, reward, 0.0)
+    for part in jax.tree.leaves(next_obs):
+        if jnp.issubdtype(part.dtype, jnp.floating):
+            sound &= jnp.isfinite(part).all(axis=tuple(range(1, part.ndim)))
+    next_obs = jax.tree.map(lambda new, old: _where(sound, new, old), next_obs, obs)
+    reward = jnp.where(sound, reward, 0.0)
     return next_obs, reward, terminated | ~sound, 1.0 - sound.astype(jnp.float32)
 
 

@@ -11,11 +11,14 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.config import ConfigError
-from purerl.types import Array, EnvSpec
+from purerl.types import Array, EnvSpec, PyTree
 
+ACTIONS = "a Discrete, MultiDiscrete, MultiBinary or flat Box"
 CONTINUOUS = "continuous actions, a flat Box with finite bounds"
+CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+"""Spaces of actions that are one choice, or several at once."""
+SEVERAL = (spaces.MultiDiscrete, spaces.MultiBinary)
 HINTS: dict[type, str] = {
-    spaces.Dict: "Concatenate its parts into one array in reset and step.",
     spaces.Tuple: "Concatenate its parts into one array in reset and step.",
     spaces.Discrete: "Return jax.nn.one_hot(index, n) in reset and step.",
     spaces.MultiDiscrete: "Return numbers or one-hot rows as float32 in reset and step.",
@@ -27,16 +30,58 @@ HINTS: dict[type, str] = {
 def check_spaces(spec: EnvSpec) -> None:
     """Raise ConfigError unless some algorithm can use both spaces of an environment.
 
-    Observations are a Box of floats or of uint8 with at least one number. Actions are a Discrete that starts
-    at 0, or a Box of floats with one axis: bounded on every side, each low below its high, or on none.
+    Observations are a Box of floats or of uint8 with at least one number, or a Dict of such. Actions are a
+    Discrete or a flat MultiDiscrete that start at 0, a flat MultiBinary, or a Box of floats with one axis:
+    bounded on every side, each low below its high, or on none.
     """
     _check_observations(spec.name, spec.observation_space)
     _check_actions(spec.name, spec.action_space)
 
 
+def boxes(space: spaces.Space) -> Any:
+    """Return the Boxes of an observation space as a pytree like its observations: one, or a dict of them."""
+    return dict(space.spaces) if isinstance(space, spaces.Dict) else space
+
+
+def shapes(space: spaces.Space, *lead: int) -> PyTree:
+    """Return the shapes `[*lead, ...]` and dtypes of elements of a space in a program."""
+    one = lambda box: jax.ShapeDtypeStruct((*lead, *(box.shape or ())), dtype_of(box))
+    return jax.tree.map(one, boxes(space))
+
+
+def zeros(space: spaces.Space, *lead: int) -> PyTree:
+    """Return zeros `[*lead, ...]` in the place of elements of a space."""
+    return jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes(space, *lead))
+
+
+def as_floats(obs: PyTree) -> PyTree:
+    """Return `obs` as float32, as networks behind a normaliser have it."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), obs)
+
+
 def dtype_of(space: spaces.Space) -> Any:
     """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits."""
     return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
+
+
+def algorithm_hint(space: spaces.Space) -> str:
+    """Return the advice which algorithm takes a space of actions."""
+    if isinstance(space, SEVERAL):
+        return "Use ppo, a2c, trpo or vpg for several choices at once."
+    fitting = "dqn for discrete" if isinstance(space, spaces.Discrete) else "sac for continuous"
+    return f"Use {fitting} actions."
+
+
+def num_logits(space: Any) -> int:
+    """Return the outputs of a policy network for a space of `CHOICES`: all choices side by side."""
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    return int(space.n)
+
+
+def first_choice(space: spaces.Space) -> Any:
+    """Return the element with which a space of choices starts, an int or `[A]`; 0 for other spaces."""
+    return getattr(space, "start", 0)
 
 
 def vector_size(space: spaces.Space) -> int:
@@ -61,11 +106,22 @@ def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_observations(name: str, space: Any) -> None:
+    """Raise ConfigError unless observations are a Box that some algorithm can use, or a Dict of such."""
+    if isinstance(space, spaces.Dict):
+        if not space.spaces:
+            raise ConfigError("env", name, "an environment with at least one part of its observations")
+        for part, inner in space.spaces.items():
+            if isinstance(inner, spaces.Dict):
+                what = f"an environment whose Dict observation space is flat, got a Dict in {part!r}"
+                raise ConfigError("env", name, what)
+            _check_observations(name, inner)
+        return
+
     def refuse(what: str, hint: str = "") -> None:
         raise ConfigError("env", name, f"an environment with {what}, got {_name(space)}", hint)
 
     if not isinstance(space, spaces.Box):
-        refuse("a Box observation space of gymnasium.spaces", HINTS.get(type(space), ""))
+        refuse("a Box observation space of gymnasium.spaces, or a Dict of Boxes", HINTS.get(type(space), ""))
     elif str(space.dtype) not in ("float32", "float64", "uint8"):
         refuse("observations of float32, or uint8 for pixels", "Convert them in reset and step.")
     elif 0 in space.shape:
@@ -78,15 +134,16 @@ def _check_actions(name: str, space: Any) -> None:
     def refuse(what: str, hint: str = "") -> None:
         raise ConfigError("env", name, f"an environment with {what}, got {_name(space)}", hint)
 
-    if isinstance(space, spaces.Discrete):
-        if space.start != 0:
-            refuse("a Discrete action space that starts at 0", "Add the start to the action in step.")
+    if isinstance(space, CHOICES):
+        kind = type(space).__name__
+        if np.any(first_choice(space) != 0):
+            refuse(f"a {kind} action space that starts at 0", "Add the start to the action in step.")
+        elif len(space.shape or ()) > 1:
+            refuse(f"a flat {kind} action space, of one axis", "Reshape the action in step.")
+        elif 0 in (space.shape or ()):
+            refuse("at least one choice in an action")
     elif not isinstance(space, spaces.Box):
-        more = isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary)
-        refuse(
-            "a Discrete or a flat Box action space of gymnasium.spaces",
-            "One Discrete can number all combinations." if more else "",
-        )
+        refuse(f"{ACTIONS} action space of gymnasium.spaces")
     elif not np.issubdtype(space.dtype, np.floating):
         refuse("a Box action space of floats", "Whole numbers are a Discrete, or rounded in step.")
     elif len(space.shape) != 1:

@@ -8,7 +8,7 @@ Axes, in the order in which they appear:
 | `T`    | time steps of one rollout                      |
 | `N`    | environments stepped side by side              |
 | `B`    | rows of a batch or minibatch                   |
-| `O`    | the observation's own shape, e.g. `(17,)`      |
+| `O`    | shape of the observation, or of each of a dict |
 | `A`    | the action's own shape, `()` for a discrete one |
 
 All containers are immutable. Functions of the library are written for one seed; `jax.vmap` adds the `S`
@@ -85,13 +85,13 @@ class Transition(NamedTuple):
     al. 2018, arXiv:1712.00378).
     """
 
-    obs: Array
+    obs: PyTree
     """`[..., O]` float32 (uint8 for pixels)."""
     action: Array
-    """`[..., A]` output of the policy: float32 in [-1, 1] units, or an int32 index."""
+    """`[..., A]` output of the policy: float32 in [-1, 1] units, or int32 indices."""
     reward: Array
     """`[...]` float32."""
-    next_obs: Array
+    next_obs: PyTree
     """`[..., O]` as `obs`."""
     terminated: Array
     """`[...]` bool: the task ended; no bootstrap."""
@@ -109,9 +109,9 @@ class EnvSpec(NamedTuple):
 
     name: str
     observation_space: Any
-    """A `gymnasium.spaces.Box`."""
+    """A `gymnasium.spaces.Box`, or a Dict of such, whose observations are dicts of arrays."""
     action_space: Any
-    """A `gymnasium.spaces.Box` or `gymnasium.spaces.Discrete`."""
+    """A Box, Discrete, MultiDiscrete or MultiBinary of `gymnasium.spaces`."""
 
 
 class Env(Protocol):
@@ -174,7 +174,7 @@ class HostEnv(NamedTuple):
 
     name: str
     observation_space: Any
-    """A `gymnasium.spaces.Box`, float32 or uint8."""
+    """A `gymnasium.spaces.Box`, float32 or uint8, or a Dict of such."""
     action_space: Any
     max_episode_steps: int
     """Most steps of an evaluation's episode."""

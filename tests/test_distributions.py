@@ -131,6 +131,49 @@ def test_categorical_log_prob_entropy_and_mode():
     assert got.mode().tolist() == [2, 0]
 
 
+CHOICES = {
+    "MultiDiscrete": (spaces.MultiDiscrete([2, 4, 3]), 9),
+    "MultiBinary": (spaces.MultiBinary(3), 3),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_several_choices_by_enumeration(name):
+    """Probabilities of all actions sum to 1; entropy, divergence and mode are those of that table."""
+    space, outputs = CHOICES[name]
+    logits, others = jax.random.normal(jax.random.key(0), (2, 5, outputs)) * 1.5
+    sizes = getattr(space, "nvec", np.full(3, 2))
+    actions = jnp.array(list(np.ndindex(*sizes)))
+    policy, other = (distributions.of_outputs(space, x) for x in (logits, others))
+    p, q = (np.exp(np.stack([d.log_prob(jnp.tile(a, (5, 1))) for a in actions])) for d in (policy, other))
+    np.testing.assert_allclose(p.sum(0), 1, rtol=1e-5)
+    np.testing.assert_allclose(policy.entropy(), -(p * np.log(p)).sum(0), rtol=1e-5)
+    np.testing.assert_allclose(policy.kl_divergence(other), (p * np.log(p / q)).sum(0), rtol=1e-4)
+    np.testing.assert_array_equal(policy.mode(), actions[p.argmax(0)])
+    first = np.exp(np.asarray(logits)[:, : sizes[0]]) if name == "MultiDiscrete" else None
+    if first is not None:  # the first choice has the first logits
+        chance = [p[np.asarray(actions)[:, 0] == i].sum(0) for i in range(sizes[0])]
+        np.testing.assert_allclose(np.stack(chance, -1), first / first.sum(-1, keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_several_choices_are_drawn_by_their_probabilities(name):
+    """Each choice by its own chance, independently of the others."""
+    space, outputs = CHOICES[name]
+    logits = jnp.linspace(-1.0, 1.0, outputs)
+    policy = distributions.of_outputs(space, jnp.tile(logits, (20_000, 1)))
+    drawn, log_prob = policy.sample_and_log_prob(seed=jax.random.key(1))
+    assert (
+        drawn.shape == (20_000, 3)
+        and drawn.dtype == jnp.int32
+        and space.contains(np.asarray(drawn[0], space.dtype))
+    )
+    np.testing.assert_allclose(log_prob, policy.log_prob(drawn), rtol=1e-5)
+    seen, counts = np.unique(np.asarray(drawn), axis=0, return_counts=True)
+    own = distributions.of_outputs(space, jnp.tile(logits, (len(seen), 1)))
+    np.testing.assert_allclose(counts / 20_000, np.exp(own.log_prob(jnp.asarray(seen))), atol=0.012)
+
+
 def test_outputs_mean_what_the_space_says():
     """Logits for a Discrete space, mean and log_std for a Box."""
     key, zeros = jax.random.key(0), jnp.zeros((5, 3))
@@ -147,6 +190,24 @@ MUTANTS = {
         "(mean, jnp.exp(log_std))",
         "(mean, log_std)",
         "test_normal_log_prob_entropy_and_mode",
+    ),
+    "choices: the first one's probability": (
+        "distributions.py",
+        "part.log_prob(value[..., i]) for i, part",
+        "part.log_prob(value[..., 0]) for i, part",
+        "test_several_choices_by_enumeration[MultiDiscrete]",
+    ),
+    "choices: one draw for all": (
+        "distributions.py",
+        "keys = jax.random.split(seed, len(self._parts))",
+        "keys = [seed] * len(self._parts)",
+        "test_several_choices_are_drawn_by_their_probabilities[MultiDiscrete]",
+    ),
+    "switches: the first one alone": (
+        "distributions.py",
+        "distrax.Independent(bernoulli, 1)",
+        "bernoulli",
+        "test_several_choices_by_enumeration[MultiBinary]",
     ),
     "squash: added 1e-6": (
         "distributions.py",

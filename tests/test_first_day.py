@@ -535,20 +535,26 @@ def test_a_mistake_is_one_sentence(mistake, compiled, no_collection, tmp_path, m
 BOX, ACTIONS = spaces.Box(-1, 1, (2,)), "env = 'clock'"
 INF = np.float32([np.inf, np.inf])
 SPACES = {
-    "Dict": (in_spaces(spaces.Dict({"a": BOX})), "Box observation space", "Concatenate its parts"),
+    "Dict of a Dict": (in_spaces(spaces.Dict({"a": spaces.Dict({"b": BOX})})), "is flat, got a Dict in 'a'"),
+    "Dict of an index": (in_spaces(spaces.Dict({"a": spaces.Discrete(3)})), "a Dict of Boxes", "one_hot"),
+    "Dict of nothing": (in_spaces(spaces.Dict({})), "at least one part"),
     "Tuple": (in_spaces(spaces.Tuple([BOX])), "Box observation space", "Concatenate its parts"),
     "Discrete": (in_spaces(spaces.Discrete(3)), "Box observation space", "one_hot"),
     "MultiBinary": (in_spaces(spaces.MultiBinary(3)), "Box observation space", "float32"),
     "none of Gymnasium's": (in_spaces(SimpleNamespace()), "got a types.SimpleNamespace"),
     "whole numbers": (in_spaces(spaces.Box(0, 9, (2,), np.int32)), "observations of float32, or uint8"),
     "no numbers": (in_spaces(spaces.Box(0, 1, (0,))), "at least one number in an observation"),
-    "action: Dict": (in_spaces(action_space=spaces.Dict({"a": BOX})), "a Discrete or a flat Box action"),
+    "action: Dict": (in_spaces(action_space=spaces.Dict({"a": BOX})), "MultiBinary or flat Box action"),
     "action: MultiDiscrete": (
-        in_spaces(action_space=spaces.MultiDiscrete([2, 3])),
-        "number all combinations",
+        in_spaces(action_space=spaces.MultiDiscrete([[2, 3]])),
+        "a flat MultiDiscrete",
     ),
-    "action: MultiBinary": (in_spaces(action_space=spaces.MultiBinary(3)), "number all combinations"),
+    "action: MultiBinary": (in_spaces(action_space=spaces.MultiBinary((2, 3))), "a flat MultiBinary"),
     "action: start": (in_spaces(action_space=spaces.Discrete(3, start=1)), "starts at 0"),
+    "action: starts": (
+        in_spaces(action_space=spaces.MultiDiscrete([2, 3], start=[0, 1])),
+        "MultiDiscrete action space that starts at 0",
+    ),
     "action: two axes": (
         in_spaces(action_space=spaces.Box(-1, 1, (2, 3))),
         "of one axis, got Box(-1.0, 1.0, (2,",
@@ -790,7 +796,7 @@ MUTANTS = {
     ),
     "an observation needs no axis": (
         "evaluate.py",
-        "    if shape[1:] != rows or not shape:",
+        "    if shape[1:] != box.shape or not shape:",
         "    if False:",
         "test_a_mistake_is_one_sentence",
     ),
@@ -808,13 +814,13 @@ MUTANTS = {
     ),
     "a Gymnasium environment is not tried": (
         "envs/adapters/from_gymnasium.py",
-        "        try_env(env.env if isinstance(env, FlattenObservation) else env, called)\n",
+        "        try_env(unflattened(env), called)\n",
         "",
         "test_a_mistake_is_one_sentence",
     ),
     "a policy counts from 0": (
         "rollout.py",
-        "return action + int(space.start)",
+        "return action + to_rank(first, action.ndim) if first.any() else action",
         "return action",
         "test_an_index_of_gymnasium_may_start_anywhere",
     ),

@@ -104,7 +104,7 @@ MUTANTS = {
     ),
     "any space has a torso": (
         "networks.py",
-        "if not isinstance(space, spaces.Box):",
+        "if not isinstance(space, spaces.Box | spaces.Dict):",
         "if False:",
         "test_a_torso_refuses_a_space_without_numbers",
     ),

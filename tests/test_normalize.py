@@ -96,8 +96,8 @@ MUTANTS = {
     ),
     "statistics of the next observations": (
         "normalize.py",
-        "statistics.update(normalizer.obs, transition.obs)",
-        "statistics.update(normalizer.obs, transition.next_obs)",
+        "jax.tree.map(observed, normalizer.obs, transition.obs, is_leaf",
+        "jax.tree.map(observed, normalizer.obs, transition.next_obs, is_leaf",
         "test_statistics_are_those_of_all_rollouts",
     ),
     "returns do not go on in the next rollout": (
@@ -114,7 +114,7 @@ MUTANTS = {
     ),
     "observations are always normalised": (
         "normalize.py",
-        " if cfg.normalize_obs and not pixels else obs",
+        "if not cfg.normalize_obs:\n        return obs",
         "",
         "test_a_switch_that_is_off_changes_nothing",
     ),

@@ -131,8 +131,8 @@ MUTANTS = {
     ),
     "images are standardised": (
         "normalize.py",
-        "if cfg.normalize_obs and not pixels else",
-        "if cfg.normalize_obs else",
+        "return obs if pixels else statistics",
+        "return statistics",
         "test_images_of_uint8_are_not_standardised",
     ),
 }

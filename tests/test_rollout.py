@@ -172,12 +172,25 @@ def test_env_action_leaves_indices_and_unbounded_boxes_alone(space, action):
     assert got.dtype == action.dtype and (got == action).all()
 
 
+def test_choices_count_from_the_first():
+    """Those of a MultiDiscrete each from its own."""
+    action = jnp.array([[0, 2], [1, 0]])
+    got = rollout.env_action(spaces.MultiDiscrete([2, 3], start=[5, -1]), action)
+    assert got.tolist() == [[5, 1], [6, -1]] and got.dtype == jnp.int32
+
+
 def test_uniform_action_fills_the_policys_range():
     """Every index of a Discrete space, and [-1, 1] of any Box, whatever its own bounds."""
     key = jax.random.key(0)
     index = rollout.uniform_action(spaces.Discrete(3), key, 400)
     assert index.shape == (400,) and set(index.tolist()) == {0, 1, 2}
     assert np.bincount(index).min() > 100
+    several = rollout.uniform_action(spaces.MultiDiscrete([2, 3]), key, 400)
+    assert several.shape == (400, 2) and several.dtype == jnp.int32
+    assert [len(np.bincount(column)) for column in several.T] == [2, 3]
+    assert min(np.bincount(column).min() for column in several.T) > 100
+    switches = rollout.uniform_action(spaces.MultiBinary(4), key, 400)
+    np.testing.assert_allclose(switches.mean(0), 0.5, atol=0.1)
     action = rollout.uniform_action(BOUNDS, key, 400)
     assert action.shape == (400, 2)
     np.testing.assert_allclose(action.min(0), -1, atol=0.05)
@@ -316,8 +329,8 @@ MUTANTS = {
     ),
     "rollout: never starts again": (
         "rollout.py",
-        "        _where(ended, fresh_obs, next_obs),",
-        "        next_obs,",
+        "_where(ended, new, old), fresh_obs, next_obs)",
+        "old, fresh_obs, next_obs)",
         "test_next_obs_is_that_of_the_step_and_obs_that_of_the_reset",
     ),
     "rollout: one reset for ever": (
@@ -400,7 +413,7 @@ MUTANTS = {
     ),
     "contain: only rewards are looked at": (
         "rollout.py",
-        "if jnp.issubdtype(next_obs.dtype, jnp.floating):",
+        "if jnp.issubdtype(part.dtype, jnp.floating):",
         "if False:",
         "test_contain",
     ),
@@ -412,14 +425,14 @@ MUTANTS = {
     ),
     "contain: one number is enough": (
         "rollout.py",
-        "jnp.isfinite(next_obs).all(",
-        "jnp.isfinite(next_obs).any(",
+        "jnp.isfinite(part).all(",
+        "jnp.isfinite(part).any(",
         "test_contain",
     ),
     "contain: the observation stays": (
         "rollout.py",
-        "next_obs, reward = _where(sound, next_obs, obs), jnp",
-        "next_obs, reward = next_obs, jnp",
+        "_where(sound, new, old), next_obs, obs)",
+        "new, next_obs, obs)",
         "test_nothing_broken_reaches_the_learner",
     ),
     "contain: the reward stays": (
@@ -442,8 +455,8 @@ MUTANTS = {
     ),
     "contain: one ends all": (
         "rollout.py",
-        "sound &= jnp.isfinite(next_obs).all(axis=tuple(range(1, next_obs.ndim)))",
-        "sound &= jnp.isfinite(next_obs).all()",
+        "sound &= jnp.isfinite(part).all(axis=tuple(range(1, part.ndim)))",
+        "sound &= jnp.isfinite(part).all()",
         "test_a_simulation_that_breaks_down_leaves_the_others_alone",
     ),
 }

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from gymnasium import spaces
 
 from purerl import networks as nets
 from purerl.algos.on_policy import OnPolicyConfig
 from purerl.config import Config, ConfigError
 from purerl.distributions import Distribution, of_outputs
+from purerl.spaces import ACTIONS, CHOICES, as_floats, zeros
 from purerl.types import Array, EnvSpec, Key, Network, PyTree
 
 
@@ -33,11 +33,11 @@ class ActorCritic(NamedTuple):
 
 
 def validate_spaces(cfg: Config, spec: EnvSpec) -> None:
-    """Raise ConfigError if the action space is neither Discrete nor a flat Box."""
+    """Raise ConfigError if the action space is neither one of choices nor a flat Box."""
     space = spec.action_space
     flat = isinstance(space, spaces.Box) and len(space.shape) == 1
-    if not isinstance(space, spaces.Discrete) and not flat:
-        what = f"an environment with a Discrete or a flat Box action space, got {space}"
+    if not isinstance(space, CHOICES) and not flat:
+        what = f"an environment with {ACTIONS} action space, got {space}"
         raise ConfigError("env", spec.name, what)
 
 
@@ -62,7 +62,7 @@ def make_actor_critic(
 
     def init(key: Key) -> dict[str, PyTree]:
         keys = dict(zip(chosen, jax.random.split(key, len(chosen)), strict=True))
-        obs, params = jnp.zeros((1, *spec.observation_space.shape), jnp.float32), {}
+        obs, params = as_floats(zeros(spec.observation_space, 1)), {}
         if "torso" in chosen:
             params["torso"] = chosen["torso"].init(keys["torso"], obs)
         x = features(params, obs)

@@ -33,6 +33,7 @@ from purerl.algos.return_models import Ahead, return_model
 from purerl.config import ConfigError, count, ratio, real, refuse_unused, sizes, switch, text
 from purerl.ops.arrays import of_action
 from purerl.replay.ring import Batch
+from purerl.spaces import algorithm_hint
 from purerl.types import Algorithm, Array, EnvSpec, MaskedMetrics, Network
 
 
@@ -82,7 +83,7 @@ def validate(cfg: DQNConfig, spec: EnvSpec) -> None:
     """Raise ConfigError if `cfg` does not fit `spec`, or has a field without effect."""
     if not isinstance(spec.action_space, spaces.Discrete):
         what = f"an environment with discrete actions, got {spec.action_space}"
-        raise ConfigError("env", spec.name, what, "Use sac for continuous actions.")
+        raise ConfigError("env", spec.name, what, algorithm_hint(spec.action_space))
     off_policy.validate(cfg, spec, discrete=True)
     return_models.validate(cfg)
     if cfg.noisy:

@@ -30,7 +30,7 @@ from purerl.replay import frames, ring
 from purerl.replay.buffer import Buffer, make_buffer
 from purerl.replay.ring import Batch
 from purerl.rollout import is_bounded
-from purerl.spaces import dtype_of
+from purerl.spaces import algorithm_hint, shapes, zeros
 from purerl.types import Algorithm, Array, EnvSpec, Key, MaskedMetrics, PyTree, Transition
 
 
@@ -91,10 +91,12 @@ def validate(cfg: OffPolicyConfig, spec: EnvSpec, *, discrete: bool = False) -> 
     known = discrete and isinstance(space, spaces.Discrete)
     if not known and (not is_bounded(space) or len(space.shape) != 1):
         what = f"an environment with continuous actions, a flat Box with finite bounds, got {space}"
-        hint = "Use dqn for discrete actions." if isinstance(space, spaces.Discrete) else ""
+        hint = "" if isinstance(space, spaces.Box) else algorithm_hint(space)
         raise ConfigError("env", spec.name, what, hint)
     validate_replay(cfg)
     shape = spec.observation_space.shape
+    if cfg.frame_stack and shape is None:
+        raise ConfigError("frame_stack", cfg.frame_stack, "0, since observations are a Dict")
     if cfg.frame_stack and not frames.stack_of(shape, cfg.frame_stack):
         what = f"0, 1, or the length of the first or last axis of observations, got {[*shape]}"
         raise ConfigError("frame_stack", cfg.frame_stack, what)
@@ -116,10 +118,9 @@ def validate_replay(cfg: OffPolicyConfig) -> None:
         raise ConfigError("n_step", cfg.n_step, what, "Raise buffer_size or total_timesteps.")
 
 
-def example(spec: EnvSpec) -> tuple[Array, Array]:
+def example(spec: EnvSpec) -> tuple[PyTree, Array]:
     """Return `obs [1, O]` and `action [1, A]` of zeros, for the initialisation of networks."""
-    obs, action = (jnp.zeros((1, *space.shape), dtype_of(space)) for space in spec[1:])
-    return obs, action
+    return zeros(spec.observation_space, 1), zeros(spec.action_space, 1)
 
 
 def num_steps(cfg: OffPolicyConfig) -> int:
@@ -136,7 +137,7 @@ def capacity(cfg: OffPolicyConfig) -> int:
 def row(spec: EnvSpec) -> Transition:
     """Return the shapes and dtypes of one transition, without `extras`."""
     like: Any = jax.ShapeDtypeStruct
-    obs, action = (like(space.shape, dtype_of(space)) for space in spec[1:])
+    obs, action = shapes(spec.observation_space), shapes(spec.action_space)
     return Transition(obs, action, like((), jnp.float32), obs, like((), bool), like((), bool))
 
 

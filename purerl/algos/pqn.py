@@ -25,6 +25,7 @@ from purerl.config import MAX_INTERVAL, ConfigError, choice, count, real, sizes,
 from purerl.layers import ACTIVATIONS
 from purerl.ops import losses, returns
 from purerl.ops.arrays import lenient, of_action
+from purerl.spaces import algorithm_hint
 from purerl.types import Algorithm, Array, EnvSpec, Network, PyTree, Transition
 
 
@@ -84,7 +85,7 @@ def validate(cfg: PQNConfig, spec: EnvSpec) -> None:
     """Raise ConfigError if `cfg` does not fit `spec`."""
     if not isinstance(spec.action_space, spaces.Discrete):
         what = f"an environment with discrete actions, got {spec.action_space}"
-        raise ConfigError("env", spec.name, what, "Use ppo for continuous actions.")
+        raise ConfigError("env", spec.name, what, algorithm_hint(spec.action_space))
     on_policy.validate_rollout(cfg)
 
 

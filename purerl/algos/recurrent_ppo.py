@@ -26,6 +26,7 @@ from purerl.algos.actor_critic import validate_spaces
 from purerl.config import ConfigError, count, real, sizes, switch
 from purerl.distributions import of_outputs
 from purerl.ops import losses
+from purerl.spaces import as_floats, zeros
 from purerl.types import Algorithm, Array, EnvSpec, Network, PyTree, Transition
 
 
@@ -139,7 +140,7 @@ def make(cfg: RecurrentPPOConfig, spec: EnvSpec, networks: dict[str, Any] | None
 
     def init(key) -> State:
         key_rnn, key_pi, key_v = jax.random.split(key, 3)
-        carry, obs = init_carry(1), jnp.zeros((1, *spec.observation_space.shape), jnp.float32)
+        carry, obs = init_carry(1), as_floats(zeros(spec.observation_space, 1))
         params = {"core": core.init(key_rnn, carry, obs)}
         _, x = core.apply(params["core"], carry, obs)
         params |= {"pi": pi.init(key_pi, x), "v": v.init(key_v, x)}

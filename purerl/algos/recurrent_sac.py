@@ -20,7 +20,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from gymnasium import spaces
 
 from purerl import networks as nets
 from purerl.algos import critics, learning, off_policy, sac, soft_policies, windows
@@ -75,7 +77,9 @@ def default_networks(cfg: RecurrentSACConfig, spec: EnvSpec) -> dict[str, Networ
     The heads `pi` and `q` are those of `sac`, on features in the place of `obs`.
     """
     rnn = nets.RecurrentTorso(cfg.rnn_size, nets.torso(cfg, spec, norm=cfg.norm))
-    return {"core": nets.network(rnn), **sac.default_networks(cfg, spec)}
+    features = spaces.Box(-np.inf, np.inf, (cfg.rnn_size,))
+    heads = sac.default_networks(cfg, spec._replace(observation_space=features))
+    return {"core": nets.network(rnn), **heads}
 
 
 def make(cfg: RecurrentSACConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) -> Algorithm:

@@ -17,6 +17,7 @@ from gymnasium import spaces
 
 from purerl.config import INT32_STEPS, ConfigError, Rule, validate
 from purerl.ops.arrays import without_float64
+from purerl.spaces import boxes
 from purerl.types import Array, Env, EnvFunctions, Key, PyTree
 
 
@@ -100,7 +101,7 @@ def stack_frames(env: Env, num_frames: int) -> EnvFunctions:
     Raises ConfigError unless `num_frames` is a positive whole number.
     """
     validate("num_frames", num_frames, Rule("count", 1, INT32_STEPS))
-    space = env.observation_space
+    space = _box(env)
     low, high = (np.repeat(bound[None], num_frames, 0) for bound in (space.low, space.high))
 
     def reset(key, params=None, needed=True):
@@ -196,7 +197,7 @@ def mask_observation(env: Env, keep: Sequence[bool]) -> EnvFunctions:
     Raises:
         ValueError: if `keep` has another length.
     """
-    shown, space = np.asarray(keep, bool), env.observation_space
+    shown, space = np.asarray(keep, bool), _box(env)
     if shown.shape != space.shape:
         raise ValueError(f"keep: expected shape {space.shape} of observations, got {shown.shape}")
     low, high = (np.where(shown, bound, 0.0).astype(np.float32) for bound in (space.low, space.high))
@@ -204,10 +205,14 @@ def mask_observation(env: Env, keep: Sequence[bool]) -> EnvFunctions:
 
 
 def flatten_observation(env: Env) -> EnvFunctions:
-    """Return `env` with its observation flattened to `[O]`."""
-    space = env.observation_space
-    flat = spaces.Box(space.low.ravel(), space.high.ravel(), dtype=space.dtype)
-    return map_observation(env, jnp.ravel, flat)
+    """Return `env` with its observation flattened to `[O]`; parts of a Dict in the order of their names."""
+    parts = jax.tree.leaves(boxes(env.observation_space))
+    low, high = (np.concatenate([getattr(part, b).ravel() for part in parts]) for b in ("low", "high"))
+
+    def flatten(obs):
+        return jnp.concatenate([leaf.ravel().astype(low.dtype) for leaf in jax.tree.leaves(obs)])
+
+    return map_observation(env, flatten, spaces.Box(low, high, dtype=low.dtype))
 
 
 def rescale_observation(env: Env, low: float = -1.0, high: float = 1.0) -> EnvFunctions:
@@ -215,7 +220,7 @@ def rescale_observation(env: Env, low: float = -1.0, high: float = 1.0) -> EnvFu
 
     Raises ConfigError if a range is not finite, or unless `low` is below `high`.
     """
-    space = env.observation_space
+    space = _box(env)
     if not space.is_bounded():
         raise ConfigError("env", env.name, f"observations with finite bounds, got {space}")
     for name, value in (("low", low), ("high", high)):
@@ -254,6 +259,15 @@ def map_observation(env: Env, function: Callable[[Array], Array], space: spaces.
         return function(obs), *rest
 
     return _like(env, reset=reset, step=step, observation_space=space)
+
+
+def _box(env: Env) -> spaces.Box:
+    """Return the Box of an environment's observations. Raises ConfigError if they are a Dict."""
+    space = env.observation_space
+    if not isinstance(space, spaces.Box):
+        what = f"observations in one Box, got {' '.join(str(space).split())}"
+        raise ConfigError("env", env.name, what, "flatten_observation puts them into one.")
+    return space
 
 
 def _like(env: Env, **changes: Any) -> EnvFunctions:

@@ -49,12 +49,13 @@ def read(
             leaf[window] for leaf in (state.rows.reward, state.rows.terminated, state.rows.truncated)
         )
         total, discount, last = returns.n_step(reward, terminated, truncated | newest, gamma, n)
+        rows_at = lambda tree, slots: jax.tree.map(lambda leaf: leaf[slots], tree)
         of_last = lambda leaf: jnp.take_along_axis(leaf, last[:1], axis=0)[0]
         rows = Transition(
-            state.rows.obs[index],
+            rows_at(state.rows.obs, index),
             state.rows.action[index],
             total[0],
-            state.rows.next_obs[of_last(window)],
+            rows_at(state.rows.next_obs, of_last(window)),
             of_last(terminated),
             of_last(truncated),
         )

@@ -18,6 +18,7 @@ from purerl.experiment.atomic import write_whole
 from purerl.experiment.loading import load
 from purerl.experiment.record import members_of, read_record
 from purerl.make import env_for, make_policy
+from purerl.spaces import shapes
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
 from purerl.workbench import javascript_policy, numpy_policy
@@ -90,8 +91,9 @@ def code(policy: Policy, env: Env | HostEnv, about: str, to: str = "numpy") -> s
 
     Raises ConfigError if its actions are random, or for a step that is not translated.
     """
-    space, carry = env.observation_space, policy.init(1)
-    obs = jax.ShapeDtypeStruct((1, *space.shape), space.dtype)
+    carry, obs = policy.init(1), shapes(env.observation_space, 1)
+    if isinstance(obs, dict):
+        raise ConfigError("to", to, "stablehlo or safetensors, since observations are a dict of arrays")
     key = jax.eval_shape(lambda: jax.random.key(0))
     made = straight_line(lambda obs, carry, key: policy.act(carry, obs, key), obs, carry, key)
     *inputs, drawn = made.inputs
@@ -106,9 +108,8 @@ def code(policy: Policy, env: Env | HostEnv, about: str, to: str = "numpy") -> s
 def _stablehlo(policy: Policy, env: Env | HostEnv) -> bytes:
     export, key = _package("jax.export", "flatbuffers"), jax.random.key(0)
     (rows,) = export.symbolic_shape("b")
-    space = env.observation_space
     wide = lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
-    obs = jax.ShapeDtypeStruct((rows, *space.shape), space.dtype)
+    obs = jax.tree.map(wide, shapes(env.observation_space, 1))
     carry, structure = jax.tree.flatten(jax.tree.map(wide, policy.init(1)))
 
     def act(carry: tuple[Any, ...], obs: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -156,7 +156,8 @@ def _play(
     def step(loop, time):
         obs, state, carry, alive = loop
         key_act, key_env = inside.keys_at(key_steps, time)
-        action, carry = policy.act(carry, obs[None], key_act)
+        row = jax.tree.map(lambda leaf: leaf[None], obs)
+        action, carry = policy.act(carry, row, key_act)
         obs, state, reward, terminated, truncated, _ = env.step(key_env, state, action[0])
         still = alive & ~(terminated | truncated)
         return (obs, state, carry, still), (state, jnp.where(alive, reward, 0), alive)

@@ -264,7 +264,7 @@ MUTANTS = {
     ),
     "own networks: critics of discrete actions take some": (
         "network_trial.py",
-        "() if isinstance(spec.action_space, spaces.Discrete) else (action,)",
+        "() if isinstance(spec.action_space, CHOICES) else (action,)",
         "(action,)",
         "test_own_networks_have_the_shapes_of_the_critic",
     ),

@@ -147,7 +147,7 @@ MUTANTS = {
     ),
     "critics of all actions are given one": (
         "network_trial.py",
-        "() if isinstance(spec.action_space, spaces.Discrete) else (action,)",
+        "() if isinstance(spec.action_space, CHOICES) else (action,)",
         "(action,)",
         "test_networks_of_the_user_are_tried",
     ),

@@ -18,9 +18,9 @@ FILES = sorted((ROOT / "purerl").rglob("*.py"))
 PROGRAMS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")])
 LAYERS = (
     {"types"},
-    {"ops", "field_aliases", "shown", "machine", "files", "layers", "pixels"},
+    {"ops", "field_aliases", "shown", "machine", "files", "layers"},
     {"errors"},
-    {"config", "normalize"},
+    {"config", "normalize", "pixels", "spaces"},
     {
         "registry",
         "user_paths",
@@ -29,7 +29,6 @@ LAYERS = (
         "networks",
         "distributions",
         "rollout",
-        "spaces",
         "evaluate",
         "members",
         "search_space",

@@ -179,7 +179,7 @@ ATTRIBUTES = {
     ),
     "actions from 1": (
         WALK._replace(action_space=spaces.Discrete(2, start=1)),
-        "^action_space: .* that starts at 0, got Discrete",
+        "^action_space: .* that starts at 0, .* got Discrete",
     ),
     "params with a string": (
         WALK._replace(default_params={"track": "oval"}),

@@ -295,10 +295,24 @@ def test_bounds_are_valid_actions():
             large(index)
 
 
+def test_several_choices_are_valid_actions():
+    """Each within its own bounds; NumPy's own integers are welcome, and anything else is refused."""
+    several, switches = spaces.MultiDiscrete([2, 5], start=[0, 3]), spaces.MultiBinary(3)
+    for space, wrong in ((several, ([0, 8], [2, 3], [0.0, 3.0], [0])), (switches, ([0, 1, 2], [0, 1]))):
+        read = Actions(space, ()).read
+        for seed in range(5):
+            space.seed(seed)
+            action = space.sample()
+            assert read(action).dtype == np.int32 and (read(action) == action).all()
+        for action in wrong:
+            with pytest.raises(ConfigError, match="action"):
+                read(np.array(action))
+
+
 def test_invalid_arguments(walk):
     with pytest.raises(ConfigError, match="options"):
         to_gymnasium(walk).reset(options={"low": 0})
-    for part in ({"action_space": spaces.MultiBinary(2)}, {"observation_space": spaces.Discrete(2)}):
+    for part in ({"action_space": spaces.Text(2)}, {"observation_space": spaces.Discrete(2)}):
         with pytest.raises(ConfigError, match="walk"):
             to_gymnasium(walk._replace(**part))
     with pytest.raises(ConfigError, match="make_env"):

@@ -172,8 +172,8 @@ MUTANTS = {
     ),
     "the next observation is that of the first step": (
         "replay/n_step.py",
-        "state.rows.next_obs[of_last(window)]",
-        "state.rows.next_obs[index]",
+        "rows_at(state.rows.next_obs, of_last(window))",
+        "rows_at(state.rows.next_obs, index)",
         "test_returns_are_those_of_the_streams",
     ),
     "flags of the first step": (

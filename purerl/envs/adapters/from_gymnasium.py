@@ -16,11 +16,19 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import FlattenObservation
 
 from purerl.config import ConfigError, Rule, did_you_mean, validate
+from purerl.envs.adapters.gymnasium_spaces import (
+    as_ours,
+    check_actions,
+    copied,
+    flattened,
+    our_observations,
+    unflattened,
+)
 from purerl.envs.adapters.gymnasium_trial import refuse_running_statistics, try_env
-from purerl.types import HostEnv
+from purerl.spaces import first_choice
+from purerl.types import HostEnv, PyTree
 
 PREFIX = "gym:"
 ATARI_FRAMES = 108_000
@@ -65,7 +73,8 @@ def from_gymnasium(
 ) -> HostEnv:
     """Return your own environment with Gymnasium's interface, in any wrappers, for `purerl.run`.
 
-    Observations that are no Box are flattened, an index one-hot; numbers become float32, uint8 stays.
+    Observations that are no Box are flattened, an index one-hot; a Dict with images stays one of these and of
+    the other parts, each flattened. Numbers become float32, uint8 stays.
 
     Args:
         make_one: makes one copy; each copy has its own random numbers.
@@ -90,15 +99,18 @@ def from_gymnasium(
         for space in ("observation_space", "action_space"):
             if not isinstance(getattr(env, space, None), spaces.Space):
                 raise ConfigError("env", type(env.unwrapped).__name__, f"an environment with {space}")
-        return env if isinstance(env.observation_space, spaces.Box) else FlattenObservation(env)
+        return flattened(env)
 
     env = _tried(copy, name or "env")
     tried = weakref.ref(env.unwrapped)
     try:
         called: str = name or (f"{PREFIX}{env.spec.id}" if env.spec else type(env.unwrapped).__name__)
-        space, limit = _observations(env.observation_space, called), env.spec and env.spec.max_episode_steps
-        _check_actions(env.action_space, called)
-        try_env(env.env if isinstance(env, FlattenObservation) else env, called)
+        space, limit = (
+            our_observations(env.observation_space, called),
+            env.spec and env.spec.max_episode_steps,
+        )
+        check_actions(env.action_space, called)
+        try_env(unflattened(env), called)
     finally:
         env.close()
 
@@ -125,12 +137,12 @@ class Plain(gymnasium.Wrapper):
 
     def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """Return `(obs, {})`."""
-        return np.array(self.env.reset(**options)[0]), {}
+        return copied(self.env.reset(**options)[0]), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
         """Return `(obs, reward, terminated, truncated, {})`."""
         obs, reward, terminated, truncated, _ = self.env.step(action)
-        return np.array(obs), reward, terminated, truncated, {}
+        return copied(obs), reward, terminated, truncated, {}
 
 
 class HostVector:
@@ -142,37 +154,37 @@ class HostVector:
         seeds: converts seeds to the type that `vector.reset` takes.
     """
 
-    def __init__(self, vector: VectorEnv, space: spaces.Box, seeds: Callable[..., Any] = list):
+    def __init__(self, vector: VectorEnv, space: spaces.Space, seeds: Callable[..., Any] = list):
         mode = vector.metadata.get("autoreset_mode")
         assert mode in (AutoresetMode.DISABLED, AutoresetMode.SAME_STEP), mode
         self._seeds = seeds
         self._vector, self._space, self._resets = vector, space, mode == AutoresetMode.SAME_STEP
         actions = vector.single_action_space
-        self._first_action = actions.start if isinstance(actions, spaces.Discrete) else 0
+        self._first_action = first_choice(actions)
         self._action_dtype = actions.dtype
-        self._obs = np.zeros((vector.num_envs, *space.shape), space.dtype)
+        self._obs: PyTree = None
 
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+    def reset(self, seeds: Sequence[int]) -> PyTree:
         """Begin an episode in every copy, with its own seed; return the observations `[M, *O]`."""
         obs, _ = self._vector.reset(seed=self._seeds(seeds))
-        self._obs = self._as_ours(obs)
+        self._obs = as_ours(self._space, obs)
         return self._obs
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, action: np.ndarray) -> tuple[PyTree, np.ndarray, np.ndarray, np.ndarray]:
         """Take `action [M, *A]`; return `(next_obs, reward, terminated, truncated)`, before any reset."""
         command = (action + self._first_action).astype(self._action_dtype)
         obs, reward, terminated, truncated, info = self._vector.step(command)
-        self._obs = next_obs = self._as_ours(obs)
+        self._obs = next_obs = as_ours(self._space, obs)
         if self._resets and (ended := terminated | truncated).any():
-            final = self._as_ours(info["final_obs"])
-            next_obs = np.where(ended.reshape(-1, *[1] * (obs.ndim - 1)), final, next_obs)
+            final = as_ours(self._space, info["final_obs"])
+            next_obs = np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), final, next_obs)
         return next_obs, np.asarray(reward, np.float32), terminated, truncated
 
-    def restart(self, ended: np.ndarray) -> np.ndarray:
+    def restart(self, ended: np.ndarray) -> PyTree:
         """Begin a new episode in the copies that `ended [M]`; return the observations of all, `[M, *O]`."""
         if not self._resets and ended.any():
             obs, _ = self._vector.reset(options={"reset_mask": ended})
-            self._obs = self._as_ours(obs)
+            self._obs = as_ours(self._space, obs)
         return self._obs
 
     def picture(self) -> np.ndarray:
@@ -182,7 +194,8 @@ class HostVector:
         """
         if self._vector.render_mode == "rgb_array" and (frames := self._vector.render()) is not None:
             return np.asarray(frames[0], np.uint8)
-        if self._space.dtype == np.uint8 and self._space.shape[1:] == (84, 84):
+        stacked = isinstance(self._space, spaces.Box) and self._space.shape[1:] == (84, 84)
+        if stacked and self._space.dtype == np.uint8:
             newest = self._obs[0, -1]
             return np.repeat(newest[..., None], 3, axis=-1)
         what = "an environment with pictures: render_mode='rgb_array', or stacked frames"
@@ -191,9 +204,6 @@ class HostVector:
     def close(self) -> None:
         """End the copies, and their processes."""
         self._vector.close()
-
-    def _as_ours(self, obs: np.ndarray) -> np.ndarray:
-        return np.array(obs, self._space.dtype)  # a copy, since Gymnasium may write into its array again
 
 
 def _kind(value: Any) -> str:
@@ -239,9 +249,9 @@ def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> 
 
     def make_vector(num_envs: int, evaluation: bool) -> HostVector:
         scores = {"reward_clipping": False} if evaluation else {}
-        return HostVector(vector(num_envs, **scores), _observations(space, env), np.array)
+        return HostVector(vector(num_envs, **scores), our_observations(space, env), np.array)
 
-    return HostEnv(PREFIX + env, _observations(space, env), actions, frames // skip, make_vector)
+    return HostEnv(PREFIX + env, our_observations(space, env), actions, frames // skip, make_vector)
 
 
 def _tried(make_one: Callable[[], Any], name: str) -> Any:
@@ -263,21 +273,3 @@ def _missing(module: str | None, name: str, why: str = "") -> ConfigError:
     what = f"an environment whose packages are installed, got none of {why or root}"
     extra = EXTRAS.get(root)
     return ConfigError("env", name, what, f'Try pip install "purerl[{extra}]".' if extra else "")
-
-
-def _observations(space: spaces.Space, name: str) -> spaces.Box:
-    """Return `space` as uint8 or float32. Raise ConfigError if it is no Box."""
-    if not isinstance(space, spaces.Box):
-        raise ConfigError("env", name, f"observations in a Box, got {space}")
-    if space.dtype == np.uint8:
-        return space
-    with np.errstate(over="ignore"):  # bounds beyond float32 become infinite
-        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
-
-
-def _check_actions(space: spaces.Space, name: str) -> None:
-    """Raise ConfigError unless actions are an index or real numbers."""
-    real = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
-    if not (isinstance(space, spaces.Discrete) or real):
-        what = f"actions in a Discrete or a Box of real numbers, got {space}"
-        raise ConfigError("env", name, what, "A gymnasium.wrappers.TransformAction may convert them.")

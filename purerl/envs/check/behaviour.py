@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium import spaces
 
 from purerl.envs.check.interface import PURITY, Check, Task, attempt, fault
 from purerl.envs.check.types import IMPL, Result, named, random_actions
@@ -34,7 +35,7 @@ class Step(NamedTuple):
     terminated: Array
     truncated: Array
     reward: Array
-    in_space: tuple
+    in_space: dict[str, tuple]
     """See `_in_space`."""
 
 
@@ -169,9 +170,21 @@ def _differing(expected: str, names: list[str], ones: list[Numbers], twos: list[
     return fault(", ".join(names), expected, f"differences of up to {gap:.3g}", hint)
 
 
-def _in_space(task: Task, obs: Array) -> tuple[Array, Array, Array, Array]:
+def _in_space(task: Task, obs: PyTree) -> dict[str, tuple[Array, ...]]:
+    """Return what `_in_box` says of the array of an observation, or of each of a dict, by name."""
+    parts = obs if isinstance(obs, dict) else {"": obs}
+    return {name: _in_box(_box(task, name), part) for name, part in parts.items()}
+
+
+def _box(task: Task, name: str) -> Any:
+    """Return the Box of a part of observations, or of all if the name is empty; None if it is unknown."""
+    space = task.observation_space
+    return space[name] if isinstance(space, spaces.Dict) else space
+
+
+def _in_box(space: Any, obs: Array) -> tuple[Array, Array, Array, Array]:
     """Return if `obs` is finite, and its element farthest out of bounds: excess, index, value."""
-    space, obs = task.observation_space, obs.astype(jnp.float32)
+    obs = obs.astype(jnp.float32)
     least = -LARGEST  # finite, for `jax_debug_infs`
     finite, excess = jnp.isfinite(obs), jnp.full(obs.shape, least, jnp.float32)
     if space is not None:
@@ -183,17 +196,19 @@ def _in_space(task: Task, obs: Array) -> tuple[Array, Array, Array, Array]:
     return finite.all(), excess[index], index, jnp.append(obs, 0.0)[index]
 
 
-def _check_in_space(task: Task, function: str, facts: tuple) -> Iterator[str]:
+def _check_in_space(task: Task, function: str, parts: dict[str, tuple]) -> Iterator[str]:
     """Check observations, given as `_in_space` returns them."""
-    finite, excess, index, value = map(np.asarray, facts)
-    if not finite.all():
-        yield fault(f"{function}'s obs", "finite numbers", "NaN or infinity")
-    worst = excess.argmax()
-    if excess[worst] > 1e-5 * (1 + abs(value[worst])):
-        space = task.observation_space
-        place = np.unravel_index(index[worst], space.shape)
-        inside = f"a number in [{space.low[place]:g}, {space.high[place]:g}] as in observation_space"
-        yield fault(f"{function}'s obs{list(map(int, place))}", inside, f"{value[worst]:g}")
+    for name, facts in parts.items():
+        part = f"[{name!r}]" * bool(name)
+        finite, excess, index, value = map(np.asarray, facts)
+        if not finite.all():
+            yield fault(f"{function}'s obs{part}", "finite numbers", "NaN or infinity")
+        worst = excess.argmax()
+        if excess[worst] > 1e-5 * (1 + abs(value[worst])):
+            space = _box(task, name)
+            place = np.unravel_index(index[worst], space.shape)
+            inside = f"a number in [{space.low[place]:g}, {space.high[place]:g}] as in observation_space"
+            yield fault(f"{function}'s obs{part}{list(map(int, place))}", inside, f"{value[worst]:g}")
 
 
 def _check_episodes(task: Task, steps: Step) -> Iterator[str]:
@@ -202,7 +217,7 @@ def _check_episodes(task: Task, steps: Step) -> Iterator[str]:
     alive = np.cumsum(ended, 1) - ended == 0
     if not np.isfinite(reward := steps.reward[alive]).all():
         yield fault("step's reward", "a finite number", f"{reward[~np.isfinite(reward)][0]}")
-    yield from _check_in_space(task, "step", tuple(fact[alive] for fact in steps.in_space))
+    yield from _check_in_space(task, "step", jax.tree.map(lambda fact: fact[alive], steps.in_space))
     if horizon is None:
         return
     early = (steps.truncated & alive)[:, : horizon - 1].any(0)

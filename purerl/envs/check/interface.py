@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
+from purerl.spaces import CHOICES, first_choice
 from purerl.types import PyTree
 
 Check = Generator[str, None, Any]
@@ -80,12 +81,16 @@ def check_interface(env: Any, params: PyTree) -> tuple[Task, list[str]]:
 
 
 def _is_observation_space(value: Any) -> bool:
+    if isinstance(value, spaces.Dict):
+        return bool(value.spaces) and all(
+            isinstance(part, spaces.Box) and _is_observation_space(part) for part in value.spaces.values()
+        )
     return isinstance(value, spaces.Box) and str(value.dtype) in OBS_DTYPES
 
 
 def _is_action_space(value: Any) -> bool:
-    if isinstance(value, spaces.Discrete):
-        return bool(value.start == 0)
+    if isinstance(value, CHOICES):
+        return bool(np.all(first_choice(value) == 0)) and len(value.shape or ()) < 2
     return isinstance(value, spaces.Box) and bool(np.issubdtype(value.dtype, np.floating))
 
 
@@ -102,10 +107,14 @@ def _is_numeric_pytree(value: Any) -> bool:
 
 ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda value: isinstance(value, str) and value != "", "a non-empty string"),
-    "observation_space": (_is_observation_space, "a gymnasium.spaces.Box of floats, or of uint8 for pixels"),
+    "observation_space": (
+        _is_observation_space,
+        "a gymnasium.spaces.Box of floats, or of uint8 for pixels, or a flat Dict of such",
+    ),
     "action_space": (
         _is_action_space,
-        "a gymnasium.spaces.Box of floats, or a gymnasium.spaces.Discrete that starts at 0",
+        "a Box of floats, a Discrete or flat MultiDiscrete that starts at 0, or a flat MultiBinary, "
+        "of gymnasium.spaces",
     ),
     "max_episode_steps": (_is_positive_count, "a positive whole number, the step that is `truncated`"),
     "default_params": (_is_numeric_pytree, "a pytree of numbers and arrays, () if there are none"),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from gymnasium import spaces
 
 from purerl.envs.check.interface import OBS_DTYPES, Check, Task, attempt, fault
 from purerl.rollout import env_action, uniform_action
@@ -86,14 +87,23 @@ def _type(value: Any) -> str:
     return f"{'weakly typed ' if value.weak_type else ''}{value.dtype}{list(value.shape)}"
 
 
-def _check_observation(obs: Any, space: Any) -> Iterator[str]:
+def _check_observation(obs: Any, space: Any, name: str = "reset's obs") -> Iterator[str]:
+    if isinstance(space, spaces.Dict):
+        parts = ", ".join(space.spaces)
+        if not isinstance(obs, dict) or obs.keys() != space.spaces.keys():
+            found = f"one with {', '.join(map(str, obs))}" if isinstance(obs, dict) else _type(obs)
+            yield fault(name, f"a dict with {parts}, as in observation_space", found)
+            return
+        for part, box in space.spaces.items():
+            yield from _check_observation(obs[part], box, f"{name}[{part!r}]")
+        return
     allowed = [OBS_DTYPES[str(space.dtype)]] if space else ["float32", "uint8"]
     if not isinstance(obs, Shape):
-        yield fault("reset's obs", "one array", _type(obs))
+        yield fault(name, "one array", _type(obs))
     elif str(obs.dtype) not in allowed:
-        yield fault("reset's obs", f"{' or '.join(allowed)}, to fit observation_space", _type(obs))
+        yield fault(name, f"{' or '.join(allowed)}, to fit observation_space", _type(obs))
     elif space and obs.shape != space.shape:
-        yield fault("reset's obs", f"shape {space.shape}, as in observation_space", f"shape {obs.shape}")
+        yield fault(name, f"shape {space.shape}, as in observation_space", f"shape {obs.shape}")
 
 
 def _check_strong(function: str, result: Result) -> Iterator[str]:

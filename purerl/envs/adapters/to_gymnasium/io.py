@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.config import ConfigError, did_you_mean
+from purerl.spaces import ACTIONS, CHOICES, SEVERAL, first_choice
 from purerl.types import Array
 
 PARTS = ("name", "observation_space", "action_space", "reset", "step")
@@ -32,8 +33,8 @@ def check_spaces(env: Any) -> None:
         raise ConfigError("env", env, what)
     if not isinstance(env.observation_space, spaces.Box):
         raise ConfigError("env", env.name, f"observations in a Box, got {env.observation_space}")
-    if not isinstance(env.action_space, spaces.Box | spaces.Discrete):
-        raise ConfigError("env", env.name, f"actions in a Box or Discrete, got {env.action_space}")
+    if not isinstance(env.action_space, (spaces.Box, *CHOICES)):
+        raise ConfigError("env", env.name, f"actions in {ACTIONS}, got {env.action_space}")
 
 
 class Actions:
@@ -44,7 +45,7 @@ class Actions:
         rows: leading axes.
     """
 
-    def __init__(self, space: spaces.Box | spaces.Discrete, rows: tuple[int, ...]):
+    def __init__(self, space: Any, rows: tuple[int, ...]):
         self._shape = (*rows, *(space.shape or ()))
         self._ready: dict[Any, Array] = {}
         if isinstance(space, spaces.Discrete):
@@ -52,6 +53,10 @@ class Actions:
             self._low, self._high = int(space.start), int(space.start + space.n - 1)
             if not rows and space.n <= READY:
                 self._ready = {i: jnp.int32(i) for i in range(self._low, self._high + 1)}
+        elif isinstance(space, SEVERAL):
+            self._kinds, self._dtype = "iu", np.dtype(np.int32)
+            self._low = np.broadcast_to(first_choice(space), space.shape)
+            self._high = self._low + getattr(space, "nvec", 2) - 1
         else:
             self._kinds, self._dtype = "fiu", np.dtype(np.float32)
             bounds = (bound.astype(np.float32) for bound in (space.low, space.high))
