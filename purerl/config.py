@@ -61,9 +61,9 @@ def real(
     return _field(default, Rule("real", low, high, above is not None, below is not None, optional=optional))
 
 
-def count(default: int, *, low: int = 1, high: int = INT32_STEPS) -> Any:
+def count(default: int | None, *, low: int = 1, high: int = INT32_STEPS, optional: bool = False) -> Any:
     """Return a field for a static whole number in `[low, high]`."""
-    return _field(default, Rule("count", low, high))
+    return _field(default, Rule("count", low, high, optional=optional))
 
 
 def ratio(default: float) -> Any:
@@ -132,6 +132,8 @@ class Config:
     """Minutes between two checkpoints of a run with a directory; 0 for none by time."""
     checkpoint_interval: int = count(0, low=0)
     """Environment steps between two checkpoints, beside those by time; 0 for none by steps."""
+    snapshot_interval: int = count(0, low=0)
+    """Environment steps between two policies that a run keeps for good; 0 keeps the newest and the best."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -66,11 +66,6 @@ def check_pbt(pbt: PBT, cfg: Config, members: int) -> None:
         raise ConfigError("members", members, "at least 2 members, of which one can go on from the other")
 
 
-def is_due(pbt: PBT, before: int, step: int) -> bool:
-    """Return True if a multiple of the interval lies after step `before`, and not after `step`."""
-    return before // pbt.interval < step // pbt.interval
-
-
 def exploit_and_explore(
     pbt: PBT,
     learned: PyTree,

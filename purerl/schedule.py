@@ -33,12 +33,15 @@ class Schedule(NamedTuple):
         learned = step - self.warmup_steps
         return 0 if learned < 0 else bool(self.warmup_steps) + learned // self.row_steps
 
+    def passes(self, interval: int, step: Any) -> Any:
+        """Return True if the row of training that ends at `step` passed a multiple of `interval`."""
+        return step // interval > (step - self.row_steps) // interval
+
     def evaluates_at(self, cfg: Config, step: Any) -> Any:
         """Return True if the row that ends at `step` passed a multiple of `eval_interval`, or is the last."""
         if cfg.eval_interval == 0:
             return False
-        passed = step // cfg.eval_interval > (step - self.row_steps) // cfg.eval_interval
-        return passed | (step >= self.total_steps)
+        return self.passes(cfg.eval_interval, step) | (step >= self.total_steps)
 
 
 def make_schedule(cfg: Config, algo: Algorithm) -> Schedule:

@@ -9,7 +9,7 @@ import pytest
 from tiny import tiny
 
 from purerl.config import ConfigError
-from purerl.pbt import PBT, check_pbt, exploit_and_explore, from_plain, is_due, to_plain
+from purerl.pbt import PBT, check_pbt, exploit_and_explore, from_plain, to_plain
 from purerl.search_space import Range
 
 MUTANTS = {
@@ -148,18 +148,6 @@ def test_equal_members_stay():
     """Also where no member has a return yet."""
     for score in ([1.0] * 4, [np.nan] * 4):
         assert play(score)[1].parent.tolist() == [[0, 1, 2, 3]]
-
-
-def test_rounds_come_with_the_first_row_after_a_multiple():
-    pbt = PBT({"a": LOG}, 100)
-    assert [is_due(pbt, step - 30, step) for step in (60, 90, 120, 150, 180, 210)] == [
-        False,
-        False,
-        True,
-        False,
-        False,
-        True,
-    ]
 
 
 @pytest.mark.parametrize(

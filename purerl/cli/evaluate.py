@@ -31,6 +31,8 @@ class EvalOptions:
     """Whole episodes of every member, played side by side."""
     best: bool = switch(False)
     """Play the policy of each member's best evaluation, in place of the newest."""
+    itr: int | None = count(None, low=0, optional=True)
+    """Play the policy of this epoch, which the run has kept: see --snapshot-interval."""
     stochastic: bool = switch(False)
     """Act with exploration, as in training."""
     seed: int = count(0, low=0, high=2**32 - 1)
@@ -61,6 +63,7 @@ def evaluate(argv: Sequence[str]) -> int:
         run,
         options.episodes,
         best=options.best,
+        itr=options.itr,
         stochastic=options.stochastic,
         seed=options.seed,
         env=_task(run, options),

@@ -27,6 +27,8 @@ class ExportOptions:
     """Index of the member: the seed's, without a sweep."""
     best: bool = switch(False)
     """Take the policy of the best evaluation, in place of the newest."""
+    itr: int | None = count(None, low=0, optional=True)
+    """Take the policy of this epoch, which the run has kept: see --snapshot-interval."""
 
 
 def export(argv: Sequence[str]) -> int:
@@ -40,7 +42,8 @@ def export(argv: Sequence[str]) -> int:
     given, words = read_options(argv, ExportOptions)
     run = one_directory(words, "export", ExportOptions)
     options = from_dict(ExportOptions, cast(ExportOptions, given))
-    path = export_policy(run, options.to, options.out, member=options.member, best=options.best)
+    which = {"member": options.member, "best": options.best, "itr": options.itr}
+    path = export_policy(run, options.to, options.out, **which)
     hint = f"; python {path} prints its latency" if options.to == "numpy" else ""
     print(f"{path}: {format_bytes(path.stat().st_size)}{hint}", file=Lasting(sys.stdout))
     return 0

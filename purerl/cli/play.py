@@ -29,6 +29,8 @@ class PlayOptions:
     """Longest part of an episode that is shown."""
     best: bool = switch(False)
     """Play the policy of the best evaluation, in place of the newest."""
+    itr: int | None = count(None, low=0, optional=True)
+    """Play the policy of this epoch, which the run has kept: see --snapshot-interval."""
     stochastic: bool = switch(False)
     """Act with exploration, as in training."""
     seed: int = count(0, low=0, high=2**32 - 1)

@@ -56,11 +56,11 @@ class Prefix:
     rows: int
 
 
-def save(directory: Path, tree: PyTree, record: Mapping[str, Any]) -> None:
-    """Write the arrays and keys of `tree` as the checkpoint of `record["step"]`, and remove old ones.
+def save(directory: Path, tree: PyTree, record: Mapping[str, Any], keep: int | None = KEEP) -> None:
+    """Write the arrays and keys of `tree` as the checkpoint of `record["step"]`, and keep the newest `keep`.
 
-    Of a `Prefix` only the rows in use are written. Raises CheckpointError if it cannot be written; earlier
-    checkpoints are kept then.
+    None keeps all. Of a `Prefix` only the rows in use are written. One of the same name is replaced. Raises
+    CheckpointError if it cannot be written; earlier checkpoints are kept then.
     """
     path = directory / checkpoint_name(record["step"], record["rows"])
     temporary = directory / f".tmp-{path.name}-{os.getpid()}"
@@ -74,14 +74,27 @@ def save(directory: Path, tree: PyTree, record: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         manifest = {"format": FORMAT, "record": record, "versions": _versions(), "arrays": arrays}
         write_sealed(temporary / "manifest.json", manifest)
+        discard(path)
         os.rename(temporary, path)
         sync_directory(directory)
     except OSError as error:
         raise CheckpointError(f"{path} could not be written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in newest_first(directory)[KEEP:]:
+    for old in newest_first(directory)[keep:] if keep else ():
         shutil.rmtree(old, ignore_errors=True)  # half of one is damaged, and older than two that are whole
+
+
+def discard(path: Path) -> None:
+    """Remove the checkpoint at `path`, if there is one; no half of it keeps the name. Raises OSError."""
+    if not os.path.lexists(path):
+        return
+    aside = path.with_name(f".tmp-{path.name}-{os.getpid()}-old")
+    os.rename(path, aside)
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink()
 
 
 def size_of(tree: PyTree) -> int:

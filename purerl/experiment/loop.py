@@ -17,7 +17,6 @@ from purerl.experiment.store import Store, stored
 from purerl.experiment.untrusted import CheckpointError
 from purerl.experiment.view import spread
 from purerl.machine import format_bytes
-from purerl.pbt import is_due
 from purerl.programs import Snapshot
 
 Row = dict[str, np.ndarray]
@@ -59,6 +58,8 @@ class Loop:
         began = time.monotonic() - snapshot.elapsed
         self._plan_save(snapshot.step)
         self._display.step(snapshot.step)
+        if snapshot.step == 0:
+            self._keep(snapshot)
         try:
             while not (self._interrupts.pending or self._is_over(snapshot)):
                 if self._population.has_row(snapshot):
@@ -122,12 +123,15 @@ class Loop:
         row = {name: np.full(self._population.members.size, value) for name, value in facts.items()} | row
         row |= self._population.hyper_row(finished)
         self._remember(row)
+        measured = finished
         if self._evolves(step):
             finished, chosen = self._population.evolve(finished, self.latest[self.headline])
             row |= chosen
         if self.store:
             self.store.log(row)
         self.rows.append(row)
+        if self._is_kept(measured):
+            self._keep(measured)
         self._outlet(row)
         self._display.row(finished.step, self.latest)  # after the logs: what is shown is on disk
         return finished
@@ -136,7 +140,15 @@ class Loop:
         """Return True if members go on from each other after the row that ends at `step`."""
         schedule, pbt = self._population.schedule, self._population.pbt
         learns = schedule.warmup_steps < step < schedule.total_steps
-        return pbt is not None and learns and is_due(pbt, step - schedule.row_steps, step)
+        return pbt is not None and learns and schedule.passes(pbt.interval, step)
+
+    def _is_kept(self, snapshot: Snapshot) -> bool:
+        """Return True if the policy of `snapshot`, at the end of a row, is kept for good."""
+        interval, schedule = self._population.cfg.snapshot_interval, self._population.schedule
+        if interval == 0:
+            return False
+        learned = snapshot.step > schedule.warmup_steps  # until then it is the untrained one
+        return (learned and schedule.passes(interval, snapshot.step)) or self._is_over(snapshot)
 
     def _remember(self, row: Row) -> None:
         old = self.latest
@@ -169,3 +181,11 @@ class Loop:
             self._save(snapshot)
         except CheckpointError as error:
             self._display.say(f"no checkpoint of step {snapshot.step:,}: {error}")
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        if self.store and self._population.cfg.snapshot_interval:
+            try:
+                with self._display.doing(f"keeping the policy of epoch {snapshot.rows:,}"):
+                    self.store.keep(snapshot)
+            except CheckpointError as error:
+                self._display.say(f"the policy of epoch {snapshot.rows:,} is not kept: {error}")

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.config import ConfigError
+from purerl.config import Config, ConfigError
+from purerl.experiment.policies import policy_of
 from purerl.health import split_replay
 from purerl.machine import format_bytes
 from purerl.members import Members
+from purerl.programs import Snapshot
+from purerl.schedule import Schedule
 from purerl.train import Driver
 from purerl.types import PyTree
 
@@ -67,12 +70,20 @@ def make_plan(driver: Driver, members: Members) -> Plan:
     return Plan(parts, members)
 
 
-def disk_note(path: Path, largest: int, minutes: int, steps: int) -> str:
-    """Return one line about the checkpoints in `path`, of at most `largest` bytes each, and the room."""
+def disk_note(path: Path, shapes: Snapshot, cfg: Config, schedule: Schedule) -> str:
+    """Return one line about what a run with snapshots of `shapes` saves in `path`, and the room there."""
+    minutes, steps, interval = cfg.checkpoint_minutes, cfg.checkpoint_interval, cfg.snapshot_interval
+    largest = tree_bytes(shapes.arrays)
     often = [f"every {minutes} minutes"] * (minutes > 0) + [f"every {steps:,} steps"] * (steps > 0)
     when = " and ".join(often) or "at the end"
     text = f"disk: a checkpoint {when}, of at most {format_bytes(largest)}; the newest two stay"
-    if 3 * largest > (free := shutil.disk_usage(path).free):  # the third is the one that is being written
+    needed = 3 * largest  # the third is the one that is being written
+    if interval:
+        size = tree_bytes(policy_of(shapes.state))
+        most = 1 + min(schedule.rows, -(-schedule.total_steps // interval))
+        text += f"; at most {most:,} policies of {format_bytes(size)}"
+        needed += most * size
+    if needed > (free := shutil.disk_usage(path).free):
         text += f", which may not fit: {format_bytes(free)} are free in {path}"
     return text
 

@@ -16,7 +16,7 @@ from purerl.config import Config, ConfigError, Rule, validate
 from purerl.experiment.display import Display
 from purerl.experiment.loading import driver_of
 from purerl.experiment.loop import Loop
-from purerl.experiment.memory import disk_note, make_plan, refuse_if_too_large, tree_bytes
+from purerl.experiment.memory import disk_note, make_plan, refuse_if_too_large
 from purerl.experiment.pace import make_outlook
 from purerl.experiment.population import Population
 from purerl.experiment.preconditions import allow_files, check_jax
@@ -188,8 +188,7 @@ def run(
             display.say(rounding_note(driver.cfg, schedule))
         display.say(plan.describe())
         if store:
-            largest = tree_bytes(population.shapes.arrays)
-            display.say(disk_note(store.path, largest, cfg.checkpoint_minutes, cfg.checkpoint_interval))
+            display.say(disk_note(store.path, population.shapes, cfg, schedule))
         display.phase("compiling")
         snapshot = saved or population.start()  # fills a replay buffer of gigabytes while the rest compiles
         population.compile(interrupts.check)

@@ -3,6 +3,7 @@
 RUN/run.json                      configuration, seeds, swept settings, later changes; with a checksum
 RUN/seed0/ ...                    config.json, progress.txt, metrics.jsonl of each member
 RUN/checkpoints/step-.../         the newest two snapshots
+RUN/policies/step-.../            policies kept on the way
 RUN/lock                          held by the process that trains
 """
 
@@ -23,7 +24,7 @@ import jax
 import numpy as np
 
 from purerl.config import Config, ConfigError, to_dict
-from purerl.experiment import checkpoint
+from purerl.experiment import checkpoint, policies
 from purerl.experiment.logs import MemberLog
 from purerl.experiment.population import Population
 from purerl.experiment.provenance import provenance
@@ -72,8 +73,8 @@ def lock(directory: Path) -> int:
 
 def holds_a_run(path: Path) -> bool:
     """Return True if anything of a run is in `path`."""
-    parts = [path / "run.json", *checkpoint.newest_first(path / "checkpoints"), *path.glob("*seed*/*")]
-    return any(part.exists() for part in parts)
+    saved = [one for name in ("checkpoints", policies.FOLDER) for one in checkpoint.newest_first(path / name)]
+    return any(part.exists() for part in [path / "run.json", *saved, *path.glob("*seed*/*")])
 
 
 class Store:
@@ -94,8 +95,9 @@ class Store:
         try:  # to remove what a killed process left
             for litter in (*path.glob(".*.tmp-*"), *path.glob("*seed*/.*.tmp-*")):
                 litter.unlink()
-            for litter in self._checkpoints.glob(".tmp-*"):
-                shutil.rmtree(litter, ignore_errors=True)  # which follows no link
+            for folder in (self._checkpoints, path / policies.FOLDER):
+                for litter in folder.glob(".tmp-*"):
+                    shutil.rmtree(litter, ignore_errors=True)  # which follows no link
         except BaseException:
             self.close()
             raise
@@ -111,7 +113,8 @@ class Store:
     def open_logs(self, population: Population, rows: int) -> list[dict[str, np.ndarray]]:
         """Open the logs of all members behind their first `rows` rows, and return these: each metric `[S]`.
 
-        Raises CheckpointError if the logs do not hold that many, each with a number or None for every metric.
+        Policies that were kept after these rows are removed: the run repeats them. Raises CheckpointError if
+        the logs do not hold that many rows, each with a number or None for every metric.
         """
         members, self._facts = population.members, population.members.facts
         made = provenance()
@@ -128,9 +131,11 @@ class Store:
         try:
             number = lambda value: np.nan if value is None else value
             per_row = zip(*(log.kept for log in self._logs), strict=True)
-            return [{name: np.array([number(one[name]) for one in row]) for name in names} for row in per_row]
+            kept = [{name: np.array([number(one[name]) for one in row]) for name in names} for row in per_row]
         except KeyError as error:
             raise CheckpointError(f"a metrics.jsonl in {self.path} has a row without {error}") from error
+        policies.drop_later(self.path, rows)
+        return kept
 
     def log(self, row: dict[str, np.ndarray]) -> None:
         """Append a row, each metric `[S]`, to the logs of all members."""
@@ -148,9 +153,17 @@ class Store:
                 log.sync()
         except OSError as error:
             raise CheckpointError(f"the logs in {self.path} could not be written: {error}") from error
-        place = {"step": snapshot.step, "rows": snapshot.rows, "elapsed": snapshot.elapsed}
-        checkpoint.save(self._checkpoints, stored(snapshot), self.record | place)
+        checkpoint.save(self._checkpoints, stored(snapshot), self._placed(snapshot))
         self._saved = snapshot.step, snapshot.rows
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep the policies of all members for good. Raises CheckpointError."""
+        tree = {"state": policies.policy_of(snapshot.state)}
+        checkpoint.save(self.path / policies.FOLDER, tree, self._placed(snapshot), keep=None)
+
+    def _placed(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return the record with the place of `snapshot` in the run."""
+        return self.record | {name: getattr(snapshot, name) for name in ("step", "rows", "elapsed")}
 
     def load(self, record: dict[str, Any], population: Population) -> Snapshot | None:
         """Read the newest sound checkpoint; None if there is none at all. See `load_newest`."""
@@ -215,17 +228,23 @@ def load_newest(
     faults = []
     for candidate in checkpoint.newest_first(path / "checkpoints")[:CANDIDATES]:
         try:
-            manifest = read_manifest(candidate)
-            check_place(manifest, record, schedule)
-            arrays = checkpoint.load(manifest, like, partly=partly)
-            check_sound(manifest, arrays)
+            return load_one(candidate, record, schedule, like, partly=partly)
         except SchemaError:
             raise
         except CheckpointError as error:
             logger.warning("%s", error)
             faults.append(error)
-            continue
-        return manifest, arrays
     if faults:
         raise CheckpointError(f"no checkpoint in {path} can be used: " + "; ".join(map(str, faults)))
     return None
+
+
+def load_one(
+    path: Path, record: dict[str, Any], schedule: Schedule, like: dict[str, Any], *, partly: bool = False
+) -> tuple[Manifest, Any]:
+    """Read the checkpoint, or kept policy, at `path`. Raises SchemaError or CheckpointError."""
+    manifest = read_manifest(path)
+    check_place(manifest, record, schedule)
+    arrays = checkpoint.load(manifest, like, partly=partly)
+    check_sound(manifest, arrays)
+    return manifest, arrays

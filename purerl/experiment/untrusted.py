@@ -88,7 +88,7 @@ def read_lines(path: Path, lines: int) -> list[str]:
 
 def refuse_links(path: Path) -> None:
     """Raise OSError where a run in `path` would write through a link, which may lead anywhere."""
-    for part in (path / "checkpoints", *path.glob("*seed*")):
+    for part in (path / "checkpoints", path / "policies", *path.glob("*seed*")):
         if part.is_symlink():
             raise OSError(errno.ELOOP, "a link", str(part))
 

@@ -41,6 +41,7 @@ def evaluate_run(
     episodes: int = 10,
     *,
     best: bool = False,
+    itr: int | None = None,
     stochastic: bool = False,
     seed: int = 0,
     env: Env | HostEnv | None = None,
@@ -55,6 +56,7 @@ def evaluate_run(
         run_dir: the `logdir` of `purerl.run`.
         episodes: E, played side by side.
         best: the policy of each member's best evaluation, in place of the newest.
+        itr: the policy of this epoch, which the run has kept, in place of the newest.
         stochastic: act as in training, with exploration; otherwise deterministically.
         seed: root of the random numbers.
         env: the task; the run's own if None. Another, such as the same robot on the other engine or in
@@ -69,7 +71,7 @@ def evaluate_run(
     validate("seed", seed, Rule("count", 0, 2**32 - 1))
     for name, value in {"best": best, "stochastic": stochastic}.items():
         validate(name, value, Rule("switch"))
-    cfg, state = load(run_dir, best=best, policy_only=True, env=env, networks=networks)
+    cfg, state = load(run_dir, best=best, itr=itr, policy_only=True, env=env, networks=networks)
     members = members_of(read_record(user_path("run_dir", run_dir), "run_dir"))
     task = env_for(cfg, env)
     driver = driver_of(cfg, task, networks, members)

@@ -40,6 +40,7 @@ def export_policy(
     *,
     member: int = 0,
     best: bool = False,
+    itr: int | None = None,
     env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -59,6 +60,7 @@ def export_policy(
         path: of the file; `policy` and the format's suffix by default.
         member: index of the member.
         best: the policy of the best evaluation, in place of the newest.
+        itr: the policy of this epoch, which the run has kept, in place of the newest.
         env: the task, if the run was given one.
         networks: those the run was trained with, if not the algorithm's own.
 
@@ -70,7 +72,7 @@ def export_policy(
     place = user_path("path", path or f"policy{FORMATS[to]}")
     if not place.parent.is_dir():
         raise ConfigError("path", str(place), "a file in a directory that exists")
-    cfg, state = load(run_dir, best=best, policy_only=True, env=env, networks=networks)
+    cfg, state = load(run_dir, best=best, itr=itr, policy_only=True, env=env, networks=networks)
     task = env_for(cfg, env)
     policy = make_policy(cfg, state, member, task, networks)
     name = members_of(read_record(user_path("run_dir", run_dir), "run_dir")).names[member]

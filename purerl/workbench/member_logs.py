@@ -146,7 +146,7 @@ def _matches(given: str | os.PathLike[str]) -> list[Path]:
 def _members_below(directory: Path) -> list[Path]:
     found = []
     for root, folders, files in os.walk(directory):  # which follows no link
-        folders[:] = sorted(name for name in folders if name != "checkpoints")
+        folders[:] = sorted(name for name in folders if name not in ("checkpoints", "policies"))
         found += [Path(root)] if "progress.txt" in files else []
     return found
 

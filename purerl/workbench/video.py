@@ -45,6 +45,7 @@ def record_video(
     episodes: int = 1,
     max_steps: int = 1000,
     best: bool = False,
+    itr: int | None = None,
     stochastic: bool = False,
     seed: int = 0,
     fps: int = 30,
@@ -63,6 +64,7 @@ def record_video(
         episodes: number of episodes.
         max_steps: longest part of an episode that is shown.
         best: the policy of the best evaluation, in place of the newest.
+        itr: the policy of this epoch, which the run has kept, in place of the newest.
         stochastic: act as in training, with exploration.
         seed: root of the random numbers.
         fps: frames per second; each is one step of the environment.
@@ -87,7 +89,7 @@ def record_video(
     if not place.parent.is_dir():
         raise ConfigError("path", str(place), "a file in a directory that exists")
     imageio = _imageio()
-    cfg, state = load(run_dir, best=best, policy_only=True, env=env, networks=networks)
+    cfg, state = load(run_dir, best=best, itr=itr, policy_only=True, env=env, networks=networks)
     task = _drawn(cfg) if env is None else env_for(cfg, env)
     if not isinstance(task, HostEnv) and getattr(task, "render", None) is None:
         raise ConfigError("env", task.name, "an environment with pictures; this one has no render")

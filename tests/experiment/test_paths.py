@@ -18,8 +18,8 @@ MUTANTS = {
     ),
     "load reads ~": (
         "experiment/loading.py",
-        'user_path("run_dir", run_dir)',
-        '__import__("pathlib").Path(run_dir)',
+        'user_path("run_dir", run_dir)\n    for name',
+        '__import__("pathlib").Path(run_dir)\n    for name',
         "test_a_run_is_in_the_home_directory",
     ),
     "--config reads ~": (

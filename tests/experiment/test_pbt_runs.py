@@ -28,8 +28,8 @@ MUTANTS = {
     ),
     "the round before the row is missed": (
         "experiment/loop.py",
-        "        self._remember(row)\n        if self._evolves(step):",
-        "        if self._evolves(step):",
+        "        self._remember(row)\n        measured",
+        "        measured",
         "test_rounds_are_by_the_newest_returns",
     ),
     "the record forgets": (

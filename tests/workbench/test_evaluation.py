@@ -43,14 +43,14 @@ MUTANTS = {
     ),
     "any task": (
         "experiment/loading.py",
-        "if env is None or not (best or policy_only):",
+        "if env is None or not without_env:",
         "if True:",
         "test_a_task_that_does_not_fit_is_refused",
     ),
     "replay is read": (
         "experiment/loading.py",
-        "    if best or policy_only:\n",
-        "    if best:\n",
+        "without_env = best or policy_only or kept",
+        "without_env = best or kept",
         "test_a_policy_is_read_without_the_replay_buffer",
     ),
 }
