@@ -1,8 +1,9 @@
 """Population-based training (Jaderberg et al. 2017, arXiv:1711.09846): poor members continue from good ones.
 
 Every `interval` steps the members are ranked by return. Each of the last takes over what one of the first has
-learned, its hyperparameters included (exploit), and changes these (explore).
-Environments, random numbers and the replay buffer stay a member's own: no buffer is copied.
+learned, its hyperparameters included (exploit), and changes these (explore). Until it has a return of its own
+it counts with that of its parent. Environments, random numbers and the replay buffer stay a member's own: no
+buffer is copied. The carry begins afresh: that of another network, or of one that diverged, means nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import search_space
 from purerl.config import Config, ConfigError, Rule, validate
@@ -49,6 +51,8 @@ class Round(NamedTuple):
     """Learned state of the members, `[S, ...]`, without replay buffers."""
     hyper: dict[str, Array]
     diverged_at: Array
+    carry: PyTree
+    """The actors' carry, `[S, N, ...]`, zeros for a member that was replaced."""
     parent: Array
     """`[S]` int32: the member from which each goes on; its own index where it was not replaced."""
 
@@ -60,6 +64,10 @@ def check_pbt(pbt: PBT, cfg: Config, members: int) -> None:
     validate("fraction", pbt.fraction, Rule("real", 0, 0.5, low_open=True))
     validate("step", pbt.step, Rule("real", 0, 1, low_open=True))
     validate("resample", pbt.resample, Rule("real", 0, 1))
+    if cfg.eval_interval > pbt.interval:
+        what = f"at least eval_interval = {cfg.eval_interval:,}, since evaluations rank the members"
+        hint = "Evaluate as often as that, or never (0): then returns of training episodes rank them."
+        raise ConfigError("interval", pbt.interval, what, hint)
     if not pbt.space:
         raise ConfigError("space", pbt.space, "at least one real-valued field with its range")
     if members < 2:
@@ -71,6 +79,7 @@ def exploit_and_explore(
     learned: PyTree,
     hyper: Mapping[str, Array],
     diverged_at: Array,
+    carry: PyTree,
     score: Array,
     key: Key,
 ) -> Round:
@@ -81,6 +90,7 @@ def exploit_and_explore(
         learned: of all members, `[S, ...]`, without replay buffers.
         hyper: real-valued fields; those of `pbt.space` `[S]`.
         diverged_at: `[S]`, -1 for a healthy member; others count as the last.
+        carry: of the actors, each leaf `[S, N, ...]`.
         score: `[S]`: returns; NaN counts as the last.
         key: consumed.
     """
@@ -100,7 +110,23 @@ def exploit_and_explore(
         copied = hyper[name][parent]
         explored = _explored(pbt, ends, copied, jax.random.fold_in(key_explore, i))
         hyper[name] = jnp.where(replaced, explored, copied)
-    return Round(jax.tree.map(take, learned), hyper, take(diverged_at), parent.astype(jnp.int32))
+    fresh = lambda leaf: _where(replaced, jnp.zeros_like(leaf), leaf)
+    learned, carry = jax.tree.map(take, learned), jax.tree.map(fresh, carry)
+    return Round(learned, hyper, take(diverged_at), carry, parent.astype(jnp.int32))
+
+
+def inherited(score: np.ndarray, parent: np.ndarray) -> np.ndarray:
+    """Return the returns `score [S]` after a round: that of its parent for a member that was replaced.
+
+    `parent` is the metric `PARENT`, `[S]`.
+    """
+    goes_on = np.isfinite(parent)
+    return np.where(goes_on, score[np.where(goes_on, parent, 0).astype(int)], score)
+
+
+def _where(flag: Array, one: Array, other: Array) -> Array:
+    """Select rows of `[S, ...]` by `flag [S]`."""
+    return jnp.where(flag.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def _explored(pbt: PBT, ends: Range, value: Array, key: Key) -> Array:

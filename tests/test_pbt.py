@@ -9,7 +9,7 @@ import pytest
 from tiny import tiny
 
 from purerl.config import ConfigError
-from purerl.pbt import PBT, check_pbt, exploit_and_explore, from_plain, to_plain
+from purerl.pbt import PBT, check_pbt, exploit_and_explore, from_plain, inherited, to_plain
 from purerl.search_space import Range
 
 MUTANTS = {
@@ -39,8 +39,8 @@ MUTANTS = {
     ),
     "a copy stays diverged": (
         "pbt.py",
-        "hyper, take(diverged_at), parent",
-        "hyper, diverged_at, parent",
+        "hyper, take(diverged_at), carry",
+        "hyper, diverged_at, carry",
         "test_a_diverged_member_goes_on_from_a_healthy_one",
     ),
     "steps are linear": (
@@ -54,6 +54,24 @@ MUTANTS = {
         "jnp.clip(jnp.exp(place) if ends.log else place, ends.low, ends.high)",
         "jnp.asarray(jnp.exp(place) if ends.log else place)",
         "test_changes_are_steps_within_the_range",
+    ),
+    "the carry of a replaced member stays": (
+        "pbt.py",
+        "_where(replaced, jnp.zeros_like(leaf), leaf)",
+        "leaf",
+        "test_a_replaced_member_has_a_fresh_carry",
+    ),
+    "a copy has no return of its parent": (
+        "pbt.py",
+        "return np.where(goes_on, score[",
+        "return np.where(False, score[",
+        "test_a_replaced_member_has_the_return_of_its_parent",
+    ),
+    "evaluations may be rarer than rounds": (
+        "pbt.py",
+        "if cfg.eval_interval > pbt.interval:",
+        "if False:",
+        "test_what_does_not_fit_is_refused",
     ),
     "equal members are replaced": (
         "pbt.py",
@@ -69,7 +87,7 @@ NEVER = {"resample": 0.0}
 @functools.cache
 def program(**settings):
     pbt = PBT({"a": LOG, "b": LINEAR}, 10, **settings)
-    return jax.jit(jax.vmap(functools.partial(exploit_and_explore, pbt), (None, None, None, None, 0)))
+    return jax.jit(jax.vmap(functools.partial(exploit_and_explore, pbt), (None, None, None, None, None, 0)))
 
 
 def play(score, seeds=1, *, hyper=None, diverged=None, **settings):
@@ -80,7 +98,8 @@ def play(score, seeds=1, *, hyper=None, diverged=None, **settings):
     learned = {"w": jnp.arange(size * 2.0).reshape(size, 2), "n": jnp.arange(size)}
     diverged = jnp.asarray([-1] * size if diverged is None else diverged, jnp.int32)
     keys = jax.random.split(jax.random.key(0), seeds)
-    found = program(**settings)(learned, hyper, diverged, jnp.asarray(score, jnp.float32), keys)
+    carry = {"rnn": jnp.full((size, 3), jnp.nan), "steps": jnp.arange(1, size + 1)}
+    found = program(**settings)(learned, hyper, diverged, carry, jnp.asarray(score, jnp.float32), keys)
     np.testing.assert_array_equal(found.learned["w"], learned["w"][found.parent])
     np.testing.assert_array_equal(found.learned["n"], found.parent)
     assert (found.hyper["c"] == 3).all() and found.hyper["c"].shape == (seeds,)
@@ -144,6 +163,19 @@ def test_a_diverged_member_goes_on_from_a_healthy_one():
     assert found.parent.tolist() == [[3, 1, 2, 3]]
 
 
+def test_a_replaced_member_has_a_fresh_carry():
+    """Zeros: the RNN state of another network means nothing, and that of one that diverged is not finite."""
+    _, found = play([0.0, 1, 2, 3])
+    assert found.parent.tolist() == [[3, 1, 2, 3]] and (found.carry["rnn"][0, 0] == 0).all()
+    assert np.isnan(found.carry["rnn"][0, 1:]).all() and found.carry["steps"].tolist() == [[0, 2, 3, 4]]
+
+
+def test_a_replaced_member_has_the_return_of_its_parent():
+    score, parent = np.array([1.0, np.nan, 3, 2], np.float32), np.array([2, 3, np.nan, np.nan], np.float32)
+    assert inherited(score, parent).tolist() == [3, 2, 3, 2]
+    assert inherited(score, np.full(4, np.nan)).tolist()[::2] == [1, 3]
+
+
 def test_equal_members_stay():
     """Also where no member has a return yet."""
     for score in ([1.0] * 4, [np.nan] * 4):
@@ -162,12 +194,13 @@ def test_equal_members_stay():
         ({"fraction": 0.6}, 8, "fraction = 0.6"),
         ({"step": 0}, 8, "step = 0"),
         ({"resample": 2}, 8, "resample = 2"),
+        ({"interval": 100}, 8, "at least eval_interval = 101"),
         ({}, 1, "members = 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, members, part):
     with pytest.raises(ConfigError) as error:
-        check_pbt(PBT({"gamma": LINEAR}, 100)._replace(**change), tiny("ppo"), members)
+        check_pbt(PBT({"gamma": LINEAR}, 101)._replace(**change), tiny("ppo", eval_interval=101), members)
     assert part in str(error.value)
 
 

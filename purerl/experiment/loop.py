@@ -17,6 +17,7 @@ from purerl.experiment.store import Store, stored
 from purerl.experiment.untrusted import CheckpointError
 from purerl.experiment.view import spread
 from purerl.machine import format_bytes
+from purerl.pbt import PARENT, inherited
 from purerl.programs import Snapshot
 
 Row = dict[str, np.ndarray]
@@ -45,8 +46,10 @@ class Loop:
         self.latest: Row = {}
         """The last known value of each metric."""
         self.headline = "eval/return" if population.cfg.eval_interval else "episode/return"
+        self._scores = np.full(population.members.size, np.nan, np.float32)
         for row in rows:
             self._remember(row)
+            self._rank(row)
             display.remember(int(row["step"][0]), self.latest)
 
     def train(self, snapshot: Snapshot) -> Snapshot:
@@ -123,10 +126,12 @@ class Loop:
         row = {name: np.full(self._population.members.size, value) for name, value in facts.items()} | row
         row |= self._population.hyper_row(finished)
         self._remember(row)
+        self._rank(row)
         measured = finished
         if self._evolves(step):
-            finished, chosen = self._population.evolve(finished, self.latest[self.headline])
+            finished, chosen = self._population.evolve(finished, self._scores)
             row |= chosen
+            self._rank(row)
         if self.store:
             self.store.log(row)
         self.rows.append(row)
@@ -153,6 +158,12 @@ class Loop:
     def _remember(self, row: Row) -> None:
         old = self.latest
         self.latest = {name: np.where(np.isfinite(new), new, old.get(name, new)) for name, new in row.items()}
+
+    def _rank(self, row: Row) -> None:
+        """Update the returns by which `pbt` ranks the members: by a row, and the round after it."""
+        if self._population.pbt:
+            new = row[self.headline]
+            self._scores = inherited(np.where(np.isfinite(new), new, self._scores), row[PARENT])
 
     def _show(self, snapshot: Snapshot) -> None:
         diverged_at = np.asarray(snapshot.state.diverged_at)

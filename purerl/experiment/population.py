@@ -92,7 +92,7 @@ class Population:
             )
             key = jax.eval_shape(lambda: jax.random.key(0))
             evolve = jax.jit(partial(exploit_and_explore, self.pbt))
-            self._evolve = compiled(evolve, learned, hyper, state.diverged_at, score, key)
+            self._evolve = compiled(evolve, learned, hyper, state.diverged_at, state.carry, score, key)
         self.seconds = time.monotonic() - began
 
     def is_done(self, snapshot: Snapshot) -> bool:
@@ -121,11 +121,11 @@ class Population:
         assert self.pbt
         learned, replay = split_replay(snapshot.state.algo)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.cfg.seed), STREAM), snapshot.step)
-        found = self._evolve(
-            learned, snapshot.hyper, snapshot.state.diverged_at, jnp.asarray(score, jnp.float32), key
-        )
+        state = snapshot.state
+        args = learned, snapshot.hyper, state.diverged_at, state.carry, jnp.asarray(score, jnp.float32)
+        found = self._evolve(*args, key)
         algo = found.learned if replay == () else found.learned._replace(replay=replay)
-        state = snapshot.state._replace(algo=algo, diverged_at=found.diverged_at)
+        state = state._replace(algo=algo, carry=found.carry, diverged_at=found.diverged_at)
         parent = np.array(found.parent)
         own = parent == np.arange(parent.size)
         row = {PARENT: np.where(own, np.float32(np.nan), parent.astype(np.float32))}

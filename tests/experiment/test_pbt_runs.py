@@ -28,9 +28,27 @@ MUTANTS = {
     ),
     "the round before the row is missed": (
         "experiment/loop.py",
+        "        self._remember(row)\n        self._rank(row)\n        measured",
         "        self._remember(row)\n        measured",
-        "        measured",
         "test_rounds_are_by_the_newest_returns",
+    ),
+    "a copy counts with its own old return": (
+        "experiment/loop.py",
+        "row |= chosen\n            self._rank(row)",
+        "row |= chosen",
+        "test_between_two_evaluations_a_copy_counts_as_its_parent",
+    ),
+    "a resumed run ranks copies by their own old returns": (
+        "experiment/loop.py",
+        "            self._rank(row)\n            display",
+        "            display",
+        "test_between_two_evaluations_a_copy_counts_as_its_parent",
+    ),
+    "the carry of a member that diverged stays": (
+        "experiment/population.py",
+        "carry=found.carry, ",
+        "",
+        "test_a_member_that_diverged_learns_on_from_another",
     ),
     "the record forgets": (
         "experiment/runner.py",
@@ -87,6 +105,39 @@ def test_rounds_are_by_the_newest_returns(tmp_path):
     assert found and all(latest[parent, t] > latest[i, t] for i, parent, t in found)
     due = {int(t) for _, _, t in found}
     assert all(run.steps[t] // 32 > (run.steps[t] - 16) // 32 for t in due) and len(run.steps) - 1 not in due
+
+
+def test_between_two_evaluations_a_copy_counts_as_its_parent(tmp_path, monkeypatch):
+    """The round at 320 comes before the evaluation after that of 288; old returns of copies count no more."""
+    fields = dict(total_timesteps=352, eval_interval=36, log_interval=16, checkpoint_interval=16)
+    cfg, pbt = tiny("a2c", "pendulum", **fields), SETTINGS._replace(interval=40)
+    options = dict(sweep={"learning_rate": RATES}, progress=False)
+    run = purerl.run(cfg, 1, tmp_path / "run", pbt=pbt, **options)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        lab.once(patch, "training", 300, lab.stop)
+        purerl.run(cfg, 1, tmp_path / "stopped", pbt=pbt, **options)
+    lab.assert_same(purerl.run(cfg, 1, tmp_path / "stopped", resume=True, **options), run)
+    returns, parents = run.metrics["eval/return"], run.metrics["pbt/parent"]
+    evaluated = run.steps[np.isfinite(returns[0])].tolist()
+    assert 288 in evaluated and not {304, 320} & {*evaluated}
+    score = np.full(4, -np.inf)
+    for t, step in enumerate(run.steps.tolist()):
+        score = np.where(np.isfinite(returns[:, t]), returns[:, t], score)
+        replaced, best = np.isfinite(parents[:, t]), np.argsort(score, kind="stable")[2:]
+        for i in np.flatnonzero(replaced):
+            assert i not in best and int(parents[i, t]) in best, step
+            assert score[int(parents[i, t])] > score[i], step
+        score = np.where(replaced, score[np.where(replaced, parents[:, t], 0).astype(int)], score)
+
+
+def test_a_member_that_diverged_learns_on_from_another(tmp_path):
+    """Its RNN state, which was no longer finite in the middle of an episode, does not break it again."""
+    rates = {"learning_rate": [1e38, 1e-3, 1e-2, 1e-4]}
+    pbt = PBT({"learning_rate": Range(1e-5, 1e-2, True)}, 32)
+    cfg = tiny("recurrent_ppo", "pendulum", total_timesteps=80, eval_interval=0, log_interval=16)
+    run = purerl.run(cfg, 1, tmp_path / "run", sweep=rates, pbt=pbt, progress=False)
+    assert run.steps.tolist() == [16, 32, 48, 64, 80] and np.isfinite(run.metrics["pbt/parent"][0, 1])
+    assert run.metrics["seed/diverged"][0].tolist() == [1, 1, 0, 0, 0]
 
 
 def test_fields_are_logged_as_they_were_in_the_row(tmp_path):
