@@ -132,7 +132,7 @@ def test_categorical_log_prob_entropy_and_mode():
 
 
 CHOICES = {
-    "MultiDiscrete": (spaces.MultiDiscrete([2, 4, 3]), 9),
+    "MultiDiscrete": (spaces.MultiDiscrete([3, 3, 2]), 8),
     "MultiBinary": (spaces.MultiBinary(3), 3),
 }
 
