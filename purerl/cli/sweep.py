@@ -42,6 +42,7 @@ from purerl.machine import available_bytes
 from purerl.pbt import PBT, check_pbt
 from purerl.search_space import Range, parse_range
 from purerl.user_paths import user_path
+from purerl.workbench.sweep_plot import draw_sweep
 from purerl.workbench.sweep_table import describe, results_of
 
 OF_RUNS = ("resume", "allow_changes")
@@ -202,8 +203,16 @@ def _train(path: Path, made: Sweep, options: SweepOptions) -> int:
     results = results_of(path, read_sweep(path))
     members = [part.members for part in made.parts]
     print(describe(results, max(m.first_seed + m.seeds for m in members), evolved=made.pbt is not None))
-    print(f"\nCurves of all settings: purerl plot {shlex.quote(str(path))}")
+    print(f"\n{_drawn(path)}")
     return 3 if diverged else 0
+
+
+def _drawn(path: Path) -> str:
+    """Draw the curves of the best settings, and return the line that says where; or how to draw them."""
+    try:
+        return f"Curves of the best settings: {', '.join(map(str, draw_sweep(path)))}"
+    except ConfigError:  # without Matplotlib
+        return f"Curves of all settings: purerl plot {shlex.quote(str(path))}"
 
 
 def _algo(cfg: Config) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from purerl.cli.compilation_cache import use_compilation_cache
 from purerl.cli.configure import directory_of, parse, sinks_of
+from purerl.cli.ending import ending
 from purerl.config import ConfigError
+from purerl.experiment.display import Lasting
 from purerl.experiment.runner import run
 from purerl.experiment.signals import SecondEndsAtOnce
 from purerl.experiment.sweep import is_sweep
@@ -30,6 +33,9 @@ def train(argv: Sequence[str]) -> int:
             stop_at_return=options.stop_at_return,
             progress=not options.quiet,
         )
+    if not options.quiet and sys.stderr is not None:
+        plain = "utf" not in (sys.stderr.encoding or "").lower()
+        print(ending(result, plain), file=Lasting(sys.stderr))
     return 3 if (result.diverged_at >= 0).any() else 0
 
 

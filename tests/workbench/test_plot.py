@@ -15,6 +15,7 @@ from purerl.config import ConfigError
 from purerl.experiment.logs import MemberLog
 from purerl.workbench.curves import Line
 from purerl.workbench.plot import COLOURS, aggregate_figure, curves_figure, outputs, profile_figure, save
+from purerl.workbench.sweep_plot import draw_sweep
 
 command = importlib.import_module("purerl.cli.plot")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -103,6 +104,29 @@ def test_every_column_has_a_panel(runs, figures, capsys):
     np.testing.assert_allclose(figures[0].axes[1].lines[0].get_ydata(), 0.01)
     assert texts_of(figures[0]) == []  # the title names a single setting
     assert "row of the log" in capsys.readouterr().out
+
+
+def test_the_figure_of_a_sweep_has_its_best_settings(tmp_path, monkeypatch):
+    """Best first, at most as many as can be told apart, and none that has diverged."""
+    for i in range(10):
+        members(tmp_path / f"lr={i}", learning_rate=float(i), seeds=2, last=100 * (i % 4) + i)
+    broken = tmp_path / "lr=9" / "seed0"
+    log = MemberLog(broken.with_name("seed2"), {"exp_name": "sac", "seed": 0, "learning_rate": 99.0})
+    log.write({"epoch": 1, "step": 1000, "episode/return": 1e6, "episode/length": 5.0, "seed/diverged": 1.0})
+    log.close()
+    drawn = []
+    keep = lambda *args: drawn.append(curves_figure(*args)) or drawn[-1]
+    monkeypatch.setattr("purerl.workbench.sweep_plot.curves_figure", keep)
+    files = draw_sweep(tmp_path)
+    assert files == [tmp_path / "plot.png", tmp_path / "plot.svg"] and all(f.stat().st_size for f in files)
+    labels = texts_of(drawn[0])
+    assert len(labels) == 8 and [label[-3:] for label in labels[:3]] == ["7.0", "3.0", "6.0"]
+    assert drawn[0].get_suptitle().startswith("the best 8 of 10 settings, mean of 2 seeds")
+
+
+def test_a_sweep_without_returns_has_no_figure(tmp_path):
+    with pytest.raises(ConfigError, match="logdir"):
+        draw_sweep(tmp_path)
 
 
 def test_count_draws_every_member(runs, figures, capsys):

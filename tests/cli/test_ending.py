@@ -1,0 +1,93 @@
+"""The end of `purerl train`: a curve in the terminal, and what to type next."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purerl.cli.ending import curve, ending
+from purerl.cli.main import command
+from purerl.experiment.runner import Run
+
+MUTANTS = {
+    "the curve is upside down": (
+        "cli/ending.py",
+        "heights * HEIGHT - (HEIGHT - 1 - i)",
+        "heights * HEIGHT - i",
+        "test_the_curve_rises_with_the_return",
+    ),
+    "members that diverged count": (
+        "cli/ending.py",
+        "result.metrics[name][healthy]",
+        "result.metrics[name]",
+        "test_the_curve_is_of_healthy_members_and_known_rows",
+    ),
+    "rows are evenly spaced": (
+        "cli/ending.py",
+        "np.interp(np.linspace(x[0], x[-1], cells), x, y)",
+        "np.interp(np.linspace(0, len(x) - 1, cells), np.arange(len(x)), y)",
+        "test_the_axis_is_that_of_steps",
+    ),
+    "quiet is not quiet": (
+        "cli/train.py",
+        "if not options.quiet and sys.stderr",
+        "if sys.stderr",
+        "test_train_ends_with_it_unless_it_is_quiet",
+    ),
+}
+
+
+def run_of(returns, steps=None, diverged=(), name="eval/return", logdir=None):
+    returns = np.atleast_2d(np.asarray(returns, np.float32))
+    steps = np.arange(1, returns.shape[1] + 1) * 1000 if steps is None else np.asarray(steps)
+    sick = np.array([5 if i in diverged else -1 for i in range(len(returns))])
+    return Run(None, {name: returns}, steps, sick, [{}] * len(returns), logdir, 1.0, 1.0)
+
+
+def test_the_curve_rises_with_the_return():
+    head, *rows, axis = curve(run_of([1, 2, 3, 4, 5]), 48)
+    assert head == "return of evaluations, over steps:"
+    assert rows[0].startswith("5.0 │") and rows[-1].startswith("1.0 │")
+    filled = [len(row[5:].strip()) for row in rows]
+    assert filled == sorted(filled) and filled[-1] == 48 - 6
+    assert rows[0][-1] == "█" and rows[-1][5] == "▁" and not rows[0][5:30].strip()
+    assert axis.split() == ["1,000", "5,000"] and max(map(len, [head, *rows, axis])) <= 48
+
+
+def test_the_curve_is_of_healthy_members_and_known_rows():
+    nan = np.nan
+    lines = curve(run_of([[nan, 1, 2, 3], [nan, 3, 4, 5], [nan, 90, 90, 90]], diverged=[2]), 60)
+    assert lines[0] == "return of evaluations, mean of 2 members, over steps:"
+    assert lines[1].startswith("4.0") and lines[-2].startswith("2.0") and lines[-1].split()[0] == "2,000"
+
+
+def test_the_axis_is_that_of_steps():
+    """A step half-way in the axis is half-way in the curve, however the rows lie."""
+    low = curve(run_of([0, 0, 0, 0, 100], steps=[0, 10, 20, 500, 1000]), 60)[1:-1]
+    assert all(not row[7:30].strip() for row in low[:-1])
+
+
+def test_flat_short_and_plain_curves():
+    assert curve(run_of([7, 7, 7]), 40)[1].startswith("7.0")
+    assert curve(run_of([1, 2]), 40) == [] and curve(run_of([np.nan] * 9), 40) == []
+    assert curve(run_of([[1, 2, 3]], diverged=[0]), 40) == []
+    assert curve(run_of([1, 2, 3], name="episode/return"), 40)[0].startswith("return of training episodes")
+    assert "\n".join(curve(run_of([1, 5, 3]), 40, plain=True)).isascii()
+
+
+def test_the_next_commands_are_of_its_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    text = ending(run_of([1, 2], logdir=tmp_path / "my runs" / "one"))
+    assert text.startswith("next:\n  purerl plot 'my runs/one'\n  purerl eval")
+    assert str(Path("/elsewhere/two")) in ending(run_of([1, 2], logdir=Path("/elsewhere/two")))
+    assert ending(run_of([1, 2])) == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_train_ends_with_it_unless_it_is_quiet(monkeypatch, tmp_path, capfd, quiet):
+    results = [run_of([1, 2, 3], logdir=tmp_path / "one")]
+    monkeypatch.setattr("purerl.cli.train.run", lambda *args, **kwargs: results[0])
+    words = ["--compilation-cache", "none", "--logdir", str(tmp_path / "one")] + ["--quiet"] * quiet
+    assert command(["train", *words]) == 0
+    err = capfd.readouterr().err
+    assert ("return of evaluations" in err) == ("purerl plot" in err) == (not quiet)
