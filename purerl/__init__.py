@@ -19,7 +19,7 @@ _PUBLIC = {
     "purerl.evaluate": ("Policy",),
     "purerl.workbench.evaluation": ("Evaluation", "evaluate_run"),
     "purerl.workbench.export": ("export_policy",),
-    "purerl.experiment.loading": ("load",),
+    "purerl.experiment.loading": ("kept_policies", "load"),
     "purerl.workbench.logger": ("EpochLogger", "Logger"),
     "purerl.experiment.untrusted": ("CheckpointError",),
     "purerl.workbench.grid": ("ExperimentGrid",),
