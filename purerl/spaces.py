@@ -49,6 +49,11 @@ def shapes(space: spaces.Space, *lead: int) -> PyTree:
     return jax.tree.map(one, boxes(space))
 
 
+def num_rows(obs: PyTree) -> int:
+    """Return B of observations `[B, O]`."""
+    return jax.tree.leaves(obs)[0].shape[0]
+
+
 def zeros(space: spaces.Space, *lead: int) -> PyTree:
     """Return zeros `[*lead, ...]` in the place of elements of a space."""
     return jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes(space, *lead))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces
-from tiny import assert_close, tiny
+from tiny import assert_close, same_bits, tiny
 
 import purerl
 from purerl.config import ConfigError
@@ -57,6 +57,12 @@ MUTANTS = {
         "for part in jax.tree.leaves(next_obs):",
         "for part in jax.tree.leaves(next_obs)[:1]:",
         "test_a_part_that_breaks_down_reaches_nobody",
+    ),
+    "the rows of a batch are the parts of an observation": (
+        "spaces.py",
+        "return jax.tree.leaves(obs)[0].shape[0]",
+        "return len(obs)",
+        "test_a_replay_buffer_of_parts_is_saved_and_resumed[implicit]",
     ),
     "a part out of bounds passes": (
         "envs/check/behaviour.py",
@@ -344,3 +350,16 @@ def test_recurrent_methods_see_images():
         out = jax.eval_shape(purerl.make_train(tiny(algo), env=camera), jax.random.key(0))
         kernels = jax.tree.leaves(out.state.algo.learner.params)
         assert any(leaf.shape == (3 * 3, 16) for leaf in kernels)  # of the convolution
+
+
+@pytest.mark.parametrize("critic", ["scalar", "implicit"])
+def test_a_replay_buffer_of_parts_is_saved_and_resumed(critic, tmp_path):
+    """With the bits of a run that was never stopped; and IQN draws its fractions for rows, not parts."""
+    env = keypad(ACTIONS["Discrete"])
+    cfg = tiny("dqn", critic=critic, num_envs=3, checkpoint_interval=16)
+    whole = purerl.run(cfg, 2, tmp_path / "whole", env=env, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        stop = lambda row: (_ for _ in ()).throw(KeyboardInterrupt)
+        purerl.run(cfg, 2, tmp_path / "stopped", env=env, progress=False, sinks=[stop])
+    resumed = purerl.run(cfg, 2, tmp_path / "stopped", env=env, progress=False, resume=True)
+    assert same_bits(whole.state, resumed.state)

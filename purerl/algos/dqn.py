@@ -33,7 +33,7 @@ from purerl.algos.return_models import Ahead, return_model
 from purerl.config import ConfigError, count, ratio, real, refuse_unused, sizes, switch, text
 from purerl.ops.arrays import of_action
 from purerl.replay.ring import Batch
-from purerl.spaces import algorithm_hint
+from purerl.spaces import algorithm_hint, num_rows
 from purerl.types import Algorithm, Array, EnvSpec, MaskedMetrics, Network
 
 
@@ -157,7 +157,7 @@ def make(cfg: DQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         return init_learner({"q": q.init(key, *inputs(obs, at))}, ("q",), adam)
 
     def act(state: State, carry, obs, key, step, *, explore: bool):
-        at = returns.fractions(len(obs), None)
+        at = returns.fractions(num_rows(obs), None)
         values = returns.mean(outputs(state.learner.params["q"], obs, at, key if explore else None))
         if explore and not cfg.noisy:
             return epsilon_greedy.epsilon_greedy(cfg, values, key, step), carry, ()

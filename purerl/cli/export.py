@@ -20,7 +20,7 @@ class ExportOptions:
     """Options of the export."""
 
     to: str = choice("numpy", FORMATS)
-    """Format: Python that needs NumPy alone, JavaScript, a program of jax.export, or the weights."""
+    """Format: Python that needs NumPy alone, JavaScript, ONNX, a program of jax.export, or the weights."""
     out: str | None = text(None, optional=True)
     """File to write; by default policy and the suffix of its format."""
     member: int = count(0, low=0)

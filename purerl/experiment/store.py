@@ -196,7 +196,9 @@ def stored(snapshot: Snapshot) -> dict[str, Any]:
     _, replay = split_replay(state.algo)
     if replay == ():
         return arrays
-    step_rows = state.env.obs.shape[1]  # a member that has diverged writes them beyond its last row
+    step_rows = state.env.episode_length.shape[
+        1
+    ]  # a member that has diverged writes them beyond its last row
     used = int(np.asarray(replay.size).max()) + step_rows
     cut = lambda leaf: checkpoint.Prefix(leaf, min(used, leaf.shape[1]))
     if getattr(replay, "frames", ()):

@@ -21,11 +21,13 @@ from purerl.make import env_for, make_policy
 from purerl.spaces import shapes
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
-from purerl.workbench import javascript_policy, numpy_policy
+from purerl.workbench import javascript_policy, numpy_policy, onnx_policy
+from purerl.workbench.any_rows import ROWS, for_any_rows
 from purerl.workbench.named_arrays import named_arrays
-from purerl.workbench.straight_line import Ref, straight_line
+from purerl.workbench.straight_line import Program, Ref, straight_line
 
-FORMATS = {"numpy": ".py", "javascript": ".mjs", "stablehlo": ".stablehlo", "safetensors": ".safetensors"}
+FORMATS = {"numpy": ".py", "javascript": ".mjs", "onnx": ".onnx", "stablehlo": ".stablehlo"}
+FORMATS |= {"safetensors": ".safetensors"}
 """Format -> suffix of its file."""
 PLATFORMS = ("cpu", "cuda")
 WRITERS: dict[str, Any] = {"numpy": numpy_policy, "javascript": javascript_policy}
@@ -50,6 +52,8 @@ def export_policy(
     |-------------|----------------------------------------------------------------------------------------|
     | numpy       | Python with the weights in it: `act(obs [*O], carry) -> (action, carry)`, NumPy alone  |
     | javascript  | a module with the weights in it, and the same function on flat arrays                  |
+    | onnx        | an ONNX model: `obs [rows, *O], carry_0, ... -> action [rows, *A], next_carry_0, ...`, |
+    |             | where each carry is zeros at an episode's start                                        |
     | stablehlo   | of `jax.export`, for a CPU and CUDA: `(carry, obs [B, *O]) -> (action [B, *A], carry)`, |
     |             | where the carry is a tuple of arrays, of zeros at an episode's start                   |
     | safetensors | the learned arrays by name, with the configuration in the file's metadata              |
@@ -79,6 +83,8 @@ def export_policy(
     about = f"Policy of {cfg.algo} on {task.name} ({name}), exported by purerl {purerl.__version__}."
     if to in WRITERS:
         content: str | bytes = code(policy, task, about, to)
+    elif to == "onnx":
+        content = onnx_model(policy, task, about, json.dumps(to_dict(cfg)))
     elif to == "stablehlo":
         content = _stablehlo(policy, task)
     else:
@@ -93,7 +99,26 @@ def code(policy: Policy, env: Env | HostEnv, about: str, to: str = "numpy") -> s
 
     Raises ConfigError if its actions are random, or for a step that is not translated.
     """
-    carry, obs = policy.init(1), shapes(env.observation_space, 1)
+    start = [np.asarray(leaf) for leaf in jax.tree.leaves(policy.init(1))]
+    return WRITERS[to].source(lines_of(policy, env, to), about, start)
+
+
+def onnx_model(policy: Policy, env: Env | HostEnv, about: str, config: str) -> bytes:
+    """Return a policy on `env` as an ONNX model, with `about` and `config` in its metadata.
+
+    Raises ConfigError if its actions are random, or for a step that is not translated.
+    """
+    program = for_any_rows(*(lines_of(policy, env, "onnx", rows) for rows in ROWS), to="onnx")
+    facts = {"about": about, "purerl": purerl.__version__, "config": config}
+    return onnx_policy.model(program, about, facts)
+
+
+def lines_of(policy: Policy, env: Env | HostEnv, to: str, rows: int = 1) -> Program:
+    """Return a policy on `env` as straight-line code, `(obs [rows, *O], *carry) -> (action, *carry)`.
+
+    Raises ConfigError about the format `to` if its actions are random.
+    """
+    carry, obs = policy.init(rows), shapes(env.observation_space, rows)
     if isinstance(obs, dict):
         raise ConfigError("to", to, "stablehlo or safetensors, since observations are a dict of arrays")
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -103,8 +128,7 @@ def code(policy: Policy, env: Env | HostEnv, about: str, to: str = "numpy") -> s
         isinstance(value, Ref) and value.index == drawn.index for step in made.steps for value in step.inputs
     ):
         raise ConfigError("to", to, "a deterministic policy; this one draws random numbers")
-    start = [np.asarray(leaf) for leaf in jax.tree.leaves(carry)]
-    return WRITERS[to].source(made._replace(inputs=tuple(inputs)), about, start)
+    return made._replace(inputs=tuple(inputs))
 
 
 def _stablehlo(policy: Policy, env: Env | HostEnv) -> bytes:

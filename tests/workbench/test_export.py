@@ -87,6 +87,12 @@ MUTANTS = {
         "leaf[0], state.algo",
         "test_safetensors_hold_the_learned_arrays",
     ),
+    "rows have a number when JAX traces": (
+        "algos/dqn.py",
+        "returns.fractions(num_rows(obs), None)",
+        "returns.fractions(len(obs), None)",
+        "test_stablehlo_is_the_policy_for_any_number_of_rows[iqn]",
+    ),
     "random numbers are zeros": (
         "workbench/export.py",
         "isinstance(value, Ref) and value.index == drawn.index",
@@ -226,6 +232,17 @@ def test_a_thousand_actions_of_a_trained_member(trained, tmp_path):
     assert len(np.unique(actions)) > 1 and (expected(*policy_of(trained, 0), 1000)[1] != actions).any()
 
 
+def test_a_trained_member_becomes_an_onnx_model(trained, tmp_path):
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    made = onnx.load(export_policy(trained, "onnx", tmp_path / "policy.onnx", member=1))
+    obs, actions = expected(*policy_of(trained, 1), 200)
+    np.testing.assert_array_equal(ReferenceEvaluator(made).run(None, {"obs": obs})[0], actions)
+    facts = {prop.key: prop.value for prop in made.metadata_props}
+    assert "seed1" in facts["about"] and json.loads(facts["config"])["algo"] == "ppo"
+
+
 def test_the_file_prints_its_latency(trained, tmp_path):
     path = export_policy(trained, path=tmp_path / "policy.py")
     assert " us a call" in python(str(path))
@@ -250,7 +267,7 @@ assert found.call(zeros(3), obs[:3])[0].shape[0] == 3
 """
 
 
-@pytest.mark.parametrize("case", ["ppo", "recurrent_ppo"])
+@pytest.mark.parametrize("case", ["ppo", "recurrent_ppo", "iqn"])
 def test_stablehlo_is_the_policy_for_any_number_of_rows(case, tmp_path):
     """In a process without flax and purerl."""
     env, policy = random_policy(case)
@@ -330,11 +347,12 @@ def test_a_policy_becomes_straight_lines():
     np.testing.assert_allclose(program.steps[0].inputs[1], np.sqrt([0.0, 1, 2]) + 1, rtol=1e-6)
 
 
-def test_a_random_policy_is_refused(monkeypatch, trained, tmp_path):
+@pytest.mark.parametrize("to", ["numpy", "onnx"])
+def test_a_random_policy_is_refused(to, monkeypatch, trained, tmp_path):
     random = lambda carry, obs, key: (jax.random.normal(key, (1,)) + obs[:, 0], carry)
     monkeypatch.setattr(export, "make_policy", lambda *args: purerl.Policy(lambda n: (), random))
     with pytest.raises(ConfigError, match="this one draws random numbers"):
-        export_policy(trained, "numpy", tmp_path / "policy.py")
+        export_policy(trained, to, tmp_path / "policy.py")
     assert not list(tmp_path.iterdir())
 
 
