@@ -30,7 +30,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +39,11 @@ import numpy as np
 import records
 
 import purerl
-from purerl import PBT, Range, pbt
+from purerl import PBT, Range
 from purerl.cli.compilation_cache import use_compilation_cache
 from purerl.config import to_dict
 from purerl.experiment.search import Search, propose
+from purerl.pbt import to_plain as pbt_to_plain
 from purerl.search_space import to_plain
 from purerl.workbench import stats
 from purerl.workbench.curves import Curve, summarise
@@ -59,6 +60,8 @@ MEASURES = {
     "soon": "best of 16 over all evaluations",
     "bias": "bias of the best of 16",
 }
+AFTERWARDS = {"lead": "the same, of its lead over the mean"}
+"""Added once the runs were seen: all members meet the same starts, which are hard or easy for all."""
 
 
 class Protocol(NamedTuple):
@@ -167,13 +170,14 @@ def measure(arm: Mapping[str, Any]) -> dict[str, float]:
         "mean": fresh.mean(),
         "soon": np.nanmax(returns, axis=0).mean(),
         "bias": returns[best, -1] - fresh[best],
+        "lead": returns[best, -1] - np.nanmean(returns[:, -1]) - (fresh[best] - fresh.mean()),
     }
 
 
-def compare(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return for each measure the mean over repeats of both sides, and the paired difference."""
+def compare(record: Mapping[str, Any], measures: Iterable[str] = MEASURES) -> dict[str, dict[str, Any]]:
+    """Return for each of `measures` the mean over repeats of both sides, and the paired difference."""
     found = {}
-    for name in MEASURES:
+    for name in measures:
         sides = {arm: np.array([measure(one[arm])[name] for one in record["repeats"]]) for arm in ARMS}
         difference = sides["pbt"] - sides["random"]
         low, high = stats.bootstrap_interval(difference[:, None], stats.mean)
@@ -193,12 +197,14 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         "| task | measure | random search | PBT | difference, 95% interval | PBT higher, equal, lower |",
         "|---|---|---|---|---|---|",
     ]
+    names = MEASURES | AFTERWARDS
     for name, record in found.items():
-        for key, one in compare(record).items():
-            low, high = one["interval"]
-            difference = f"{one['difference']:+,.1f} ({low:+,.1f} to {high:+,.1f})"
+        for key, one in compare(record, names).items():
+            values = [one[part] for part in ("random", "pbt", "difference")] + one["interval"]
+            random, pbt, difference, low, high = (round(value, 1) + 0.0 for value in values)  # without -0
+            change = f"{difference:+,.1f} ({low:+,.1f} to {high:+,.1f})"
             counts = ", ".join(map(str, one["pbt_higher_equal_lower"]))
-            cells = (name, MEASURES[key], f"{one['random']:,.1f}", f"{one['pbt']:,.1f}", difference, counts)
+            cells = (name, names[key], f"{random:,.1f}", f"{pbt:,.1f}", change, counts)
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -249,7 +255,7 @@ def run(name: str, protocol: Protocol, results: Path = RESULTS) -> dict[str, Any
             "command": f"python benchmarks/search.py {name}",
             "protocol": protocol._asdict() | {"space": to_plain(protocol.space)},
             "config": to_dict(config_of(protocol, 0)),
-            "pbt": pbt.to_plain(PBT(protocol.space, protocol.interval)),
+            "pbt": pbt_to_plain(PBT(protocol.space, protocol.interval)),
             "repeats": repeats,
         }
         records.write_json(path, record | {"comparison": compare(record)})

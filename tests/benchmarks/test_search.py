@@ -1,6 +1,7 @@
 """Population-based training beside random search: the parts of the script, and what its records say."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +66,8 @@ def test_a_run_goes_on_with_the_repeats_that_it_lacks(folder, tmp_path, monkeypa
 def test_measures_are_those_of_the_chosen_member():
     """The first of equal ones; a member without a return is never the best."""
     arm = {"eval_return": [[None, None], [1, 4], [3, 4], [5, 2]], "fresh_return": [9, 3, 1, 7]}
-    assert search.measure(arm) == {"chosen": 3, "mean": 5, "soon": 4.5, "bias": 1}
+    fixed = {"chosen": 3, "mean": 5, "soon": 4.5, "bias": 1}
+    assert search.measure(arm) == fixed | {"lead": pytest.approx(4 - 10 / 3 - (3 - 5))}
 
 
 def test_a_side_is_better_by_the_paired_difference():
@@ -93,8 +95,27 @@ def test_a_protocol_is_a_run_that_can_be_trained(name):
     }
 
 
+@pytest.mark.parametrize("name", search.PROTOCOLS)
+def test_a_record_is_of_its_protocol(name):
+    record, protocol = search.read()[name], search.PROTOCOLS[name]
+    assert record["comparison"] == search.compare(record) and len(record["repeats"]) == protocol.repeats
+    assert record["protocol"]["space"] == json.loads(json.dumps(search.to_plain(protocol.space)))
+    assert record["protocol"]["root"] == protocol.root
+    for i, one in enumerate(record["repeats"]):
+        assert one["equal_before_the_first_round"] and not one["revision"]["modified"]
+        assert one["first_settings"] == search.settings_of(protocol, i)
+        assert one["random"]["steps_in_all"] == one["pbt"]["steps_in_all"]
+
+
+def test_the_page_has_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    assert search.table(search.read()) in page
+
+
 def test_table_and_figure(folder, tmp_path):
     record = {"tiny": json.loads((folder / "tiny.json").read_text())}
     lines = search.table(record).splitlines()
-    assert len(lines) == 2 + len(search.MEASURES) and lines[2].startswith("| tiny | best member, fresh")
+    assert len(lines) == 2 + len(search.MEASURES) + len(search.AFTERWARDS) and lines[2].startswith(
+        "| tiny | best member, fresh"
+    )
     assert len(search.figure(record).axes) == 1 and len(search.lines_of(record["tiny"])) == 4
