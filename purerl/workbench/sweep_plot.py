@@ -12,7 +12,7 @@ from purerl.workbench.member_logs import find_settings
 from purerl.workbench.plot import curves_figure, outputs, save
 
 MOST_LINES = 8
-"""Settings of a figure, whose lines can still be told apart."""
+"""Settings of a figure: more lines would look alike."""
 
 
 def draw_sweep(path: Path) -> list[Path]:

@@ -42,7 +42,7 @@ def test_exit_codes(outcome, code, monkeypatch, capsys):
     def run(*args, **kwargs):
         if isinstance(outcome, BaseException):
             raise outcome
-        return SimpleNamespace(diverged_at=np.array(outcome))
+        return SimpleNamespace(diverged_at=np.array(outcome), metrics={}, logdir=None)
 
     monkeypatch.setattr(import_module("purerl.cli.train"), "run", run)
     assert command(["train", "--compilation-cache", "none"]) == code
@@ -51,7 +51,8 @@ def test_exit_codes(outcome, code, monkeypatch, capsys):
 
 def test_every_option_of_the_run_reaches_it(monkeypatch):
     calls = []
-    run = lambda *args, **options: calls.append((*args, options)) or SimpleNamespace(diverged_at=np.zeros(1))
+    done = SimpleNamespace(diverged_at=np.zeros(1), metrics={}, logdir=None)
+    run = lambda *args, **options: calls.append((*args, options)) or done
     monkeypatch.setattr(import_module("purerl.cli.train"), "run", run)
     record = {"seeds": 3, "first_seed": 7, "config": {"algo": "sac"}}
     monkeypatch.setattr(configure, "read_record", lambda path: record)

@@ -171,6 +171,6 @@ def test_resume_is_train_with_its_directory(monkeypatch):
 
 
 def test_a_diverged_member_has_its_exit_code(monkeypatch):
-    done = SimpleNamespace(diverged_at=np.array([-1, 5]))
+    done = SimpleNamespace(diverged_at=np.array([-1, 5]), metrics={}, logdir=None)
     monkeypatch.setattr(import_module("purerl.cli.train"), "run", lambda *args, **options: done)
     assert command(["train", "--compilation-cache", "none"]) == 3
