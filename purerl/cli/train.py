@@ -35,7 +35,8 @@ def train(argv: Sequence[str]) -> int:
         )
     if not options.quiet and sys.stderr is not None:
         plain = "utf" not in (sys.stderr.encoding or "").lower()
-        print(ending(result, plain), file=Lasting(sys.stderr))
+        if last := ending(result, plain):
+            print(last, file=Lasting(sys.stderr))
     return 3 if (result.diverged_at >= 0).any() else 0
 
 
