@@ -414,7 +414,7 @@ CARTPOLE_VALUES = {
         "pqn": CARTPOLE_PQN,
     }.items()
 }
-"""Settings chosen for DQN on 5 seeds of another root, and for PQN on 24; each part is added to those of DQN."""
+"""Settings chosen on seeds of another root, 5 for DQN and 24 for PQN; each part is added to those of DQN."""
 VALUE_BASED = MINATAR | MINATAR_PARTS | CARTPOLE_VALUES
 PROTOCOLS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | ABLATION | VALUE_BASED | QUEUED | PROTOCOLS
 
