@@ -27,8 +27,8 @@ from purerl.workbench.named_arrays import named_arrays
 from purerl.workbench.straight_line import Program, Ref, straight_line
 
 FORMATS = {"numpy": ".py", "javascript": ".mjs", "onnx": ".onnx", "stablehlo": ".stablehlo"}
-FORMATS |= {"safetensors": ".safetensors"}
-"""Format -> suffix of its file."""
+FORMATS |= {"safetensors": ".safetensors", "web": ""}
+"""Format -> suffix of its file; a web page is a folder."""
 PLATFORMS = ("cpu", "cuda")
 WRITERS: dict[str, Any] = {"numpy": numpy_policy, "javascript": javascript_policy}
 """Languages with straight-line code."""
@@ -57,11 +57,12 @@ def export_policy(
     | stablehlo   | of `jax.export`, for a CPU and CUDA: `(carry, obs [B, *O]) -> (action [B, *A], carry)`, |
     |             | where the carry is a tuple of arrays, of zeros at an episode's start                   |
     | safetensors | the learned arrays by name, with the configuration in the file's metadata              |
+    | web         | a folder with a web page in which the agent acts live: see `web.export_web`            |
 
     Args:
         run_dir: the `logdir` of `purerl.run`.
         to: the format.
-        path: of the file; `policy` and the format's suffix by default.
+        path: of the file; `policy` and the format's suffix by default. Of a web page: the folder, `web`.
         member: index of the member.
         best: the policy of the best evaluation, in place of the newest.
         itr: the policy of this epoch, which the run has kept, in place of the newest.
@@ -73,6 +74,10 @@ def export_policy(
         CheckpointError: if there is no checkpoint that can be read.
     """
     validate("to", to, Rule("choice", options=tuple(FORMATS)))
+    if to == "web":
+        from purerl.workbench.web import export_web
+
+        return export_web(run_dir, path, member=member, best=best, itr=itr, env=env, networks=networks)
     place = user_path("path", path or f"policy{FORMATS[to]}")
     if not place.parent.is_dir():
         raise ConfigError("path", str(place), "a file in a directory that exists")

@@ -1,6 +1,6 @@
-"""A policy as straight-line code: its equations one after the other, with numbers in the place of weights.
+"""A policy or a task as straight-line code: its equations one after the other, with numbers for weights.
 
-JAX traces the policy; calls are inlined, what no output needs is dropped, and everything that depends on
+JAX traces the function; calls are inlined, what no output needs is dropped, and everything that depends on
 weights alone is computed here once. The rest are a few dozen kinds of steps, which other languages have too.
 """
 
@@ -26,6 +26,8 @@ CALLS = (
     "checkpoint",
 )
 """Primitives that stand for the equations inside them."""
+OUTSIDE = ("mujoco_step", "mujoco_reset")
+"""Steps outside the program, which depend on more than their inputs."""
 IDENTITIES = ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision")
 
 
@@ -68,12 +70,26 @@ def straight_line(function: Callable[..., PyTree], *args: PyTree) -> Program:
     return _renumbered(Program(inputs, _needed(steps, outputs), tuple(outputs)))
 
 
+def with_draws(program: Program) -> Program:
+    """Return `program` with random bits that come from outside, in the place of those of JAX's keys.
+
+    Every draw is a step `random_bits` without inputs; its `params` are those of JAX. Since no key is used
+    twice, independent draws have the same distribution.
+    """
+    steps = [s._replace(inputs=()) if s.op == "random_bits" else s for s in program.steps]
+    kept = _needed(steps, program.outputs)
+    used = {value.index for step in kept for value in step.inputs if isinstance(value, Ref)}
+    used |= {value.index for value in program.outputs if isinstance(value, Ref)}
+    inputs = tuple(ref for ref in program.inputs if ref.index in used or ref.dtype != np.dtype("O"))
+    return _renumbered(Program(inputs, kept, program.outputs))
+
+
 def _inline(
     jaxpr: Any, consts: Sequence[Value], args: Sequence[Value], steps: list[Step], count: Any
 ) -> list[Value]:
     """Append the steps of `jaxpr` on `args` to `steps`, and return its results."""
     known: dict[Any, Value] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-    read = lambda atom: np.asarray(atom.val) if hasattr(atom, "val") else known[atom]
+    read = lambda atom: np.asarray(atom.val, atom.aval.dtype) if hasattr(atom, "val") else known[atom]
     for eqn in jaxpr.eqns:
         values, name = [read(atom) for atom in eqn.invars], eqn.primitive.name
         if name in CALLS:
@@ -84,7 +100,7 @@ def _inline(
             results = values
         elif (same := _unchanged(name, values, eqn.outvars[0].aval.shape)) is not None:
             results = [same]
-        elif not any(isinstance(value, Ref) for value in values):
+        elif name not in OUTSIDE and not any(isinstance(value, Ref) for value in values):
             found = eqn.primitive.bind(*values, **eqn.params)
             results = [np.asarray(one) for one in (found if eqn.primitive.multiple_results else [found])]
         else:

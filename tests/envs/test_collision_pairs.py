@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from purerl.envs.mujoco.engine.collision_pairs import _differences, with_listed_pairs
+from purerl.envs.mujoco.engine.collision_pairs import differences, with_listed_pairs
 from purerl.envs.mujoco.options import ASSETS, load_model
 
 NUM_STEPS = 200
@@ -227,7 +227,7 @@ def test_changed_models_stay_as_they_are(tmp_path):
     for change in ("body_mass", "geom_friction", "dof_damping"):
         changed = mujoco.MjModel.from_xml_path(str(path))
         getattr(changed, change)[-1] += 1
-        assert with_listed_pairs(changed, path) is changed, _differences(changed, model)
+        assert with_listed_pairs(changed, path) is changed, differences(changed, model)
     model.opt.gravity[2] = -1
     assert with_listed_pairs(model, path) is model
 

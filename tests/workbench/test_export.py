@@ -28,13 +28,13 @@ MUTANTS = {
         "test_numpy[ppo]",
     ),
     "operands are not broadcast": (
-        "workbench/javascript_policy.py",
-        "if value.shape == out.shape or _size(value) == 1:",
+        "workbench/javascript.py",
+        "if value.shape == out.shape or size_of(value) == 1:",
         "if True:",
         "test_javascript[c51]",
     ),
     "products are of the transpose": (
-        "workbench/javascript_policy.py",
+        "workbench/steps.js",
         "b[(g * k + l) * n + j]",
         "b[(g * n + j) * k + l]",
         "test_javascript[sac]",
@@ -46,7 +46,7 @@ MUTANTS = {
         "test_javascript[recurrent_ppo]",
     ),
     "places are shared": (
-        "workbench/javascript_policy.py",
+        "workbench/javascript.py",
         'return f"P[{self.places.index(places)}]"',
         'return "P[0]"',
         "test_javascript[ppo on images]",
@@ -71,7 +71,7 @@ MUTANTS = {
     ),
     "weights are not folded": (
         "workbench/straight_line.py",
-        "elif not any(isinstance(value, Ref) for value in values):",
+        "elif name not in OUTSIDE and not any(isinstance(value, Ref) for value in values):",
         "elif False:",
         "test_a_policy_becomes_straight_lines",
     ),

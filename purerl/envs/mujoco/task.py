@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from purerl.envs.masked_vmap import where_needed
-from purerl.envs.mujoco.engine import c, mjx
+from purerl.envs.mujoco.engine import c, mjx, outline
 from purerl.envs.mujoco.engine.collision_pairs import with_listed_pairs
 from purerl.envs.mujoco.engine.physics import Engine, Physics
 from purerl.envs.mujoco.options import Setup, choose_engine, find_file
@@ -73,11 +73,11 @@ def make_env(task: Task, setup: Setup) -> EnvFunctions:
     def place(needed: Array, key: Key, params: PhysicalParams) -> Physics:
         return engine.reset(needed, *task.draw(params.task, key), params.model)
 
-    place = where_needed(place, engine.rows_at_once)
+    place_some = where_needed(place, engine.rows_at_once)
 
     def reset(key: Key, params: PyTree = None, needed: Array | bool = True) -> tuple[Array, State]:
         params = split(params)
-        physics = place(jnp.asarray(needed), key, params)
+        physics = (place if outline.is_wanted() else place_some)(jnp.asarray(needed), key, params)
         return task.observe(params.task, physics), State(physics, jnp.int32(0))
 
     def step(key: Key, state: State, action: Array, params: PyTree = None):
@@ -137,15 +137,24 @@ def _make_engine(task: Task, setup: Setup) -> Engine:
     model, source = task.model, task.source
     if on_c and source is not None:
         model = with_listed_pairs(model, find_file(source) if isinstance(source, str | Path) else source)
+    arguments = _with_iterations(model, setup), task.frame_skip, task.fields, task.tracked
+    if on_c:
+        engine = c.make_engine(*arguments, setup.num_threads, setup.route or "auto", task.keyframe)
+    else:
+        engine = mjx.make_engine(*arguments, setup.impl or "jax", task.keyframe, setup.contacts)
+    plain = _with_iterations(task.model, setup)
+    facts = plain, source, task.frame_skip, task.keyframe, engine.shape, task.camera
+    return outline.with_outline(engine, outline.Outline(*facts))
+
+
+def _with_iterations(model: Any, setup: Setup) -> Any:
+    """Return a copy of a `mujoco.MjModel` with the iterations of `setup`."""
     model = copy.copy(model)
     if setup.solver_iterations is not None:
         model.opt.iterations = setup.solver_iterations
     if setup.ls_iterations is not None:
         model.opt.ls_iterations = setup.ls_iterations
-    arguments = model, task.frame_skip, task.fields, task.tracked
-    if on_c:
-        return c.make_engine(*arguments, setup.num_threads, setup.route or "auto", task.keyframe)
-    return mjx.make_engine(*arguments, setup.impl or "jax", task.keyframe, setup.contacts)
+    return model
 
 
 def uniform(model: Any) -> Callable[[Any, Key], tuple[Array, Array]]:

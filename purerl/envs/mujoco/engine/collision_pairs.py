@@ -76,7 +76,7 @@ def with_listed_pairs(model: Any, source: Any) -> Any:
                 _mix(model, *pair, listed, row)
     except ValueError:  # for example a sensor of a camera
         return model
-    if _differences(model, listed):
+    if differences(model, listed):
         return model
     if not pairs and not model.npair and not model.nflex:
         listed.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
@@ -152,8 +152,8 @@ def _mix(model: Any, geom1: int, geom2: int, paired: Any, row: int) -> None:
     paired.pair_gap[row] = model.geom_gap[both].sum()
 
 
-def _differences(model: Any, paired: Any) -> list[str]:
-    """Return the fields in which the models differ, without those of `CHANGED`."""
+def differences(model: Any, paired: Any) -> list[str]:
+    """Return the fields in which two models differ, without those of `CHANGED`."""
     names = [name for name in dir(model) if not name.startswith("_") and not any(c in name for c in CHANGED)]
     values = ((name, getattr(model, name), getattr(paired, name)) for name in names)
     arrays = [(name, a, b) for name, a, b in values if isinstance(a, np.ndarray | int)]
