@@ -415,7 +415,17 @@ CARTPOLE_VALUES = {
     }.items()
 }
 """Settings chosen on seeds of another root, 5 for DQN and 24 for PQN; each part is added to those of DQN."""
-VALUE_BASED = MINATAR | MINATAR_PARTS | CARTPOLE_VALUES
+CLASSIC_VALUES = {
+    "dqn-acrobot-200k": Protocol(
+        "dqn",
+        "acrobot",
+        5,
+        CARTPOLE_DQN | {"total_timesteps": 200_000, "eval_interval": 10_000, "eval_episodes": 20, "seed": 0},
+        -90,
+    )
+}
+"""DQN's settings are those of cartpole; on 5 seeds of another root they reached the bar by 60,000 steps."""
+VALUE_BASED = MINATAR | MINATAR_PARTS | CARTPOLE_VALUES | CLASSIC_VALUES
 PROTOCOLS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | ABLATION | VALUE_BASED | QUEUED | PROTOCOLS
 
 
