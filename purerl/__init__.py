@@ -25,6 +25,7 @@ _PUBLIC = {
     "purerl.workbench.grid": ("ExperimentGrid",),
     "purerl.workbench.report": ("write_report",),
     "purerl.workbench.video": ("record_video",),
+    "purerl.workbench.window": ("watch",),
     "purerl.pbt": ("PBT",),
     "purerl.presets": ("from_preset",),
     "purerl.search_space": ("Range",),

@@ -101,7 +101,7 @@ MUTANTS = {
         "test_commands_take_an_epoch[eval]",
     ),
     "films ignore it": (
-        "workbench/video.py",
+        "workbench/episodes.py",
         "itr=itr, policy_only",
         "policy_only",
         "test_commands_take_an_epoch[play]",

@@ -7,35 +7,43 @@ import pytest
 from tiny import tiny
 
 import purerl
+from purerl import evaluate as inside
 from purerl.cli.main import command
 from purerl.config import ConfigError
-from purerl.workbench import video
+from purerl.train import evaluation_key
+from purerl.workbench import episodes
 from purerl.workbench.video import record_video
 
 MUTANTS = {
     "the film goes on after the end": (
-        "workbench/video.py",
+        "workbench/episodes.py",
         "shown = int(np.asarray(alive).sum())",
         "shown = length",
         "test_a_film_ends_with_its_episode",
     ),
-    "rewards after the end count": (
-        "workbench/video.py",
-        "jnp.where(alive, reward, 0)",
-        "reward",
-        "test_a_film_ends_with_its_episode",
-    ),
     "the first member": (
-        "workbench/video.py",
+        "workbench/episodes.py",
         "state, member, task",
         "state, 0, task",
         "test_the_member_is_chosen",
     ),
     "no exploration": (
-        "workbench/video.py",
+        "workbench/episodes.py",
         "networks, explore=stochastic)",
         "networks)",
         "test_the_member_is_chosen",
+    ),
+    "the last reward is missed": (
+        "workbench/episodes.py",
+        "yield Frame(None, time + 1, total)",
+        "yield Frame(None, time + 1, total - float(reward[0]))",
+        "test_an_environment_of_gymnasium_is_filmed",
+    ),
+    "a picture of another step": (
+        "workbench/episodes.py",
+        "pictures(i - i % block)[i % block]",
+        "pictures(i - i % block)[0]",
+        "test_frames_are_those_of_their_steps",
     ),
     "half a film stays": (
         "workbench/video.py",
@@ -71,11 +79,11 @@ def own_return(run_dir, member, explore=False, steps=40):
     cfg, state = purerl.load(run_dir)
     env = purerl.make_env(cfg.env, **cfg.env_kwargs)
     policy = purerl.make_policy(cfg, state, member, explore=explore)
-    key_reset, key_steps = video.inside.keys_of(video.evaluation_key(jax.random.key(0), np.int32(0), explore))
+    key_reset, key_steps = inside.keys_of(evaluation_key(jax.random.key(0), np.int32(0), explore))
     obs, env_state = env.reset(key_reset)
     total, carry, act = 0.0, policy.init(1), jax.jit(policy.act)
     for time in range(steps):
-        key_act, key_env = video.inside.keys_at(key_steps, time)
+        key_act, key_env = inside.keys_at(key_steps, time)
         action, carry = act(carry, obs[None], key_act)
         obs, env_state, reward, terminated, truncated, _ = env.step(key_env, env_state, action[0])
         total += float(reward)
@@ -91,6 +99,22 @@ def test_a_film_ends_with_its_episode(run_dir, tmp_path):
     assert (film.frames, film.returns) == (steps + 1, [total]) and steps < 40
     frames = imageio.mimread(tmp_path / "film.gif")
     assert len(frames) <= steps + 1 and frames[0].shape[:2] == (48, 64)  # GIF joins equal frames
+
+
+def test_frames_are_those_of_their_steps(run_dir):
+    """Drawn one by one or many at a time."""
+    asked = dict(member=1, max_steps=6, best=False, itr=None, stochastic=False, camera=None, env=None)
+    players = [
+        episodes.make_player(run_dir, **asked, width=200, height=150, networks=None, block=block)
+        for block in (1, 4, 100)
+    ]
+    shown = [[(f.draw(), f.step, f.total) for f in player.episode(0, 0, False)] for player in players]
+    assert [(step, total) for _, step, total in shown[0]] == [(i, float(i)) for i in range(len(shown[0]))]
+    for others in shown[1:]:
+        for (picture, *rest), (same, *expected) in zip(others, shown[0], strict=True):
+            np.testing.assert_array_equal(picture, same)
+            assert rest == expected
+    assert len({picture.tobytes() for picture, *_ in shown[0]}) > 3
 
 
 def test_the_member_is_chosen(run_dir, tmp_path):
@@ -121,6 +145,7 @@ def test_an_environment_of_gymnasium_is_filmed(tmp_path):
     film = record_video(tmp_path / "run", tmp_path / "film.gif", max_steps=5)
     frames = imageio.mimread(film.path)
     assert film.frames == 5 and frames[0].shape[:2] == (400, 600) and np.std(frames[0]) > 5
+    assert film.returns == [5.0]
 
 
 def test_the_frames_of_an_atari_game_are_its_picture():
@@ -142,10 +167,10 @@ def test_a_film_is_whole_or_not_there(run_dir, tmp_path, monkeypatch):
     (tmp_path / "film.gif").write_bytes(b"before")
 
     def broken(*args):
-        args[-1](np.zeros((48, 64, 3), np.uint8))
+        yield episodes.Frame(lambda: np.zeros((48, 64, 3), np.uint8), 0, 0.0)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(video, "_play", broken)
+    monkeypatch.setattr(episodes.Player, "episode", broken)
     with pytest.raises(KeyboardInterrupt):
         record_video(run_dir, tmp_path / "film.gif", **SIZE)
     assert (tmp_path / "film.gif").read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1
