@@ -49,6 +49,8 @@ class RunOptions:
     """Directory of a run to continue from its newest checkpoint; other options must agree with that run."""
     allow_changes: bool = switch(False)
     """Let a resumed run continue with other values, where its checkpoint fits them."""
+    film: bool = switch(False)
+    """Write film.mp4 of the best member's policy into the run's directory at the end."""
     stop_at_return: float | None = real(None, optional=True)
     """End early once every seed's latest return, of evaluations if they are on, is at least this."""
     tensorboard: bool = switch(False)
@@ -63,7 +65,7 @@ class RunOptions:
 
 HELP = {"-h", "--help", "--help-all"}
 COMMON = {"algo", "preset", "config", "seeds", "logdir", "exp_name", "resume", "env", "total_timesteps"}
-COMMON |= {"num_envs", "learning_rate", "gamma", "hidden_sizes", "eval_interval", "seed"}
+COMMON |= {"num_envs", "learning_rate", "gamma", "hidden_sizes", "eval_interval", "seed", "film"}
 """Fields that `--help` shows."""
 USERS = ("data_dir", "datestamp", "tensorboard", "wandb", "compilation_cache", "quiet", "seeds")
 """Options that the user's file of defaults may set."""

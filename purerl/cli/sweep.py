@@ -45,7 +45,7 @@ from purerl.user_paths import user_path
 from purerl.workbench.sweep_plot import draw_sweep
 from purerl.workbench.sweep_table import describe, results_of
 
-OF_RUNS = ("resume", "allow_changes")
+OF_RUNS = ("resume", "allow_changes", "film")
 """Options of a run that a sweep does not have."""
 ON_RESUME = ("quiet", "compilation_cache", "tensorboard", "wandb")
 """Options of a sweep that is resumed."""
@@ -162,7 +162,7 @@ def _of_algorithm(
     fields.pop("algo", None)
     base = base_config(cls, fields)
     if HELP & {*argv}:
-        only = None if "--help-all" in argv else COMMON - {"resume"} | {"combine", "trials", "sampler"}
+        only = None if "--help-all" in argv else COMMON - {*OF_RUNS} | {"combine", "trials", "sampler"}
         shown = dataclasses.replace(options, algo=cls.algo)
         print(help_text("purerl sweep", shown, base, only=only), end="")
         raise SystemExit(0)

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 
 from purerl.cli.compilation_cache import use_compilation_cache
 from purerl.cli.configure import directory_of, parse, sinks_of
-from purerl.cli.ending import ending
+from purerl.cli.ending import best_member, ending
 from purerl.config import ConfigError
 from purerl.experiment.display import Lasting
-from purerl.experiment.runner import run
+from purerl.experiment.runner import Run, run
 from purerl.experiment.signals import SecondEndsAtOnce
 from purerl.experiment.sweep import is_sweep
 from purerl.user_paths import user_path
+from purerl.workbench.video import film_writer, record_video
 
 
 def train(argv: Sequence[str]) -> int:
     """Train as `argv` says, and return 3 if a member diverged, 0 otherwise."""
     options, cfg = parse(argv, "purerl train")
+    if options.film:
+        film_writer()
     use_compilation_cache(options.compilation_cache)
     with SecondEndsAtOnce():
         result = run(
@@ -37,7 +40,19 @@ def train(argv: Sequence[str]) -> int:
         plain = "utf" not in (sys.stderr.encoding or "").lower()
         if last := ending(result, plain):
             print(last, file=Lasting(sys.stderr))
+    if options.film:
+        _film(result)
     return 3 if (result.diverged_at >= 0).any() else 0
+
+
+def _film(result: Run) -> None:
+    """Film the member with the highest return, and say where the film is, or why there is none."""
+    assert result.logdir
+    try:
+        film = record_video(result.logdir, result.logdir / "film.mp4", member=best_member(result))
+        print(f"{film.path}: {film.frames:,} frames, return {film.returns[0]:,.1f}", file=Lasting(sys.stderr))
+    except ConfigError as error:  # such as of an environment without pictures
+        print(f"no film: {error}", file=Lasting(sys.stderr))
 
 
 def resume(argv: Sequence[str]) -> int:

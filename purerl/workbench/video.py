@@ -73,12 +73,11 @@ def record_video(
     """
     validate("episodes", episodes, Rule("count", 1, 100_000))
     validate("fps", fps, Rule("count", 1, 240))
-    place = user_path("path", path)
+    imageio, place = film_writer(), user_path("path", path)
     if place.suffix.lower() not in SUFFIXES:
         raise ConfigError("path", str(place), f"a file that ends in {' or '.join(SUFFIXES)}")
     if not place.parent.is_dir():
         raise ConfigError("path", str(place), "a file in a directory that exists")
-    imageio = _imageio()
     asked: dict[str, Any] = {"member": member, "max_steps": max_steps, "best": best, "itr": itr}
     asked |= {"stochastic": stochastic, "width": width, "height": height, "camera": camera}
     player = make_player(run_dir, **asked, env=env, networks=networks, block=BLOCK)
@@ -109,7 +108,7 @@ def _writer(imageio: Any, path: Path, options: dict[str, Any]) -> Any:
     return imageio.get_writer(path, **options)
 
 
-def _imageio() -> Any:
+def film_writer() -> Any:
     """Return the package that writes films. Raises ConfigError if it is not installed."""
     try:
         import imageio.v2 as imageio

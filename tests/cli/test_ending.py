@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purerl.cli.ending import curve, ending
+from purerl.cli.ending import best_member, curve, ending
 from purerl.cli.main import command
+from purerl.config import ConfigError
 from purerl.experiment.runner import Run
+from purerl.workbench.video import Film
 
 MUTANTS = {
     "the curve is upside down": (
@@ -27,6 +29,12 @@ MUTANTS = {
         "np.interp(np.linspace(x[0], x[-1], cells), x, y)",
         "np.interp(np.linspace(0, len(x) - 1, cells), np.arange(len(x)), y)",
         "test_the_axis_is_that_of_steps",
+    ),
+    "the film is of a member that diverged": (
+        "cli/ending.py",
+        "np.where((result.diverged_at < 0)[:, None], result.metrics[name], np.nan)",
+        "result.metrics[name]",
+        "test_the_film_is_of_the_best_member",
     ),
     "quiet is not quiet": (
         "cli/train.py",
@@ -91,3 +99,33 @@ def test_train_ends_with_it_unless_it_is_quiet(monkeypatch, tmp_path, capfd, qui
     assert command(["train", *words]) == 0
     err = capfd.readouterr().err
     assert ("return of evaluations" in err) == ("purerl plot" in err) == (not quiet)
+
+
+def test_the_film_is_of_the_best_member(monkeypatch, tmp_path, capfd):
+    """The healthy one with the highest last return; an environment without pictures is no failure."""
+    nan = np.nan
+    assert best_member(run_of([[1, 2, nan], [1, 5, 3], [9, 9, 9]], diverged=[2])) == 1
+    assert best_member(run_of([[nan, nan]])) == 0
+    result = run_of([[1, 2, 3], [4, 5, 6]], logdir=tmp_path / "one")
+    monkeypatch.setattr("purerl.cli.train.run", lambda *args, **kwargs: result)
+    asked = []
+
+    def film(run, path, member):
+        asked.append((run, path, member))
+        if len(asked) == 2:
+            raise ConfigError("env", "rover", "an environment with pictures")
+        return Film(path, 7, [6.0])
+
+    monkeypatch.setattr("purerl.cli.train.record_video", film)
+    words = ["train", "--film", "--quiet", "--compilation-cache", "none", "--logdir", str(tmp_path / "one")]
+    assert command(words) == 0 and command(words) == 0
+    assert asked[0] == (tmp_path / "one", tmp_path / "one" / "film.mp4", 1)
+    assert capfd.readouterr().err.splitlines() == [
+        f"{tmp_path / 'one' / 'film.mp4'}: 7 frames, return 6.0",
+        "no film: env = 'rover': expected an environment with pictures.",
+    ]
+    monkeypatch.setattr(
+        "purerl.cli.train.film_writer", lambda: (_ for _ in ()).throw(ConfigError("a", 1, "b"))
+    )
+    assert command(words) == 2 and len(asked) == 2
+    assert command(["sweep", "--film", "--learning-rate", "1", "2"]) == 2
