@@ -2,9 +2,10 @@
 
     python benchmarks/web.py --mujoco-js FOLDER_OF_THE_NPM_PACKAGE
 
-Both begin in the same state and get the same 200 uniform random controls. `alone` compares whole runs;
-`each` begins every step in Gymnasium's state before it. `shaken` is Gymnasium beside itself, with 1e-15 added
-to the first velocity: how fast the task enlarges a difference in the last bit. Writes results/web.json.
+Both begin in the same state and get the same 200 controls: random ones of the whole range, or a swing of
+three tenths of it. `alone` compares whole runs; `each` begins every step in Gymnasium's state before it.
+`shaken` is Gymnasium beside itself, with 1e-15 added to the first velocity: how fast the task enlarges a
+difference in the last bit. Writes results/web.json.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TASKS = {
     "swimmer": "Swimmer-v5",
 }
 STEPS, BOUND, SHAKE = 200, 1e-6, 1e-15
+CONTROLS = ("random", "swing")
 KIND = mujoco.mjtState.mjSTATE_INTEGRATION
 SCRIPT = """
 import { readFileSync } from "fs";
@@ -72,13 +74,22 @@ def states(env: Any, start: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray
     return np.array(found), rows
 
 
-def compared(name: str, package: Path) -> dict[str, object]:
-    """Return the differences of one task."""
+def controls_of(model: Any, kind: str) -> np.ndarray:
+    """Return controls `[STEPS, nu]` of a kind of CONTROLS."""
+    low, high = model.actuator_ctrlrange.T
+    if kind == "random":
+        return np.random.default_rng(0).uniform(low, high, (STEPS, model.nu))
+    phase = 0.3 * np.arange(STEPS)[:, None] + np.arange(model.nu)
+    return (low + high) / 2 + 0.3 * (high - low) / 2 * np.sin(phase)
+
+
+def compared(name: str, package: Path, kind: str = "random") -> dict[str, object]:
+    """Return the differences of one task with controls of a kind."""
     env = gymnasium.make(TASKS[name]).unwrapped
     env.reset(seed=0)
-    model, rng = env.model, np.random.default_rng(0)
+    model = env.model
     start = np.float32(np.concatenate([env.data.qpos, env.data.qvel])).astype(float)
-    actions = rng.uniform(*model.actuator_ctrlrange.T, (STEPS, model.nu))
+    actions = controls_of(model, kind)
     wanted, rows = states(env, start, actions)
     shaken = start + SHAKE * (np.arange(len(start)) == model.nq)
     code = translated(purerl.make_env(name))
@@ -99,6 +110,7 @@ def compared(name: str, package: Path) -> dict[str, object]:
     ways["shaken"] = np.abs(states(env, shaken, actions)[0] - wanted).max(1)
     result = {
         "task": name,
+        "controls": kind,
         "webassembly": found["version"],
         "microseconds of a step": round(found["microseconds"]),
     }
@@ -119,8 +131,9 @@ def main() -> None:
     package = web_mujoco.find_package(parser.parse_args().mujoco_js)
     results = []
     for name in TASKS:
-        results.append(compared(name, package))
-        print(json.dumps(results[-1]), flush=True)
+        for kind in CONTROLS:
+            results.append(compared(name, package, kind))
+            print(json.dumps(results[-1]), flush=True)
     command = "python benchmarks/web.py --mujoco-js FOLDER"
     record = {
         "command": command,

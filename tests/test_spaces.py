@@ -352,7 +352,7 @@ def test_recurrent_methods_see_images():
         assert any(leaf.shape == (3 * 3, 16) for leaf in kernels)  # of the convolution
 
 
-@pytest.mark.parametrize("critic", ["scalar", "implicit"])
+@pytest.mark.parametrize("critic", ["implicit", pytest.param("scalar", marks=pytest.mark.slow)])
 def test_a_replay_buffer_of_parts_is_saved_and_resumed(critic, tmp_path):
     """With the bits of a run that was never stopped; and IQN draws its fractions for rows, not parts."""
     env = keypad(ACTIONS["Discrete"])

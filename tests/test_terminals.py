@@ -87,14 +87,16 @@ def run(*args, **options):
     os.write(int(sys.argv[1]), b"%d" % os.open(os.devnull, os.O_RDONLY))
     print("of an environment")
     if int(sys.argv[2]) == 3:
-        return types.SimpleNamespace(diverged_at=__import__("numpy").zeros(1))
+        return types.SimpleNamespace(diverged_at=__import__("numpy").zeros(1), metrics={}, logdir=None)
     raise Interrupted(int(sys.argv[2]) - 128, "saved")
 cfg = types.SimpleNamespace(algo="ppo", env="cartpole")
 command.run, command.parse = run, lambda *args: (types.SimpleNamespace(**OPTIONS), cfg)
 main(["train"])
 """
 OPTIONS = dict.fromkeys(["seeds", "first_seed", "logdir", "allow_changes", "stop_at_return", "quiet"], 1)
-OPTIONS |= dict(compilation_cache="none", resume=None, exp_name=None, tensorboard=False, wandb=None)
+OPTIONS |= dict(
+    compilation_cache="none", resume=None, exp_name=None, tensorboard=False, wandb=None, film=False
+)
 
 
 @pytest.mark.parametrize(("redirection", "code"), [("> /dev/full", 3), ("> /dev/full", 143), (">&-", 129)])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 import purerl
 from purerl.config import ConfigError, Rule, to_dict, validate
@@ -21,17 +20,14 @@ from purerl.make import env_for, make_policy
 from purerl.spaces import shapes
 from purerl.types import Env, HostEnv
 from purerl.user_paths import user_path
-from purerl.workbench import javascript_policy, numpy_policy, onnx_policy
-from purerl.workbench.any_rows import ROWS, for_any_rows
 from purerl.workbench.named_arrays import named_arrays
-from purerl.workbench.straight_line import Program, Ref, straight_line
+from purerl.workbench.policy_code import WRITERS, code, onnx_model
+from purerl.workbench.web import export_web
 
 FORMATS = {"numpy": ".py", "javascript": ".mjs", "onnx": ".onnx", "stablehlo": ".stablehlo"}
 FORMATS |= {"safetensors": ".safetensors", "web": ""}
 """Format -> suffix of its file; a web page is a folder."""
 PLATFORMS = ("cpu", "cuda")
-WRITERS: dict[str, Any] = {"numpy": numpy_policy, "javascript": javascript_policy}
-"""Languages with straight-line code."""
 
 
 @jax.transfer_guard("allow")
@@ -75,8 +71,6 @@ def export_policy(
     """
     validate("to", to, Rule("choice", options=tuple(FORMATS)))
     if to == "web":
-        from purerl.workbench.web import export_web
-
         return export_web(run_dir, path, member=member, best=best, itr=itr, env=env, networks=networks)
     place = user_path("path", path or f"policy{FORMATS[to]}")
     if not place.parent.is_dir():
@@ -97,43 +91,6 @@ def export_policy(
         content = _safetensors(learned, {"about": about, "config": json.dumps(to_dict(cfg))})
     write_whole(place, content)
     return place
-
-
-def code(policy: Policy, env: Env | HostEnv, about: str, to: str = "numpy") -> str:
-    """Return a policy on `env` as a program of a language; `about` is the first line of its documentation.
-
-    Raises ConfigError if its actions are random, or for a step that is not translated.
-    """
-    start = [np.asarray(leaf) for leaf in jax.tree.leaves(policy.init(1))]
-    return WRITERS[to].source(lines_of(policy, env, to), about, start)
-
-
-def onnx_model(policy: Policy, env: Env | HostEnv, about: str, config: str) -> bytes:
-    """Return a policy on `env` as an ONNX model, with `about` and `config` in its metadata.
-
-    Raises ConfigError if its actions are random, or for a step that is not translated.
-    """
-    program = for_any_rows(*(lines_of(policy, env, "onnx", rows) for rows in ROWS), to="onnx")
-    facts = {"about": about, "purerl": purerl.__version__, "config": config}
-    return onnx_policy.model(program, about, facts)
-
-
-def lines_of(policy: Policy, env: Env | HostEnv, to: str, rows: int = 1) -> Program:
-    """Return a policy on `env` as straight-line code, `(obs [rows, *O], *carry) -> (action, *carry)`.
-
-    Raises ConfigError about the format `to` if its actions are random.
-    """
-    carry, obs = policy.init(rows), shapes(env.observation_space, rows)
-    if isinstance(obs, dict):
-        raise ConfigError("to", to, "stablehlo or safetensors, since observations are a dict of arrays")
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    made = straight_line(lambda obs, carry, key: policy.act(carry, obs, key), obs, carry, key)
-    *inputs, drawn = made.inputs
-    if any(
-        isinstance(value, Ref) and value.index == drawn.index for step in made.steps for value in step.inputs
-    ):
-        raise ConfigError("to", to, "a deterministic policy; this one draws random numbers")
-    return made._replace(inputs=tuple(inputs))
 
 
 def _stablehlo(policy: Policy, env: Env | HostEnv) -> bytes:

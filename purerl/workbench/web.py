@@ -24,6 +24,7 @@ from purerl.types import Env, HostEnv, TrainState
 from purerl.user_paths import user_path
 from purerl.workbench import web_tasks
 from purerl.workbench.javascript_task import translated
+from purerl.workbench.policy_code import code
 
 PAGE = Path(__file__).with_name("web_page")
 COMMON = ("page.css", "runner.js", "page.js")
@@ -125,8 +126,6 @@ def _policies(
 
 def _policy(policy: Any, task: Env | HostEnv, about: str, number: int) -> str:
     """Return a policy as a script; the module that `export_policy` writes, in a function of its own."""
-    from purerl.workbench.export import code
-
     module = code(policy, task, about, "javascript").replace("\nexport ", "\n")
     begin = f"((globalThis.purerl ??= {{}}).policies ??= {{}})[{number}] = (() => {{\n"
     return f"{begin}{module}return {{ act, START }};\n}})();\n"

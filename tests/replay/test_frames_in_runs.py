@@ -136,7 +136,7 @@ def test_a_checkpoint_has_every_frame(length, tmp_path):
     both, buffer = [stream(case, seed) for seed in (0, 1)], buffer_of(case)
     write = jax.jit(jax.vmap(buffer.add))
     state = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), buffer.init())
-    env, sizes = SimpleNamespace(obs=jnp.zeros((2, case.envs))), []
+    env, sizes = SimpleNamespace(episode_length=jnp.zeros((2, case.envs))), []
     for step in range(20):
         state = write(
             state, jax.tree.map(lambda *leaves, step=step: jnp.stack([x[step] for x in leaves]), *both)

@@ -94,7 +94,7 @@ MUTANTS = {
         "test_stablehlo_is_the_policy_for_any_number_of_rows[iqn]",
     ),
     "random numbers are zeros": (
-        "workbench/export.py",
+        "workbench/policy_code.py",
         "isinstance(value, Ref) and value.index == drawn.index",
         "False",
         "test_a_random_policy_is_refused",
