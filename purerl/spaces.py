@@ -65,7 +65,12 @@ def as_floats(obs: PyTree) -> PyTree:
 
 
 def dtype_of(space: spaces.Space) -> Any:
-    """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits."""
+    """Return the dtype of a space's elements in a program: that of the space, but never of 64 bits.
+
+    Choices are int32.
+    """
+    if isinstance(space, CHOICES):
+        return jnp.int32
     return {"float64": jnp.float32, "int64": jnp.int32}.get(str(space.dtype), space.dtype)
 
 

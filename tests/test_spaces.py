@@ -154,17 +154,7 @@ def divided(env):
     """The same environment with its first observation and the others as two parts."""
     low, high = env.observation_space.low, env.observation_space.high
     space = spaces.Dict({"a": spaces.Box(low[:1], high[:1]), "b": spaces.Box(low[1:], high[1:])})
-    split = lambda obs: {"b": obs[1:], "a": obs[:1]}
-
-    def reset(key, params=None, needed=True):
-        obs, state = env.reset(key, params, needed)
-        return split(obs), state
-
-    def step(key, state, action, params=None):
-        obs, *rest = env.step(key, state, action, params)
-        return split(obs), *rest
-
-    return env._replace(reset=reset, step=step, observation_space=space)
+    return map_observation(env, lambda obs: {"b": obs[1:], "a": obs[:1]}, space)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sac", "dqn", pytest.param("recurrent_ppo", marks=pytest.mark.slow)])
@@ -279,17 +269,6 @@ def test_check_env_looks_at_every_part():
     purerl.check_env(env)
     purerl.check_env(keypad(ACTIONS["MultiBinary"]))
 
-    def changed(change):
-        def reset(key, params=None, needed=True):
-            obs, state = env.reset(key, params, needed)
-            return change(obs), state
-
-        def step(key, state, action, params=None):
-            obs, *rest = env.step(key, state, action, params)
-            return change(obs), *rest
-
-        return env._replace(reset=reset, step=step)
-
     for change, words in (
         (lambda obs: {"camera": obs["camera"]}, "a dict with camera, touch"),
         (lambda obs: obs["touch"], "a dict with camera, touch"),
@@ -301,7 +280,7 @@ def test_check_env_looks_at_every_part():
         ),
     ):
         with pytest.raises(purerl.EnvError, match=words):
-            purerl.check_env(changed(change))
+            purerl.check_env(map_observation(env, change, env.observation_space))
 
 
 @pytest.mark.parametrize("actions", ["MultiDiscrete", "MultiBinary"])

@@ -27,26 +27,11 @@ def ending(result: Run, plain: bool = False) -> str:
     return "\n".join(lines)
 
 
-def best_member(result: Run) -> int:
-    """Return the index of the healthy member with the highest last return; 0 if none has one."""
-    name = _headline(result)
-    if not name:
-        return 0
-    returns = np.where((result.diverged_at < 0)[:, None], result.metrics[name], np.nan)
-    last = [row[np.isfinite(row)][-1:] for row in returns]
-    return int(np.argmax([row[0] if row.size else -np.inf for row in last]))
-
-
-def _headline(result: Run) -> str:
-    """Return the metric of evaluations if it has values, else that of training episodes; "" without any."""
-    known = (name for name in KINDS if np.isfinite(result.metrics.get(name, np.nan)).any())
-    return next(known, "")
-
-
 def curve(result: Run, width: int, plain: bool = False) -> list[str]:
     """Return lines of at most `width` columns: the mean return over healthy members; [] without points."""
     healthy = result.diverged_at < 0
-    name = _headline(result)
+    known = (name for name in KINDS if np.isfinite(result.metrics.get(name, np.nan)).any())
+    name = next(known, "")
     if not name or not healthy.any():
         return []
     returns = result.metrics[name][healthy]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from purerl.cli.compilation_cache import use_compilation_cache
 from purerl.cli.configure import directory_of, parse, sinks_of
-from purerl.cli.ending import best_member, ending
+from purerl.cli.ending import ending
 from purerl.config import ConfigError
 from purerl.experiment.display import Lasting
-from purerl.experiment.runner import Run, run
+from purerl.experiment.logs import final_return
+from purerl.experiment.record import members_of, read_record
+from purerl.experiment.runner import run
 from purerl.experiment.signals import SecondEndsAtOnce
 from purerl.experiment.sweep import is_sweep
 from purerl.user_paths import user_path
@@ -40,19 +45,22 @@ def train(argv: Sequence[str]) -> int:
         plain = "utf" not in (sys.stderr.encoding or "").lower()
         if last := ending(result, plain):
             print(last, file=Lasting(sys.stderr))
-    if options.film:
-        _film(result)
+    if options.film and result.logdir:
+        _film(result.logdir)
     return 3 if (result.diverged_at >= 0).any() else 0
 
 
-def _film(result: Run) -> None:
-    """Film the member with the highest return, and say where the film is, or why there is none."""
-    assert result.logdir
+def _film(place: Path) -> None:
+    """Film the member with the highest final return, and say where the film is, or why there is none."""
     try:
-        film = record_video(result.logdir, result.logdir / "film.mp4", member=best_member(result))
-        print(f"{film.path}: {film.frames:,} frames, return {film.returns[0]:,.1f}", file=Lasting(sys.stderr))
-    except ConfigError as error:  # such as of an environment without pictures
-        print(f"no film: {error}", file=Lasting(sys.stderr))
+        names = members_of(read_record(place, "run")).names
+        returns = [final_return(place / name / "metrics.jsonl") for name in names]
+        best = int(np.argmax(np.nan_to_num(returns, nan=-np.inf)))
+        film = record_video(place, place / "film.mp4", member=best)
+        text = f"{film.path}: {film.frames:,} frames, return {film.returns[0]:,.1f}"
+    except Exception as error:  # drivers, encoders and environments raise many kinds
+        text = f"no film: {str(error) or type(error).__name__}"
+    print(text, file=Lasting(sys.stderr))
 
 
 def resume(argv: Sequence[str]) -> int:

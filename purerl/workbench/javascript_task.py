@@ -14,6 +14,7 @@ from gymnasium.spaces import Box
 
 from purerl.config import ConfigError
 from purerl.envs.mujoco.engine.outline import Outline, outlined
+from purerl.spaces import shapes
 from purerl.types import Env, HostEnv
 from purerl.workbench.javascript import Tables, array_of
 from purerl.workbench.javascript import source as statements
@@ -51,7 +52,7 @@ def translated(env: Env | HostEnv) -> TaskCode:
     key = jax.eval_shape(lambda: jax.random.key(0))
     _, state = jax.eval_shape(env.reset, key)
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    action = jax.eval_shape(lambda: _sampled(env.action_space))
+    action = shapes(env.action_space)
     with outlined():  # new functions, because JAX remembers the traces of those that it knows
         reset = with_draws(straight_line(lambda key: env.reset(key)[:2], key))
         step = with_draws(straight_line(lambda key, *args: env.step(key, *args)[:5], key, state, action))
@@ -65,11 +66,6 @@ def translated(env: Env | HostEnv) -> TaskCode:
 
 def _names(leaves: Any) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves)
-
-
-def _sampled(space: Any) -> Any:
-    """Return an action of the space, as policies give it."""
-    return jax.numpy.zeros(space.shape, np.int32 if np.issubdtype(space.dtype, np.integer) else space.dtype)
 
 
 def _reset(program: Program, tables: Tables) -> str:

@@ -156,7 +156,7 @@ def _film(run: Run) -> Film:
             film = record_video(best.part, made, member=best.index, max_steps=MAX_FRAMES - 1)
             content = made.read_bytes()
     except Exception as error:  # drivers, encoders and other libraries raise many kinds
-        return Film(b"", f"There is no film: {error or type(error).__name__}")
+        return Film(b"", f"There is no film: {str(error) or type(error).__name__}")
     end = ", its beginning" if film.frames >= MAX_FRAMES else ""
     words = f"One episode{end}: {film.frames:,} frames, return {film.returns[0]:,.4g}."
     return Film(content, f"{best.name}, the best member. {words}")

@@ -1,13 +1,15 @@
 """The end of `purerl train`: a curve in the terminal, and what to type next."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from purerl.cli.ending import best_member, curve, ending
+from purerl.cli.ending import curve, ending
 from purerl.cli.main import command
 from purerl.config import ConfigError
+from purerl.experiment.logs import MemberLog
 from purerl.experiment.runner import Run
 from purerl.workbench.video import Film
 
@@ -31,9 +33,15 @@ MUTANTS = {
         "test_the_axis_is_that_of_steps",
     ),
     "the film is of a member that diverged": (
-        "cli/ending.py",
-        "np.where((result.diverged_at < 0)[:, None], result.metrics[name], np.nan)",
-        "result.metrics[name]",
+        "cli/train.py",
+        "np.nan_to_num(returns, nan=-np.inf)",
+        "np.nan_to_num(returns, nan=np.inf)",
+        "test_the_film_is_of_the_best_member",
+    ),
+    "a driver that fails is a failure of the training": (
+        "cli/train.py",
+        "except Exception as error:",
+        "except ConfigError as error:",
         "test_the_film_is_of_the_best_member",
     ),
     "quiet is not quiet": (
@@ -102,30 +110,35 @@ def test_train_ends_with_it_unless_it_is_quiet(monkeypatch, tmp_path, capfd, qui
 
 
 def test_the_film_is_of_the_best_member(monkeypatch, tmp_path, capfd):
-    """The healthy one with the highest last return; an environment without pictures is no failure."""
-    nan = np.nan
-    assert best_member(run_of([[1, 2, nan], [1, 5, 3], [9, 9, 9]], diverged=[2])) == 1
-    assert best_member(run_of([[nan, nan]])) == 0
-    result = run_of([[1, 2, 3], [4, 5, 6]], logdir=tmp_path / "one")
-    monkeypatch.setattr("purerl.cli.train.run", lambda *args, **kwargs: result)
+    """The healthy one with the highest final return; what a film lacks is no failure of the training."""
+    run = tmp_path / "one"
+    for seed, (last, diverged) in enumerate([(3.0, 0.0), (6.0, 0.0), (9.0, 1.0)]):
+        log = MemberLog(run / f"seed{seed}", {})
+        row = {"epoch": 1, "step": 8, "episode/return": last, "episode/length": 5.0}
+        log.write(row | {"seed/diverged": diverged})
+        log.close()
+    names = SimpleNamespace(names=["seed0", "seed1", "seed2"])
+    monkeypatch.setattr("purerl.cli.train.read_record", lambda *args: {})
+    monkeypatch.setattr("purerl.cli.train.members_of", lambda record: names)
+    monkeypatch.setattr("purerl.cli.train.run", lambda *args, **kwargs: run_of([1, 2, 3], logdir=run))
     asked = []
 
     def film(run, path, member):
         asked.append((run, path, member))
-        if len(asked) == 2:
-            raise ConfigError("env", "rover", "an environment with pictures")
+        if len(asked) > 1:
+            raise [ConfigError("env", "rover", "pictures"), RuntimeError("no OpenGL")][len(asked) - 2]
         return Film(path, 7, [6.0])
 
     monkeypatch.setattr("purerl.cli.train.record_video", film)
-    words = ["train", "--film", "--quiet", "--compilation-cache", "none", "--logdir", str(tmp_path / "one")]
-    assert command(words) == 0 and command(words) == 0
-    assert asked[0] == (tmp_path / "one", tmp_path / "one" / "film.mp4", 1)
+    words = ["train", "--film", "--quiet", "--compilation-cache", "none", "--logdir", str(run)]
+    assert [command(words) for _ in range(3)] == [0, 0, 0]
+    assert asked[0] == (run, run / "film.mp4", 1)
     assert capfd.readouterr().err.splitlines() == [
-        f"{tmp_path / 'one' / 'film.mp4'}: 7 frames, return 6.0",
-        "no film: env = 'rover': expected an environment with pictures.",
+        f"{run / 'film.mp4'}: 7 frames, return 6.0",
+        "no film: env = 'rover': expected pictures.",
+        "no film: no OpenGL",
     ]
-    monkeypatch.setattr(
-        "purerl.cli.train.film_writer", lambda: (_ for _ in ()).throw(ConfigError("a", 1, "b"))
-    )
-    assert command(words) == 2 and len(asked) == 2
+    missing = ConfigError("path", "", "an installed imageio")
+    monkeypatch.setattr("purerl.cli.train.film_writer", lambda: (_ for _ in ()).throw(missing))
+    assert command(words) == 2 and len(asked) == 3
     assert command(["sweep", "--film", "--learning-rate", "1", "2"]) == 2

@@ -105,10 +105,8 @@ def from_gymnasium(
     tried = weakref.ref(env.unwrapped)
     try:
         called: str = name or (f"{PREFIX}{env.spec.id}" if env.spec else type(env.unwrapped).__name__)
-        space, limit = (
-            our_observations(env.observation_space, called),
-            env.spec and env.spec.max_episode_steps,
-        )
+        space = our_observations(env.observation_space, called)
+        limit = env.spec and env.spec.max_episode_steps
         check_actions(env.action_space, called)
         try_env(unflattened(env), called)
     finally:
