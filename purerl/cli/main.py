@@ -23,10 +23,10 @@ VERBS = {
     "resume": ("train:resume", "go on with a run or a sweep from its newest checkpoint"),
     "sweep": ("sweep:sweep", "train with several values of hyperparameters, in few programs"),
     "eval": ("evaluate:evaluate", "play whole episodes with the policies of a run"),
-    "play": ("play:play", "write a film of a trained policy"),
+    "play": ("play:play", "film a trained policy, or show it in a window"),
     "plot": ("plot:plot", "draw learning curves of runs, with confidence intervals"),
     "report": ("report:report", "write one HTML file about runs, with curves to point at"),
-    "export": ("export:export", "write a trained policy as a file for other programs"),
+    "export": ("export:export", "write a trained policy for other programs, or as a web page"),
     "list": ("listing:show", "show algorithms, environments, presets and runs by name"),
 }
 """Verb -> "module:function" below purerl.cli, and a line of help."""

@@ -196,10 +196,8 @@ def stored(snapshot: Snapshot) -> dict[str, Any]:
     _, replay = split_replay(state.algo)
     if replay == ():
         return arrays
-    step_rows = state.env.episode_length.shape[
-        1
-    ]  # a member that has diverged writes them beyond its last row
-    used = int(np.asarray(replay.size).max()) + step_rows
+    num_envs = state.env.episode_length.shape[1]
+    used = int(np.asarray(replay.size).max()) + num_envs  # a diverged member writes beyond its last row
     cut = lambda leaf: checkpoint.Prefix(leaf, min(used, leaf.shape[1]))
     if getattr(replay, "frames", ()):
         written, slots = int(np.asarray(replay.frames.used).max()), replay.frames.data.shape[1]

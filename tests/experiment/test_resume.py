@@ -42,8 +42,8 @@ MUTANTS = {
     ),
     "a row in use is not stored": (
         "experiment/store.py",
-        "int(np.asarray(replay.size).max()) + step_rows",
-        "int(np.asarray(replay.size).max()) - step_rows",
+        "int(np.asarray(replay.size).max()) + num_envs",
+        "int(np.asarray(replay.size).max()) - num_envs",
         "test_signals_in_every_phase[sac-1]",
     ),
     "checkpoint before its row": (

@@ -1,5 +1,6 @@
 """Exported policies: the same actions in a process without purerl."""
 
+import functools
 import json
 import os
 import subprocess
@@ -151,6 +152,13 @@ def expected(env, policy, rows=STEPS):
     return obs, np.stack(actions)
 
 
+@functools.cache
+def example(case):
+    """Return `(env, policy, obs, actions)` of a case."""
+    env, policy = random_policy(case)
+    return env, policy, *expected(env, policy)
+
+
 def policy_of(run_dir, member):
     cfg, state = purerl.load(run_dir)
     env = purerl.make_env(cfg.env, **cfg.env_kwargs)
@@ -183,8 +191,7 @@ def python(*words):
 @pytest.mark.parametrize("case", CASES)
 def test_numpy(case, tmp_path):
     """The same actions without JAX; a recurrent policy's one after the other."""
-    env, policy = random_policy(case)
-    obs, actions = expected(env, policy)
+    env, policy, obs, actions = example(case)
     np.save(tmp_path / "obs.npy", obs)
     (tmp_path / "policy.py").write_text(export.code(policy, env, "A test."))
     python("-c", PLAY, str(tmp_path))
@@ -211,8 +218,7 @@ console.log(JSON.stringify(out));
 @pytest.mark.parametrize("case", CASES)
 def test_javascript(case, tmp_path):
     """The same actions by Node.js, without any package."""
-    env, policy = random_policy(case)
-    obs, actions = expected(env, policy)
+    env, policy, obs, actions = example(case)
     (tmp_path / "policy.mjs").write_text(export.code(policy, env, "A test.", "javascript"))
     (tmp_path / "run.mjs").write_text(RUN)
     (tmp_path / "obs.json").write_text(json.dumps(obs.reshape(len(obs), -1).tolist()))
