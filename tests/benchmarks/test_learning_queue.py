@@ -14,7 +14,7 @@ import numpy as np
 import protocols
 import pytest
 import records
-from protocols import ABLATION, OFF_POLICY, PROTOCOLS, QUEUED, VALUE_BASED, Protocol
+from protocols import ABLATION, EFFICIENT, OFF_POLICY, PROTOCOLS, QUEUED, VALUE_BASED, Protocol
 
 import purerl
 from purerl.config import ConfigError, to_dict
@@ -346,7 +346,7 @@ def test_queue_begins_with_the_off_policy_family_and_four_algorithms_on_six_task
     names = [f"{algo}-{task}-1m" for task in tasks for algo in ("trpo", "ppo", "a2c", "vpg")]
     assert list(QUEUED) == names
     before = list(PROTOCOLS)[: list(PROTOCOLS).index(names[0])]
-    assert {*before} == {*OFF_POLICY, *ABLATION, *VALUE_BASED}
+    assert {*before} == {*OFF_POLICY, *EFFICIENT, *ABLATION, *VALUE_BASED}
     assert list(PROTOCOLS)[len(before) : len(before) + 24] == names
 
 
@@ -362,13 +362,15 @@ def test_queued_protocol_suits_its_task(name):
     validate(cfg, spec_of(env_of(cfg)))
 
 
-@pytest.mark.parametrize("name", OFF_POLICY)
+@pytest.mark.parametrize("name", OFF_POLICY | EFFICIENT)
 def test_off_policy_protocol_suits_its_task(name):
-    protocol = OFF_POLICY[name]
+    protocol = (OFF_POLICY | EFFICIENT)[name]
     cfg = protocols.config_of(protocol)
-    assert f"{cfg.algo}-{cfg.env}-300k" == name
+    assert f"{protocol.preset or cfg.algo}-{cfg.env}-300k" == name
     assert (protocol.seeds, cfg.total_timesteps, cfg.num_envs, cfg.updates_per_step) == (3, 300_000, 1, 1)
-    assert (protocol.bar_at, protocol.bar) == protocol.published[-1][:2]
+    assert protocol.bar_at == 300_000
+    of = 1_000_000 if protocol.preset else 300_000
+    assert (of, protocol.bar) == protocol.published[-1][:2]
     validate(cfg, spec_of(env_of(cfg)))
 
 
@@ -398,7 +400,7 @@ def test_ablation_crosses_width_normalisation_and_critic_on_tuning_seeds():
     configs = [protocols.config_of(protocol) for protocol in ABLATION.values()]
     assert len({(cfg.env, cfg.hidden_sizes, cfg.norm, cfg.critic) for cfg in configs}) == 24
     assert {cfg.seed for cfg in configs}.isdisjoint(
-        protocols.config_of(protocol).seed for protocol in OFF_POLICY.values()
+        protocols.config_of(protocol).seed for protocol in (OFF_POLICY | EFFICIENT).values()
     )
 
 
