@@ -310,6 +310,12 @@ ABLATION = {
 """Width, normalisation and kind of critic, each with each, for the settings of an efficient SAC. All else is
 alike: scaled rewards and a small first temperature, without which a categorical critic has no range."""
 HALF_CHEETAH_ABLATION = {name: p for name, p in ABLATION.items() if p.env == "half_cheetah"}
+LARGER_STEPS = {
+    f"{name}-1e-3": protocol._replace(fields=protocol.fields | {"learning_rate": 1e-3})
+    for name, protocol in HALF_CHEETAH_ABLATION.items()
+    if "-256-" in name
+}
+"""The same six of width 256 with the step size of `sac_efficient`: which of the parts it needs."""
 FIRST_RUN = {"sac-half_cheetah-300k": OFF_POLICY["sac-half_cheetah-300k"]}
 
 GAMES = ("breakout", "asterix", "space_invaders", "freeway", "seaquest")
@@ -449,9 +455,8 @@ CLASSIC_VALUES = {
 }
 """DQN's settings are those of cartpole; on 5 seeds of another root they reached the bar by 60,000 steps."""
 VALUE_BASED = MINATAR | MINATAR_PARTS | CARTPOLE_VALUES | CLASSIC_VALUES
-PROTOCOLS = (
-    FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | EFFICIENT | ABLATION | VALUE_BASED | QUEUED | PROTOCOLS
-)
+OFF_POLICY_RUNS = FIRST_RUN | HALF_CHEETAH_ABLATION | OFF_POLICY | EFFICIENT | LARGER_STEPS | ABLATION
+PROTOCOLS = OFF_POLICY_RUNS | VALUE_BASED | QUEUED | PROTOCOLS
 
 
 def config_of(protocol: Protocol) -> purerl.Config:

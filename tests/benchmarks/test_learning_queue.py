@@ -14,7 +14,7 @@ import numpy as np
 import protocols
 import pytest
 import records
-from protocols import ABLATION, EFFICIENT, OFF_POLICY, PROTOCOLS, QUEUED, VALUE_BASED, Protocol
+from protocols import ABLATION, EFFICIENT, LARGER_STEPS, OFF_POLICY, PROTOCOLS, QUEUED, VALUE_BASED, Protocol
 
 import purerl
 from purerl.config import ConfigError, to_dict
@@ -346,7 +346,7 @@ def test_queue_begins_with_the_off_policy_family_and_four_algorithms_on_six_task
     names = [f"{algo}-{task}-1m" for task in tasks for algo in ("trpo", "ppo", "a2c", "vpg")]
     assert list(QUEUED) == names
     before = list(PROTOCOLS)[: list(PROTOCOLS).index(names[0])]
-    assert {*before} == {*OFF_POLICY, *EFFICIENT, *ABLATION, *VALUE_BASED}
+    assert {*before} == {*OFF_POLICY, *EFFICIENT, *LARGER_STEPS, *ABLATION, *VALUE_BASED}
     assert list(PROTOCOLS)[len(before) : len(before) + 24] == names
 
 
@@ -402,6 +402,15 @@ def test_ablation_crosses_width_normalisation_and_critic_on_tuning_seeds():
     assert {cfg.seed for cfg in configs}.isdisjoint(
         protocols.config_of(protocol).seed for protocol in (OFF_POLICY | EFFICIENT).values()
     )
+
+
+def test_larger_steps_are_the_ablation_of_width_256_with_another_step_size():
+    assert len(LARGER_STEPS) == 6
+    for name, protocol in LARGER_STEPS.items():
+        cfg = protocols.config_of(protocol)
+        of = protocols.config_of(ABLATION[name.removesuffix("-1e-3")])
+        assert cfg == purerl.config.replace(of, {"learning_rate": 1e-3})
+        assert cfg.hidden_sizes == (256, 256)
 
 
 @pytest.mark.parametrize("name", RECORDED)
