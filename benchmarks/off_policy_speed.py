@@ -22,10 +22,12 @@ import machine
 from peers import Peer
 from throughput import Bench, config_of, rounded, significant
 
+from purerl.devices import divide_the_cpu
 
-def ours(case: str, seeds: int) -> Callable[[int], float]:
+
+def ours(case: str, seeds: int, devices: int = 1) -> Callable[[int], float]:
     """A function from a number of steps per seed to environment steps per second, summed over seeds."""
-    bench = Bench(config_of(case), seeds)
+    bench = Bench(config_of(case), seeds, devices)
 
     def measure(steps: int) -> float:
         calls = max(1, round(steps / bench.iterations))
@@ -45,11 +47,13 @@ def main() -> None:
     parser.add_argument("--algo", choices=("sac", "td3"), default="sac")
     parser.add_argument("--sbx-python")
     parser.add_argument("--steps", type=int, default=1_000, help="environment steps per turn")
+    parser.add_argument("--devices", type=int, default=1, help="over which the eight seeds are spread")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--out", type=machine.out_file)
     arguments = parser.parse_args()
+    divide_the_cpu(arguments.devices)
     case = f"{arguments.algo}-half_cheetah"
-    runners = {"purerl, 1 seed": (ours(case, 1), 1), "purerl, 8 seeds": (ours(case, 8), 8)}
+    runners = {"purerl, 1 seed": (ours(case, 1), 1), "purerl, 8 seeds": (ours(case, 8, arguments.devices), 8)}
     peer = Peer("sbx", arguments.sbx_python, config_of(case)) if arguments.sbx_python else None
     if peer:
         runners["sbx"] = (peer.measure, 1)
@@ -70,6 +74,7 @@ def main() -> None:
 
     result = {
         "command": f"python benchmarks/off_policy_speed.py --algo {arguments.algo} --steps {arguments.steps}"
+        + f" --devices {arguments.devices}" * (arguments.devices > 1)
         + f" --turns {arguments.turns}"
         + " --sbx-python PYTHON_WITH_SBX" * bool(peer),
         "date": time.strftime("%Y-%m-%d"),

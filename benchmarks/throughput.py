@@ -58,6 +58,7 @@ from peers import LIBRARIES, Peer, matching_fields
 
 from purerl import registry, rollout
 from purerl.config import Config, ConfigError, replace, to_dict
+from purerl.devices import choose_devices, divide_the_cpu, over_devices
 from purerl.health import split_replay
 from purerl.make import env_of, make_config, spec_of, validate
 from purerl.members import make_members
@@ -148,15 +149,16 @@ def compiled(function: Callable[..., Any], donate: Sequence[int], *args: PyTree)
 class Bench:
     """One case with some seeds: its four programs, and the states that they carry on."""
 
-    def __init__(self, cfg: Config, seeds: int):
+    def __init__(self, cfg: Config, seeds: int, devices: int | str = 1):
         """Compile the whole, then train through the warm-up and a few calls. The parts: see `split`."""
         self.cfg, self.seeds, self.driver = cfg, seeds, make_driver(cfg)
+        self.devices = choose_devices(devices, seeds)
         self.schedule = schedule = self.driver.schedule
         self.iterations = min(schedule.iterations, max(1, PIECE // seeds))
         members = make_members(cfg, seeds)
         self.hyper, keys = members.hyper(cfg), members.keys(cfg)
         self.programs: dict[str, Compiled] = {}
-        init = jax.jit(over_members(self.driver.init, (0, None), seeds))
+        init = jax.jit(self._over_seeds(self.driver.init, (0, None)))
         step, self.state = jnp.int32(0), init(keys, self.hyper)
         self._compile_whole()
         if schedule.warmup_steps:
@@ -178,7 +180,11 @@ class Bench:
 
     def _loop(self, loop: Callable[..., Any], iterations: int) -> Callable[..., Any]:
         fixed = lambda state, step, hyper: loop(state, step, hyper, iterations)
-        return over_members(fixed, (0, None, None), self.seeds)
+        return self._over_seeds(fixed, (0, None, None))
+
+    def _over_seeds(self, function: Callable[..., Any], in_axes: tuple[Any, ...]) -> Callable[..., Any]:
+        share = over_members(function, in_axes, self.seeds // self.devices)
+        return over_devices(share, in_axes, self.devices)
 
     @property
     def call_steps(self) -> int:
@@ -192,7 +198,7 @@ class Bench:
 
         def per_seed(function: Callable[..., Any], *args: PyTree) -> Compiled:
             in_axes = (0,) * len(args) + (None, None)
-            return compiled(over_members(function, in_axes, self.seeds), (0,), *args, step, self.hyper)
+            return compiled(self._over_seeds(function, in_axes), (0,), *args, step, self.hyper)
 
         for name, sim in self.sims.items():
             rollouts = partial(self._rollouts, explores=name == "rollout")
@@ -291,10 +297,12 @@ class Turn(NamedTuple):
     """Environment steps per second."""
 
 
-def measure(name: str, seeds: int, turns: int, seconds: float, pythons: dict[str, str]) -> dict[str, Any]:
+def measure(
+    name: str, seeds: int, turns: int, seconds: float, pythons: dict[str, str], devices: int = 1
+) -> dict[str, Any]:
     """The entry of one case and number of seeds; `pythons` are the interpreters of the peers to run."""
     before, cfg = os.getloadavg(), config_of(name)
-    bench = Bench(cfg, seeds)
+    bench = Bench(cfg, seeds, devices)
     bench.split()
     calls = max(1, round(seconds / bench.iterations / bench.turn(1)["whole"][0].wall))
     peers = start_peers(cfg, seeds, pythons)
@@ -312,6 +320,7 @@ def measure(name: str, seeds: int, turns: int, seconds: float, pythons: dict[str
     return {
         "case": name,
         "seeds": seeds,
+        "devices": bench.devices,
         **overheads_of(turns_of),
         "foreign_load_of_turns": [turn.foreign_load for turn in taken],
         "parts": {part: of_part(turns_of[part], steps, bench.programs[part]) for part in PARTS},
@@ -473,19 +482,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--cases", nargs="+", help="see above; every algorithm by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--devices", type=int, default=1, help="over which several seeds are spread")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of the whole in each turn, about")
     for library in LIBRARIES:
         parser.add_argument(f"--{library}-python", help=f"an interpreter that has {library}")
     parser.add_argument("--out", type=machine.out_file, help="a JSON file; the terminal without it")
     arguments = parser.parse_args(argv)
+    divide_the_cpu(arguments.devices)
     pythons = {library: getattr(arguments, f"{library}_python") for library in LIBRARIES}
     pythons = {library: python for library, python in pythons.items() if python}
     cases = arguments.cases or suiting_cases()
     report: dict[str, Any] = {
         "command": f"python benchmarks/throughput.py --cases {' '.join(cases)}"
-        f" --seeds {' '.join(map(str, arguments.seeds))} --turns {arguments.turns}"
-        f" --seconds {arguments.seconds:g}"
+        f" --seeds {' '.join(map(str, arguments.seeds))}"
+        + f" --devices {arguments.devices}" * (arguments.devices > 1)
+        + f" --turns {arguments.turns}"
+        + f" --seconds {arguments.seconds:g}"
         + "".join(f" --{library}-python PYTHON_WITH_{library.upper()}" for library in pythons),
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine.describe(),
@@ -493,7 +506,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for case in cases:
         for seeds in arguments.seeds:
-            entry = measure(case, seeds, arguments.turns, arguments.seconds, pythons)
+            entry = measure(case, seeds, arguments.turns, arguments.seconds, pythons, arguments.devices)
             report["entries"].append(entry)
             print(table([entry]), flush=True)
             if arguments.out:  # after every entry: an interrupt loses one

@@ -9,13 +9,16 @@ from typing import Any
 import jax
 
 
-def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the bytes that JAX can still have on its default device; None if unknown."""
+def available_bytes(
+    proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup"), devices: int = 1
+) -> int | None:
+    """Return the bytes that JAX can still have on its default device, or as many like it; None if unknown."""
     device: Any = jax.config.jax_default_device or jax.local_devices()[0]  # type: ignore[attr-defined]
     device = jax.local_devices(backend=device)[0] if isinstance(device, str) else device
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
-        return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+        free = stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+        return None if free is None else free * devices
     return min(_host_bytes(proc, cgroups), default=None)
 
 

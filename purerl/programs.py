@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import metrics
+from purerl.devices import over_devices
 from purerl.health import split_replay
 from purerl.members import Members
 from purerl.metrics import Tallies
@@ -83,11 +84,11 @@ def over_members(function: Callable[..., Any], in_axes: tuple[Any, ...], size: i
     if size > 1:
         return jax.vmap(function, in_axes=in_axes)
 
+    def first(axis: int | None, part: PyTree) -> PyTree:
+        return part if axis is None else jax.tree.map(lambda leaf: leaf[0], part)
+
     def alone(*args):
-        first = lambda leaf: leaf[0]
-        args = [
-            jax.tree.map(first, arg) if axis == 0 else arg for arg, axis in zip(args, in_axes, strict=True)
-        ]
+        args = jax.tree.map(first, in_axes, args, is_leaf=lambda axis: axis is None)
         return jax.tree.map(lambda leaf: leaf[None], function(*args))
 
     return alone
@@ -115,13 +116,19 @@ class Programs(NamedTuple):
     """Release it."""
 
 
-def make_programs(driver: Driver, members: Members, pieces: Pieces) -> Programs:
-    """Return the functions of a population on environments inside the program."""
+def make_programs(driver: Driver, members: Members, pieces: Pieces, devices: int = 1) -> Programs:
+    """Return the functions of a population on environments inside the program.
+
+    Each of the devices, which divide the members evenly, runs them for its share.
+    """
     axes = members.axes(driver.cfg)
 
     def mapped(function: Callable[..., Any], *in_axes: Any) -> Callable[..., Any]:
         # Inlined where it is used; traced once, however often its shapes are asked for.
-        return jax.jit(over_members(function, in_axes, members.size), inline=True)
+        return jax.jit(over_members(function, in_axes, members.size // devices), inline=True)
+
+    def jitted(function: Callable[..., Any], *in_axes: Any, donate: tuple[int, ...] = ()) -> Any:
+        return jax.jit(over_devices(function, in_axes, devices), donate_argnums=donate)
 
     init = mapped(driver.init, 0, axes)
     warm = mapped(lambda *args: driver.warmup(*args, pieces.warmup), 0, None, axes)
@@ -155,11 +162,11 @@ def make_programs(driver: Driver, members: Members, pieces: Pieces) -> Programs:
         return jax.vmap(metrics.summarise)(tallies, diverged_at), metrics.empty(tallies)
 
     return Programs(
-        start=jax.jit(start),
-        warmup=jax.jit(warmup, donate_argnums=(0, 1)),
-        chunk=jax.jit(chunk, donate_argnums=(0, 1)),
-        evaluate=jax.jit(evaluate),
-        finish=jax.jit(finish),
+        start=jitted(start, 0, axes),
+        warmup=jitted(warmup, 0, 0, None, axes, donate=(0, 1)),
+        chunk=jitted(chunk, 0, 0, None, axes, donate=(0, 1)),
+        evaluate=jitted(evaluate, 0, 0, 0, None, axes),
+        finish=jitted(finish, 0, 0),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from compiling import FLAGS
 
 os.environ.setdefault("XLA_FLAGS", FLAGS)  # read when the first program is compiled
+jax.config.update("jax_num_cpu_devices", 2)  # the second one for runs whose members are spread
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Memory that the machine can still give, and sizes in words."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -39,6 +41,12 @@ def test_available_in_a_control_group(where, machine):
 def test_available_here_and_without_proc(tmp_path):
     assert 100 * MB < available_bytes() < 10**15
     assert available_bytes(tmp_path, tmp_path) is None
+
+
+def test_available_on_several_accelerators(monkeypatch):
+    gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 10 * GB, "bytes_in_use": GB})
+    monkeypatch.setattr(jax, "local_devices", lambda: [gpu, gpu])
+    assert [available_bytes(devices=n) for n in (1, 2)] == [9 * GB, 18 * GB]
 
 
 def test_sizes_are_decimal():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from purerl.cli.compilation_cache import use_compilation_cache
-from purerl.cli.configure import directory_of, parse, sinks_of
+from purerl.cli.configure import devices_of, directory_of, parse, sinks_of
 from purerl.cli.ending import ending
 from purerl.config import ConfigError
 from purerl.experiment.display import Lasting
@@ -39,6 +39,7 @@ def train(argv: Sequence[str]) -> int:
             resume=options.resume is not None,
             allow_changes=options.allow_changes,
             stop_at_return=options.stop_at_return,
+            devices=devices_of(options),
             progress=not options.quiet,
         )
     if not options.quiet and sys.stderr is not None:

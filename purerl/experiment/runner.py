@@ -13,6 +13,7 @@ import numpy as np
 
 from purerl.arguments import check_config
 from purerl.config import Config, ConfigError, Rule, validate
+from purerl.devices import choose_devices, divide_the_cpu
 from purerl.experiment.display import Display
 from purerl.experiment.loading import driver_of
 from purerl.experiment.loop import Loop
@@ -86,6 +87,7 @@ def run(
     env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
     stop_at_return: float | None = None,
+    devices: int | str = 1,
     resume: bool = False,
     allow_changes: bool = False,
     progress: bool = True,
@@ -116,6 +118,9 @@ def run(
         networks: `(init, apply)` pairs by name, in place of the algorithm's own.
         stop_at_return: end early once the latest return of every healthy member is at least this: that
             of evaluations where they are on, of training episodes otherwise.
+        devices: the most of JAX's local devices over which members are spread evenly, or "all". A CPU
+            becomes as many, unless JAX has begun. Bits depend on the number of devices, as on that of
+            members.
         resume: go on with the run in `logdir`, from its newest sound checkpoint.
         allow_changes: let a resumed run go on with another `cfg`, where its checkpoint fits it; the
             change is recorded.
@@ -127,6 +132,7 @@ def run(
             be written.
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved. It is a KeyboardInterrupt.
     """
+    divide_the_cpu(devices)
     check_jax()
     check_config(cfg)
     validate("seeds", seeds, Rule("count", 1, 2**16))
@@ -155,9 +161,12 @@ def run(
     if old and sweep is None:
         members = members._replace(settings=members_of(old).settings)
     pbt = _pbt_of(pbt, old, cfg, members)
+    together = "with PBT, whose members go on from each other" if pbt else ""
+    together = "for an environment that steps in Python" if isinstance(env, HostEnv) else together
+    wanted, devices = devices, choose_devices(devices, members.size, together)
     driver = driver_of(cfg, env, networks, members)
     schedule, plan = driver.schedule, make_plan(driver, members)
-    refuse_if_too_large(plan, available_bytes())
+    refuse_if_too_large(plan, available_bytes(devices=devices))
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps), own)
     record["pbt"] = to_plain(pbt) if pbt else {}
@@ -171,7 +180,7 @@ def run(
             record, members = with_changes(old, record, changed), members_of(old)
         if old and changed:
             _check_rows(changed, driver_of(config_of(old), env, networks, members), driver)
-        population = _population(driver, env, members, Pieces(*record["pieces"]), pbt)
+        population = _population(driver, env, members, Pieces(*record["pieces"]), pbt, devices)
         stack.callback(population.close)
         title = f"{driver.cfg.algo} on {driver.env.name}, {members.describe()}"
         outlook = make_outlook(driver.cfg, schedule, plan.total, path)
@@ -187,6 +196,10 @@ def run(
         if schedule.total_steps != driver.cfg.total_timesteps:
             display.say(rounding_note(driver.cfg, schedule))
         display.say(plan.describe())
+        if wanted not in (1, devices):
+            display.say(
+                f"on {devices} of {wanted} devices: the most that {members.size} members divide among"
+            )
         if store:
             display.say(disk_note(store.path, population.shapes, cfg, schedule))
         display.phase("compiling")
@@ -199,7 +212,7 @@ def run(
                 display.say(f"{env.name} cannot be saved: its episodes begin again")
         snapshot = population.enter(snapshot)
         answering(lambda: jax.block_until_ready(snapshot.state))
-        refuse_if_too_large(plan, available_bytes(), population.bytes)
+        refuse_if_too_large(plan, available_bytes(devices=devices), population.bytes * devices)
         facts: Any = {"path": path, "cfg": cfg, "members": members, "exp_name": record["exp_name"]}
         outlets = Sinks(sinks, display.say, step=snapshot.step, **facts)
         stack.callback(outlets.close)
@@ -244,9 +257,9 @@ def _pbt_of(given: PBT | None, old: dict[str, Any] | None, cfg: Config, members:
 
 
 def _population(
-    driver: Driver, env: Env | HostEnv, members: Members, pieces: Pieces, pbt: PBT | None
+    driver: Driver, env: Env | HostEnv, members: Members, pieces: Pieces, pbt: PBT | None, devices: int
 ) -> Population:
-    programs = make_programs(driver, members, pieces)
+    programs = make_programs(driver, members, pieces, devices)
     if isinstance(env, HostEnv):
         programs = replace_steps(programs, driver, env, members, pieces)
     return Population(driver, members, pieces, programs, pbt)

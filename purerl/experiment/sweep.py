@@ -60,7 +60,7 @@ class Sweep(NamedTuple):
     stop_at_return: float | None = None
     exp_name: str | None = None
     search: Search | None = None
-    """Proposes further parts once these are done."""
+    """Proposes more parts once these are done."""
     pbt: PBT | None = None
     """Population-based training of the one part that such a sweep has."""
 
@@ -171,21 +171,22 @@ def begin_sweep(path: Path, sweep: Sweep, field: str) -> None:
     write_sweep(path, sweep)
 
 
-def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: bool = True) -> bool:
+def run_sweep(
+    path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), devices: int | str = 1, progress: bool = True
+) -> bool:
     """Train the parts that are not done, one after the other; return True if a member has diverged.
 
     A part that was stopped goes on from its newest checkpoint. Raises what `purerl.run` raises.
     """
     diverged = False
-    while left := [part for part in sweep.parts if part.name not in sweep.done]:
-        part = left[0]
+    while part := next((part for part in sweep.parts if part.name not in sweep.done), None):
         place, members = path / part.name, part.members
-        swept = [*members.settings[0]]
+        swept = {name: [setting[name] for setting in members.settings] for name in members.settings[0]}
         result = run(
             part.cfg,
             members.seeds,
             place,
-            sweep={name: [setting[name] for setting in members.settings] for name in swept} or None,
+            sweep=swept or None,
             combine="zip",
             pbt=sweep.pbt,
             first_seed=members.first_seed,
@@ -193,6 +194,7 @@ def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: 
             resume=(place / "run.json").exists(),
             exp_name=sweep.exp_name,
             sinks=sinks,
+            devices=devices,
             progress=progress,
         )
         diverged |= bool((result.diverged_at >= 0).any())
@@ -220,9 +222,8 @@ def write_sweep(path: Path, sweep: Sweep) -> None:
         for part in sweep.parts
     ]
     values: dict[str, Any] = {"parts": parts, "done": sorted(sweep.done), "exp_name": sweep.exp_name}
-    values["stop_at_return"] = plain(sweep.stop_at_return)
-    values["search"] = to_plain(sweep.search) if sweep.search else None
-    values["pbt"] = pbt_to_plain(sweep.pbt) if sweep.pbt else None
+    values |= {"stop_at_return": plain(sweep.stop_at_return), "pbt": sweep.pbt and pbt_to_plain(sweep.pbt)}
+    values["search"] = sweep.search and to_plain(sweep.search)
     write_sealed(path / FILE, values)
 
 

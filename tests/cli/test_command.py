@@ -57,13 +57,13 @@ def test_every_option_of_the_run_reaches_it(monkeypatch):
     record = {"seeds": 3, "first_seed": 7, "config": {"algo": "sac"}}
     monkeypatch.setattr(configure, "read_record", lambda path: record)
     words = "--seeds 2 --first-seed 4 --logdir a --allow-changes --stop-at-return 5 --quiet"
-    words += " --tensorboard --wandb p"
+    words += " --tensorboard --wandb p --devices 2"
     command(["train", *words.split(), "--compilation-cache", "none"])
     command(["resume", "b", "--compilation-cache", "none"])
     given = {"first_seed": 4, "resume": False, "allow_changes": True, "stop_at_return": 5.0}
-    given |= {"exp_name": None, "sinks": ["tensorboard", "wandb:p"]}
+    given |= {"exp_name": None, "sinks": ["tensorboard", "wandb:p"], "devices": 2}
     plain = {"first_seed": 7, "resume": True, "allow_changes": False, "stop_at_return": None}
-    plain |= {"exp_name": None, "sinks": []}
+    plain |= {"exp_name": None, "sinks": [], "devices": 1}
     assert calls == [
         (parse([])[1], 2, "a", given | {"progress": False}),
         (parse(["--algo", "sac"])[1], 3, "b", plain | {"progress": True}),

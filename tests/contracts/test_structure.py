@@ -25,6 +25,7 @@ LAYERS = (
         "registry",
         "user_paths",
         "cast",
+        "devices",
         "replay",
         "networks",
         "distributions",

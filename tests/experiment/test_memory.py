@@ -81,7 +81,7 @@ def test_keys_have_the_bytes_of_their_generator():
 )
 def test_a_run_that_cannot_fit_is_refused_before_compilation(algo, fields, field, monkeypatch):
     """The largest part names its field; every advice can be followed until the run is accepted."""
-    monkeypatch.setattr(runner, "available_bytes", lambda: 100 * MB)
+    monkeypatch.setattr(runner, "available_bytes", lambda devices: 100 * MB)
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     with pytest.raises(ConfigError) as caught:
         purerl.run(purerl.make_config(algo, **fields), 2, progress=False)
@@ -124,7 +124,7 @@ def test_programs_that_do_not_fit_are_refused_before_a_step(whole, tmp_path, mon
     )
     assert population.bytes >= needed > 0
     answers = iter([10 * GB, population.bytes - 1])
-    monkeypatch.setattr(runner, "available_bytes", lambda: next(answers))
+    monkeypatch.setattr(runner, "available_bytes", lambda devices: next(answers))
     monkeypatch.setattr(Population, "advance", fail)
     with pytest.raises(ConfigError, match=f"programs need {format_bytes(population.bytes)} beside") as caught:
         go("sac-1", tmp_path)
