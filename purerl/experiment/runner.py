@@ -95,7 +95,7 @@ def run(
     """Train a population side by side in one program, with progress, logs and checkpoints.
 
     A run that was stopped, however it was stopped, goes on with `resume=True` and ends with the very
-    bits of one that never was, on the same machine and versions. A member that diverges stays as it
+    bits of one that never was, on the same machine, devices and versions. A member that diverges stays as it
     was before; the others go on.
 
     Args:
