@@ -95,7 +95,13 @@ main(["train"])
 """
 OPTIONS = dict.fromkeys(["seeds", "first_seed", "logdir", "allow_changes", "stop_at_return", "quiet"], 1)
 OPTIONS |= dict(
-    compilation_cache="none", resume=None, exp_name=None, tensorboard=False, wandb=None, film=False
+    compilation_cache="none",
+    devices="1",
+    resume=None,
+    exp_name=None,
+    tensorboard=False,
+    wandb=None,
+    film=False,
 )
 
 

@@ -48,7 +48,7 @@ MUTANTS = {
     ),
     "the search is not saved": (
         "experiment/sweep.py",
-        "to_plain(sweep.search) if sweep.search else None",
+        "sweep.search and to_plain(sweep.search)",
         "None",
         "test_a_search_goes_on_where_it_was_stopped",
     ),

@@ -22,8 +22,8 @@ from purerl.workbench.sweep_table import Result, command_of, describe, results_o
 MUTANTS = {
     "a part that is done trains again": (
         "experiment/sweep.py",
-        "[part for part in sweep.parts if part.name not in sweep.done]",
-        "[part for part in sweep.parts if sweep.done != {p.name for p in sweep.parts}]",
+        "(part for part in sweep.parts if part.name not in sweep.done)",
+        "(part for part in sweep.parts if sweep.done != {p.name for p in sweep.parts})",
         "test_a_sweep_goes_on_where_it_was_stopped",
     ),
     "done is not written": (
