@@ -11,11 +11,13 @@ from jax.sharding import AxisType, PartitionSpec
 
 from purerl.config import ConfigError, Rule, validate
 
+MAX_DEVICES = 256
+
 
 def divide_the_cpu(devices: int | str) -> None:
     """Let the CPU be so many devices, if JAX has not begun and nothing else says how many."""
     elsewhere = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if isinstance(devices, int) and devices > 1 and not elsewhere:
+    if isinstance(devices, int) and 1 < devices <= MAX_DEVICES and not elsewhere:
         try:
             if jax.config.jax_num_cpu_devices < devices:  # type: ignore[attr-defined]
                 jax.config.update("jax_num_cpu_devices", devices)
@@ -37,7 +39,7 @@ def choose_devices(devices: int | str, members: int, together: str = "") -> int:
     elif isinstance(devices, str):
         raise ConfigError("devices", devices, "a number, or all")
     else:
-        validate("devices", devices, Rule("count", 1, 2**16))
+        validate("devices", devices, Rule("count", 1, MAX_DEVICES))
         most = devices
         if devices > 1 and together:
             raise ConfigError("devices", devices, f"1 {together}")

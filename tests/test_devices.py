@@ -13,6 +13,9 @@ import purerl
 from purerl.cli.main import main
 from purerl.config import ConfigError
 from purerl.devices import choose_devices
+from purerl.experiment import runner
+from purerl.experiment.record import read_record
+from purerl.experiment.sweep import read_sweep
 
 MUTANTS = {
     "all on one device": (
@@ -39,6 +42,18 @@ MUTANTS = {
         "args = jax.tree.map(first, in_axes, args, is_leaf=lambda axis: axis is None)",
         "args = [first(0, arg) if axis == 0 else arg for arg, axis in zip(args, in_axes)]",
         "test_members_over_devices_are_those_on_one",
+    ),
+    "a resumed run forgets its devices": (
+        "experiment/runner.py",
+        'else old["devices"] if old else 1',
+        "else 1",
+        "test_a_run_resumes_on_its_devices_or_on_others[None]",
+    ),
+    "a sweep forgets its devices": (
+        "experiment/sweep.py",
+        'values.get("devices", 1)',
+        "1",
+        "test_a_sweep_over_devices",
     ),
     "a CPU that stays one device": (
         "devices.py",
@@ -77,13 +92,14 @@ def stopped(tmp_path_factory):
     return cfg, folder, whole
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_a_resumed_run_is_placed_again(stopped, devices, tmp_path):
-    """On as many devices its bits are those of the run that went on; on others it differs by rounding."""
+@pytest.mark.parametrize("devices", [None, 1, 2])
+def test_a_run_resumes_on_its_devices_or_on_others(stopped, devices, tmp_path):
+    """On as many, by default, it has the bits of the run that went on; on others it differs by rounding."""
     cfg, folder, whole = stopped
     shutil.copytree(folder, tmp_path / "run")
     again = purerl.run(cfg, 2, tmp_path / "run", devices=devices, resume=True, progress=False)
-    assert devices_of(again.state) == set(range(devices))
+    assert devices_of(again.state) == set(range(devices or 2))
+    assert read_record(tmp_path / "run")["devices"] == (devices or 2)
     assert_close(again.state, whole.state)
     assert devices == 1 or same_bits(again.state, whole.state)
 
@@ -97,7 +113,7 @@ def test_the_most_devices_that_divide():
 
 def test_fewer_devices_than_wanted_are_said(capfd):
     purerl.run(tiny("ppo", **FIELDS), 3, devices=2)
-    assert "on 1 of 2 devices: the most that 3 members divide among" in capfd.readouterr().err
+    assert "devices: 1, the most of 2 that divide 3 members" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [0, 3, 1.5, "two", True])
@@ -117,10 +133,8 @@ def test_what_is_on_one_device_is_refused():
 
 
 def test_a_sweep_over_devices(tmp_path, monkeypatch):
-    """Each part on as many as divide it."""
+    """Each part on as many as divide it; the sweep remembers them."""
     used = []
-    from purerl.experiment import runner
-
     real = runner.choose_devices
     monkeypatch.setattr(runner, "choose_devices", lambda *args: used.append(real(*args)) or used[-1])
     small = "--algo ppo --env cartpole --total-timesteps 64 --num-envs 2 --num-steps 8 --num-minibatches 1"
@@ -128,7 +142,7 @@ def test_a_sweep_over_devices(tmp_path, monkeypatch):
     words += ["--learning-rate", "1e-4", "1e-3", "--devices", "2", "--logdir", str(tmp_path / "sweep")]
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["sweep", *words])
-    assert used == [2]
+    assert used == [2] and read_sweep(tmp_path / "sweep").devices == 2
 
 
 def test_a_cpu_becomes_as_many_devices():

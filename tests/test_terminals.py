@@ -96,7 +96,7 @@ main(["train"])
 OPTIONS = dict.fromkeys(["seeds", "first_seed", "logdir", "allow_changes", "stop_at_return", "quiet"], 1)
 OPTIONS |= dict(
     compilation_cache="none",
-    devices="1",
+    devices=None,
     resume=None,
     exp_name=None,
     tensorboard=False,

@@ -14,7 +14,6 @@ from purerl.cast import cast
 from purerl.cli.options import DASHED_VALUE, help_text, read_options
 from purerl.config import Config, ConfigError, count, did_you_mean, from_dict, real, switch, text
 from purerl.config_file import read_config
-from purerl.devices import divide_the_cpu
 from purerl.experiment.record import read_record
 from purerl.experiment.untrusted import refuse_files
 from purerl.field_aliases import ALIASES
@@ -54,8 +53,8 @@ class RunOptions:
     """Write film.mp4 of the best member's policy into the run's directory at the end."""
     stop_at_return: float | None = real(None, optional=True)
     """End early once every seed's latest return, of evaluations if they are on, is at least this."""
-    devices: str = text("1")
-    """Devices over which members are spread evenly, or all; a CPU with as many cores can be several."""
+    devices: str | None = text(None, optional=True)
+    """Devices over which members are spread evenly, or all; 1 by default. A CPU can be one for each core."""
     tensorboard: bool = switch(False)
     """Write TensorBoard's events into the directory of each member."""
     wandb: str | None = text(None, optional=True)
@@ -95,11 +94,10 @@ def sinks_of(options: RunOptions) -> list[str]:
     return ["tensorboard"] * options.tensorboard + ([f"wandb:{options.wandb}"] if options.wandb else [])
 
 
-def devices_of(options: RunOptions) -> int | str:
-    """Return the number of devices that the options ask for, or "all"; the CPU is as many from here on."""
-    devices = int(options.devices) if options.devices.isdecimal() else options.devices
-    divide_the_cpu(devices)
-    return devices
+def devices_of(options: RunOptions) -> int | str | None:
+    """Return the number of devices that the options ask for, "all", or None."""
+    given = options.devices
+    return int(given) if given and given.isdecimal() else given
 
 
 def directory_of(options: RunOptions, name: str) -> str:

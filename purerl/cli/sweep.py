@@ -26,7 +26,7 @@ from purerl.cli.configure import (
 )
 from purerl.cli.options import help_text, read_values
 from purerl.config import Config, ConfigError, choice, count, from_dict
-from purerl.devices import choose_devices
+from purerl.devices import choose_devices, divide_the_cpu
 from purerl.experiment.search import MAX_TRIALS, SAMPLERS, Search
 from purerl.experiment.signals import SecondEndsAtOnce
 from purerl.experiment.sweep import (
@@ -74,15 +74,16 @@ class SweepOptions(RunOptions):
 def sweep(argv: Sequence[str]) -> int:
     """Train every setting that `argv` asks for, and return 3 if a member diverged, 0 otherwise."""
     options, cfgs, values = parse(argv)
-    devices = devices_of(options)
-    choose_devices(devices, 1)
+    devices = devices_of(options) or 1
+    divide_the_cpu(devices)  # before anything uses JAX
+    choose_devices(devices, 1)  # which raises an error before a directory is made
     use_compilation_cache(options.compilation_cache)
     made = plan(options, cfgs, values)
     algos, envs = (sorted({part(cfg) for cfg in cfgs.values()}) for part in (_algo, _env))
     path = user_path("logdir", directory_of(options, "-".join(["sweep", *algos, *envs])))
-    made = made._replace(stop_at_return=options.stop_at_return, exp_name=options.exp_name)
+    made = made._replace(stop_at_return=options.stop_at_return, exp_name=options.exp_name, devices=devices)
     begin_sweep(path, made, "logdir")
-    return _train(path, made, options, devices)
+    return _train(path, made, options)
 
 
 def plan(
@@ -126,10 +127,10 @@ def resume_sweep(path: str, argv: Sequence[str]) -> int:
         what = f"one of {', '.join(ON_RESUME)}, since the sweep has its own of all others"
         raise ConfigError("argument", (rest + extra)[0], what)
     options = from_dict(SweepOptions, user_defaults() | cast(SweepOptions, _single(given)))
-    devices = devices_of(options)
     use_compilation_cache(options.compilation_cache)
     place = user_path("run", path)
-    return _train(place, read_sweep(place), options, devices)
+    made = read_sweep(place)
+    return _train(place, made._replace(devices=devices_of(options) or made.devices), options)
 
 
 def parse(argv: Sequence[str]) -> tuple[SweepOptions, dict[str, Config], dict[str, list[float] | Range]]:
@@ -202,9 +203,9 @@ def _single(given: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {name: texts[0] for name, texts in given.items()}
 
 
-def _train(path: Path, made: Sweep, options: SweepOptions, devices: int | str) -> int:
+def _train(path: Path, made: Sweep, options: SweepOptions) -> int:
     with SecondEndsAtOnce():
-        diverged = run_sweep(path, made, sinks=sinks_of(options), devices=devices, progress=not options.quiet)
+        diverged = run_sweep(path, made, sinks=sinks_of(options), progress=not options.quiet)
     results = results_of(path, read_sweep(path))
     members = [part.members for part in made.parts]
     print(describe(results, max(m.first_seed + m.seeds for m in members), evolved=made.pbt is not None))

@@ -87,7 +87,7 @@ def run(
     env: Env | HostEnv | None = None,
     networks: Mapping[str, Any] | None = None,
     stop_at_return: float | None = None,
-    devices: int | str = 1,
+    devices: int | str | None = None,
     resume: bool = False,
     allow_changes: bool = False,
     progress: bool = True,
@@ -118,9 +118,9 @@ def run(
         networks: `(init, apply)` pairs by name, in place of the algorithm's own.
         stop_at_return: end early once the latest return of every healthy member is at least this: that
             of evaluations where they are on, of training episodes otherwise.
-        devices: the most of JAX's local devices over which members are spread evenly, or "all". A CPU
-            becomes as many, unless JAX has begun. Bits depend on the number of devices, as on that of
-            members.
+        devices: the most of JAX's local devices over which members are spread evenly, or "all"; 1 if None, or
+            as many as a resumed run had. A CPU becomes as many, unless JAX has begun. Bits depend on their
+            number, as on that of members.
         resume: go on with the run in `logdir`, from its newest sound checkpoint.
         allow_changes: let a resumed run go on with another `cfg`, where its checkpoint fits it; the
             change is recorded.
@@ -132,8 +132,6 @@ def run(
             be written.
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved. It is a KeyboardInterrupt.
     """
-    divide_the_cpu(devices)
-    check_jax()
     check_config(cfg)
     validate("seeds", seeds, Rule("count", 1, 2**16))
     validate("first_seed", first_seed, Rule("count", 0, MAX_FIRST_SEED))
@@ -148,6 +146,9 @@ def run(
         raise ConfigError("logdir", None, "the directory of the run to resume")
     check_sinks(sinks, path)
     old = read_record(path) if resume and path else None
+    wanted = devices if devices is not None else old["devices"] if old else 1
+    divide_the_cpu(wanted)
+    check_jax()
     path = path and path.absolute()  # an environment may change the working directory
     if old:
         check_given(old, env, networks)
@@ -163,13 +164,13 @@ def run(
     pbt = _pbt_of(pbt, old, cfg, members)
     together = "with PBT, whose members go on from each other" if pbt else ""
     together = "for an environment that steps in Python" if isinstance(env, HostEnv) else together
-    wanted, devices = devices, choose_devices(devices, members.size, together)
+    devices = choose_devices(wanted, members.size, together)
     driver = driver_of(cfg, env, networks, members)
     schedule, plan = driver.schedule, make_plan(driver, members)
     refuse_if_too_large(plan, available_bytes(devices=devices))
     most_steps = PYTHON_PIECE_STEPS if isinstance(env, HostEnv) else PIECE_STEPS
     record = make_record(driver, members, make_pieces(schedule, members.size, most_steps), own)
-    record["pbt"] = to_plain(pbt) if pbt else {}
+    record |= {"pbt": to_plain(pbt) if pbt else {}, "devices": devices}
     record["exp_name"] = exp_name or f"{cfg.algo}-{driver.env.name}"
     if path:
         allow_files(members)
@@ -177,7 +178,8 @@ def run(
         store = _open_store(stack, path, resume)
         changed = changes_of(store.path, old, record, allow_changes) if store and old else {}
         if old:
-            record, members = with_changes(old, record, changed), members_of(old)
+            record = {**with_changes(old, record, changed), "devices": devices}
+            members = members_of(old)
         if old and changed:
             _check_rows(changed, driver_of(config_of(old), env, networks, members), driver)
         population = _population(driver, env, members, Pieces(*record["pieces"]), pbt, devices)
@@ -196,10 +198,8 @@ def run(
         if schedule.total_steps != driver.cfg.total_timesteps:
             display.say(rounding_note(driver.cfg, schedule))
         display.say(plan.describe())
-        if wanted not in (1, devices):
-            display.say(
-                f"on {devices} of {wanted} devices: the most that {members.size} members divide among"
-            )
+        if wanted != 1:
+            display.say(f"devices: {devices}, the most of {wanted} that divide {members.size} members")
         if store:
             display.say(disk_note(store.path, population.shapes, cfg, schedule))
         display.phase("compiling")

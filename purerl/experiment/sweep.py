@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purerl.config import Config, ConfigError, from_dict, replace, to_dict
+from purerl.devices import MAX_DEVICES
 from purerl.experiment.logs import final_return
 from purerl.experiment.memory import make_plan
 from purerl.experiment.preconditions import check_jax
@@ -63,6 +64,8 @@ class Sweep(NamedTuple):
     """Proposes more parts once these are done."""
     pbt: PBT | None = None
     """Population-based training of the one part that such a sweep has."""
+    devices: int | str = 1
+    """As `run` has them, of every part."""
 
 
 def make_sweep(
@@ -171,9 +174,7 @@ def begin_sweep(path: Path, sweep: Sweep, field: str) -> None:
     write_sweep(path, sweep)
 
 
-def run_sweep(
-    path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), devices: int | str = 1, progress: bool = True
-) -> bool:
+def run_sweep(path: Path, sweep: Sweep, *, sinks: Sequence[str] = (), progress: bool = True) -> bool:
     """Train the parts that are not done, one after the other; return True if a member has diverged.
 
     A part that was stopped goes on from its newest checkpoint. Raises what `purerl.run` raises.
@@ -194,7 +195,7 @@ def run_sweep(
             resume=(place / "run.json").exists(),
             exp_name=sweep.exp_name,
             sinks=sinks,
-            devices=devices,
+            devices=sweep.devices,
             progress=progress,
         )
         diverged |= bool((result.diverged_at >= 0).any())
@@ -223,7 +224,7 @@ def write_sweep(path: Path, sweep: Sweep) -> None:
     ]
     values: dict[str, Any] = {"parts": parts, "done": sorted(sweep.done), "exp_name": sweep.exp_name}
     values |= {"stop_at_return": plain(sweep.stop_at_return), "pbt": sweep.pbt and pbt_to_plain(sweep.pbt)}
-    values["search"] = sweep.search and to_plain(sweep.search)
+    values |= {"search": sweep.search and to_plain(sweep.search), "devices": sweep.devices}
     write_sealed(path / FILE, values)
 
 
@@ -236,16 +237,17 @@ def read_sweep(path: Path, field: str = "run") -> Sweep:
         sound = 0 < len(parts) == len(set(names)) <= MAX_PARTS and ("" not in names or len(names) == 1)
         done, stop, name = values["done"], values["stop_at_return"], values["exp_name"]
         sound &= set(done) <= set(names) and type(stop) in (float, type(None))
-        sound &= type(name) in (str, type(None))
+        devices = values.get("devices", 1)  # the first versions had one
+        several = type(devices) is int and 1 <= devices <= MAX_DEVICES
+        sound &= type(name) in (str, type(None)) and (several or devices == "all")
         if not sound:
             raise DamagedFile(f"{path / FILE} lists parts that no sweep has")
         search = from_plain(values["search"]) if values["search"] else None
         pbt = pbt_from_plain(values["pbt"]) if values["pbt"] else None
     except (OSError, DamagedFile, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            field, str(path), f"the directory of a sweep: {shorten(str(error), 300)}"
-        ) from error
-    return Sweep(parts, frozenset(done), stop, name, search, pbt)
+        what = f"the directory of a sweep: {shorten(str(error), 300)}"
+        raise ConfigError(field, str(path), what) from error
+    return Sweep(parts, frozenset(done), stop, name, search, pbt, devices)
 
 
 def to_dict_without_algo(cfg: Config) -> dict[str, Any]:
@@ -255,17 +257,14 @@ def to_dict_without_algo(cfg: Config) -> dict[str, Any]:
 
 def _part(entry: Any, path: Path) -> Part:
     record = checked_record({"pieces": [1, 1], "changes": [], "own": {}} | entry, path)
-    if (
-        not isinstance(entry["name"], str)
-        or not NAME.fullmatch(entry["name"])
-        or entry["name"] in (".", "..")
-    ):
+    name = entry["name"]
+    if not (isinstance(name, str) and NAME.fullmatch(name)) or name in (".", ".."):
         raise DamagedFile(f"{path} has a part with an impossible name")
     config = dict(record["config"])
     cfg = from_dict(config_class(config.pop("algo", None)), config)
     for setting in record["settings"]:
         replace(cfg, setting)
-    return Part(entry["name"], cfg, Members(record["seeds"], tuple(record["settings"]), record["first_seed"]))
+    return Part(name, cfg, Members(record["seeds"], tuple(record["settings"]), record["first_seed"]))
 
 
 def _most(cfg: Config, members: Members, available: int | None) -> int:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import purerl
+from purerl.devices import MAX_DEVICES
 from purerl.errors import ConfigError
 from purerl.experiment.atomic import write_json
 from purerl.files import DamagedFile, open_regular
@@ -40,7 +41,7 @@ CANDIDATES = 4
 MESSAGE = 1000
 """Characters of the longest message."""
 RECORD_FIELDS = {"config": dict, "seeds": int, "settings": list, "pieces": list, "changes": list}
-RECORD_FIELDS |= {"first_seed": int, "own": dict, "exp_name": str, "pbt": dict}
+RECORD_FIELDS |= {"first_seed": int, "own": dict, "exp_name": str, "pbt": dict, "devices": int}
 """Fields of `run.json`, which every checkpoint repeats."""
 OWN_PARTS = {"algorithm": str, "env": str, "networks": list}
 """Parts of a run that the user's code made, in the field `own`: a class's place, a name, names."""
@@ -147,7 +148,7 @@ def _constant(text: str) -> float:
 
 def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a run's record. Raises DamagedFile unless its fields have the types and ranges of a run."""
-    younger = {"first_seed": 0, "own": {}, "exp_name": "", "pbt": {}}  # than the first versions
+    younger = {"first_seed": 0, "own": {}, "exp_name": "", "pbt": {}, "devices": 1}  # than the first versions
     record = record | {name: record.get(name, default) for name, default in younger.items()}
     for name, kind in RECORD_FIELDS.items():
         if type(record.get(name)) is not kind:
@@ -160,8 +161,8 @@ def checked_record(record: dict[str, Any], path: Path) -> dict[str, Any]:
     pieces = [n for n in record["pieces"] if type(n) is int and n >= 1]
     seeds, first = record["seeds"], record["first_seed"]
     counted = seeds >= 1 and 1 <= seeds * len(settings) <= 2**16 and 0 <= first <= MAX_FIRST_SEED
-    if not counted or len(pieces) != 2:
-        raise DamagedFile(f"{path} has seeds, settings or pieces out of range")
+    if not counted or len(pieces) != 2 or not 1 <= record["devices"] <= MAX_DEVICES:
+        raise DamagedFile(f"{path} has seeds, settings, pieces or devices out of range")
     return record
 
 

@@ -63,7 +63,7 @@ def test_every_option_of_the_run_reaches_it(monkeypatch):
     given = {"first_seed": 4, "resume": False, "allow_changes": True, "stop_at_return": 5.0}
     given |= {"exp_name": None, "sinks": ["tensorboard", "wandb:p"], "devices": 2}
     plain = {"first_seed": 7, "resume": True, "allow_changes": False, "stop_at_return": None}
-    plain |= {"exp_name": None, "sinks": [], "devices": 1}
+    plain |= {"exp_name": None, "sinks": [], "devices": None}
     assert calls == [
         (parse([])[1], 2, "a", given | {"progress": False}),
         (parse(["--algo", "sac"])[1], 3, "b", plain | {"progress": True}),

@@ -52,8 +52,8 @@ MUTANTS = {
     ),
     "the record forgets": (
         "experiment/runner.py",
-        'record["pbt"] = to_plain(pbt) if pbt else {}',
-        'record["pbt"] = {}',
+        '"pbt": to_plain(pbt) if pbt else {}',
+        '"pbt": {}',
         "test_a_resumed_run_is_that_of_one_that_was_not_stopped",
     ),
 }

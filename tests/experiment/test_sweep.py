@@ -58,7 +58,7 @@ MUTANTS = {
     ),
     "a part outside of the sweep": (
         "experiment/sweep.py",
-        'or entry["name"] in (".", "..")',
+        'or name in (".", "..")',
         "",
         "test_an_untrusted_sweep_is_refused",
     ),
@@ -295,6 +295,8 @@ def test_the_command_of_a_setting_is_that_setting():
         {"parts": 3},
         {"done": ["other"]},
         {"stop_at_return": "1"},
+        {"devices": 2**16},
+        {"devices": "two"},
         {"name": ".."},
         {"name": "a/b"},
         {"name": 3},

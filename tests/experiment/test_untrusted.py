@@ -214,12 +214,16 @@ def test_forged_settings_are_an_error(settings, run):
     assert {path.name for path in run.iterdir() if path.is_dir()} == {"seed0", "seed1", "checkpoints"}
 
 
-def test_a_first_seed_is_in_range_or_0_as_in_old_records(run):
-    reseal(run / "run.json", lambda old: {name: old[name] for name in old.keys() - {"first_seed"}})
-    assert read_record(run)["first_seed"] == 0
+@pytest.mark.parametrize(
+    ("field", "of_old", "wrong"),
+    [("first_seed", 0, (-1, 2**31, 1.0, None)), ("devices", 1, (0, 2**16, 1.0, "all"))],
+)
+def test_a_younger_field_is_in_range_or_as_in_old_records(field, of_old, wrong, run):
+    reseal(run / "run.json", lambda old: {name: old[name] for name in old.keys() - {field}})
+    assert read_record(run)[field] == of_old
     shutil.rmtree(run / "checkpoints")
-    for first in (-1, 2**31, 1.0, None):
-        reseal(run / "run.json", lambda old, first=first: old | {"first_seed": first})
+    for value in wrong:
+        reseal(run / "run.json", lambda old, value=value: old | {field: value})
         with pytest.raises(ConfigError, match="directory of a run"):
             read_record(run)
 
