@@ -91,7 +91,7 @@ def test_a_directory_that_is_read_only(halfway):
 def test_the_record_says_what_is_trained(halfway):
     path = halfway("sweep")
     record = json.loads((path / "run.json").read_text())
-    members = {"seeds": 3, "first_seed": 0, "settings": record["settings"]}
+    members = {"seeds": 3, "first_seed": 0, "settings": record["settings"], "devices": 1}
     assert record.keys() == {*members, "config", "pieces", "changes", "own", "exp_name", "pbt", "sha256"}
     assert record == record | members and (len(record["settings"]), record["changes"]) == (8, [])
     assert record["settings"][1] == {"learning_rate": 1e-4, "gamma": 0.99}
