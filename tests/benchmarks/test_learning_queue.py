@@ -386,7 +386,7 @@ def test_value_based_protocol_is_what_it_is_named_after(name):
     part = name.removesuffix(f"-{cfg.env}-{length}")
     if cfg.algo == "dqn":
         on = {switch for switch in switches if getattr(cfg, switch)} | (
-            {"n_step"} if cfg.n_step == 3 else set()
+            {"n_step"} if cfg.n_step > 1 else set()
         )
         on |= {{"categorical": "c51", "quantile": "qr_dqn", "implicit": "iqn"}.get(cfg.critic)} - {None}
         assert on == (
