@@ -87,7 +87,6 @@ def test_comments_are_compared(code, fits):
             check()
 
 
-@pytest.mark.filterwarnings("ignore")  # Box2D ends the process where a warning is an error
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}: {line}" for page, line in COMMANDS])
 def test_a_command_is_valid(page, line):
     """Its script exists and takes these options; a run would not be refused."""
