@@ -67,7 +67,7 @@ class RunOptions:
 
 HELP = {"-h", "--help", "--help-all"}
 COMMON = {"algo", "preset", "config", "seeds", "logdir", "exp_name", "resume", "env", "total_timesteps"}
-COMMON |= {"num_envs", "learning_rate", "gamma", "hidden_sizes", "eval_interval", "seed", "film"}
+COMMON |= {"num_envs", "learning_rate", "gamma", "hidden_sizes", "eval_interval", "seed", "film", "devices"}
 """Fields that `--help` shows."""
 USERS = ("data_dir", "datestamp", "tensorboard", "wandb", "compilation_cache", "quiet", "seeds", "devices")
 """Options that the user's file of defaults may set."""
