@@ -259,6 +259,22 @@ def test_atari_rewards_are_clipped_in_training_only():
     assert scores[0] == 1 and scores[1] >= 10
 
 
+def test_lives_end_atari_episodes_in_training_only():
+    """Where asked for; an evaluation plays whole games."""
+    lengths = []
+    for evaluation in (False, True):
+        vector = purerl.make_env("gym:ALE/Breakout-v5", episodic_life=True).make_vector(1, evaluation)
+        vector.reset([0])
+        rng, ends = np.random.default_rng(0), []
+        for i in range(200):
+            terminated = vector.step(rng.integers(0, 4, 1))[2]
+            ends += [i] * int(terminated[0])
+            vector.restart(terminated)
+        lengths.append(ends)
+        vector.close()
+    assert len(lengths[0]) >= 5 and lengths[1] == []  # five lives
+
+
 def missing(module, monkeypatch):
     for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
         monkeypatch.delitem(sys.modules, name)
@@ -384,6 +400,12 @@ MUTANTS = {
         'Rule("count", skip)',
         'Rule("count", 0)',
         "test_invalid_arguments",
+    ),
+    "an evaluation of an Atari game ends with a life": (
+        "envs/adapters/from_gymnasium.py",
+        ', "episodic_life": False',
+        "",
+        "test_lives_end_atari_episodes_in_training_only",
     ),
     "Atari's steps are frames": (
         "envs/adapters/from_gymnasium.py",

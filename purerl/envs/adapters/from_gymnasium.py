@@ -246,8 +246,8 @@ def _atari(env: str, spec: Any, vectorization: str, options: dict[str, Any]) -> 
     one.close()
 
     def make_vector(num_envs: int, evaluation: bool) -> HostVector:
-        scores = {"reward_clipping": False} if evaluation else {}
-        return HostVector(vector(num_envs, **scores), our_observations(space, env), np.array)
+        whole_games = {"reward_clipping": False, "episodic_life": False} if evaluation else {}
+        return HostVector(vector(num_envs, **whole_games), our_observations(space, env), np.array)
 
     return HostEnv(PREFIX + env, our_observations(space, env), actions, frames // skip, make_vector)
 
