@@ -116,6 +116,39 @@ class Programs(NamedTuple):
     """Release it."""
 
 
+class HostLoop(NamedTuple):
+    """A loop in Python over jitted functions: lowered, compiled and called as if it were jitted whole."""
+
+    run: Callable[..., Any]
+    """`(functions, *args)`: the loop."""
+    functions: tuple[Any, ...]
+    """Jitted ones and loops; once compiled, what they became."""
+    shapes_of: Callable[..., tuple[tuple[Any, ...], ...]]
+    """`(*args) -> the arguments of each function`, all of them shapes."""
+
+    def __call__(self, *args: Any) -> Any:
+        return self.run(self.functions, *args)
+
+    def lower(self, *args: Any) -> HostLoop:
+        """Lower every function for `args`, which are shapes."""
+        pairs = zip(self.functions, self.shapes_of(*args), strict=True)
+        return self._replace(functions=tuple(function.lower(*shapes) for function, shapes in pairs))
+
+    def compile(self) -> HostLoop:
+        """Compile every function."""
+        return self._replace(functions=tuple(lowered.compile() for lowered in self.functions))
+
+    def memory_analysis(self) -> Any:
+        """Return XLA's figures for the function that needs most beside its arguments; None if unknown."""
+        known = filter(None, (function.memory_analysis() for function in self.functions))
+        return max(known, key=working_bytes, default=None)
+
+
+def working_bytes(usage: Any) -> int:
+    """Return the bytes that a call needs beside its arguments, by XLA's `usage` of the compiled program."""
+    return usage.temp_size_in_bytes + usage.output_size_in_bytes - usage.alias_size_in_bytes
+
+
 def make_programs(driver: Driver, members: Members, pieces: Pieces, devices: int = 1) -> Programs:
     """Return the functions of a population on environments inside the program.
 

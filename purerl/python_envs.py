@@ -20,7 +20,7 @@ from purerl.health import settle, split_replay
 from purerl.make import spec_of
 from purerl.members import Members
 from purerl.metrics import Tallies
-from purerl.programs import Best, Pieces, Programs, keep_best, over_members
+from purerl.programs import Best, HostLoop, Pieces, Programs, keep_best, over_members
 from purerl.replay import ring
 from purerl.rollout import Episodes, VectorState, env_action
 from purerl.spaces import zeros
@@ -128,9 +128,7 @@ def mapped(members: Members, function: Callable[..., Any], *in_axes: Any, donate
     return jax.jit(over_members(function, in_axes, members.size), donate_argnums=donate)
 
 
-def training_loop(
-    driver: Driver, members: Members, phase: Phase, iterations: int, envs: Vector
-) -> Callable[..., tuple[TrainState, Tallies]]:
+def training_loop(driver: Driver, members: Members, phase: Phase, iterations: int, envs: Vector) -> HostLoop:
     """Return `(state, tallies, step, hyper) -> (state, tallies)`: iterations of a rollout, learned from."""
     algo, iteration_steps = driver.algo, driver.schedule.iteration_steps
 
@@ -149,12 +147,24 @@ def training_loop(
         state, more = settle(state, after, episodes, report, step + iteration_steps)
         return state, metrics.merge(tallies, more)
 
+    def see_one(state: TrainState, step: Array, hyper: Any):  # for its shapes
+        policy = lambda carry, obs, key: phase.act(state.algo, carry, obs, key, step, hyper)
+        return rollout.unroll(driver.env, policy, state.env, state.carry, state.key, algo.num_steps)[2:]
+
     axes = members.axes(driver.cfg)
     plan = mapped(members, plan_one, 0, None)
     act = mapped(members, act_one, 0, 0, 0, 0, None, None, axes)
     learn = mapped(members, learn_one, 0, 0, 0, 0, None, axes, donate=(0, 1))
+    see = mapped(members, see_one, 0, None, axes)
 
-    def run(state: TrainState, tallies: Tallies, step: Array, hyper: Any) -> tuple[TrainState, Tallies]:
+    def shapes_of(state: TrainState, tallies: Tallies, step: Any, hyper: Any):
+        keys, key_update = jax.eval_shape(plan, state.key, step)
+        learned, seen = split_replay(state.algo)[0], jax.eval_shape(see, state, step, hyper)
+        acting = learned, state.carry, state.env.obs, keys, step, step, hyper
+        return (state.key, step), acting, (state, tallies, seen, key_update, step, hyper)
+
+    def run(functions, state: TrainState, tallies: Tallies, step: Array, hyper: Any):
+        plan, act, learn = functions
         for i in range(iterations):
             now = step + i * iteration_steps
             keys, key_update = plan(state.key, now)
@@ -162,7 +172,7 @@ def training_loop(
             state, tallies = learn(state, tallies, seen, key_update, now, hyper)
         return state, tallies
 
-    return run
+    return HostLoop(run, (plan, act, learn), shapes_of)
 
 
 def unroll(
@@ -183,7 +193,7 @@ def unroll(
     learned, carry = split_replay(state.algo)[0], state.carry
     rows: list[Any] = []
     for t in range(num_steps):
-        action, command, carry, extras = act(learned, carry, vector.obs, keys, t, step, hyper)
+        action, command, carry, extras = act(learned, carry, vector.obs, keys, np.int32(t), step, hyper)
         next_obs, reward, terminated, truncated, broken = envs.step(vector.obs, command)
         ended = terminated | truncated
         episodes, returns, lengths = rollout.count_step(vector, reward, ended, broken, np.where)
@@ -196,36 +206,41 @@ def unroll(
     return state, (Transition(*transition), Episodes(*episodes))
 
 
-def evaluation_loop(
-    driver: Driver, members: Members, envs: Vector, limit: int
-) -> Callable[..., tuple[Tallies, Best]]:
+def evaluation_loop(driver: Driver, members: Members, envs: Vector, limit: int) -> HostLoop:
     """Return `(state, tallies, best, step, hyper) -> (tallies, best)`: whole episodes of every policy."""
+    cfg, policies = driver.cfg, evaluated(driver.cfg)
+    plays = [
+        episodes_loop(driver, members, envs, limit, cfg.eval_episodes, explore)
+        for explore in policies.values()
+    ]
 
     def tally(name: str, diverged_at: Array, progress: evaluation.Progress) -> Tallies:
         played = metrics.evaluation_tallies(name, progress.returns, progress.lengths)
         return metrics.only_where(diverged_at < 0, played)
 
-    policies = [
-        (
-            episodes_loop(driver, members, envs, limit, driver.cfg.eval_episodes, explore),
-            mapped(members, partial(tally, name), 0, 0),
-        )
-        for name, explore in evaluated(driver.cfg).items()
-    ]
-    keep = jax.jit(keep_best)
+    @jax.jit
+    def keep(state: TrainState, tallies: Tallies, best: Best, step: Array, played: list):
+        more = {}
+        for name, progress in zip(policies, played, strict=True):
+            more |= jax.vmap(partial(tally, name))(state.diverged_at, progress)
+        return keep_best(state, tallies, best, step, more)
 
-    def evaluate(state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any):
-        learned, played = split_replay(state.algo)[0], {}
-        for play, tally_all in policies:
-            played |= tally_all(state.diverged_at, play(learned, state.key, step, hyper))
-        return keep(state, tallies, best, step, played)
+    def shapes_of(state: TrainState, tallies: Tallies, best: Best, step: Any, hyper: Any):
+        playing = split_replay(state.algo)[0], state.key, step, hyper
+        progress = evaluation.begin(members.size, cfg.eval_episodes)
+        return *[playing] * len(plays), (state, tallies, best, step, [progress] * len(plays))
 
-    return evaluate
+    def run(functions, state: TrainState, tallies: Tallies, best: Best, step: Array, hyper: Any):
+        *plays, keep = functions
+        learned = split_replay(state.algo)[0]
+        return keep(state, tallies, best, step, [play(learned, state.key, step, hyper) for play in plays])
+
+    return HostLoop(run, (*plays, keep), shapes_of)
 
 
 def episodes_loop(
     driver: Driver, members: Members, envs: Vector, limit: int, episodes: int, explore: bool
-) -> Callable[..., evaluation.Progress]:
+) -> HostLoop:
     """Return `(learned, roots [S], step, hyper) -> Progress [S, E]`: whole episodes of every policy.
 
     An episode that has not ended after `limit` steps counts as it is, and a message says early that it may.
@@ -240,15 +255,21 @@ def episodes_loop(
         _, key_steps = evaluation.keys_of(evaluation_key(root, step, explore))
         return policy.act(carry, obs, evaluation.keys_at(key_steps, t)[0])
 
-    reset_keys = mapped(members, reset_key, 0, None)
-    act = mapped(members, act_one, 0, 0, 0, 0, None, None, axes)
+    rows = lambda leaf: np.zeros((members.size, episodes, *leaf.shape), leaf.dtype)
+    no_obs = jax.tree.map(rows, zeros(driver.env.observation_space))
+    no_carry = jax.tree.map(
+        lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype), driver.algo.init_carry(episodes)
+    )
 
-    def play(learned: PyTree, roots: Key, step: Array, hyper: Any) -> evaluation.Progress:
-        zeros = lambda leaf: np.zeros((members.size, *leaf.shape), leaf.dtype)
-        carry = jax.tree.map(zeros, driver.algo.init_carry(episodes))
-        obs, progress = envs.reset(reset_keys(roots, step)), evaluation.begin(members.size, episodes)
+    def shapes_of(learned: PyTree, roots: Key, step: Any, hyper: Any):
+        return (roots, step), (learned, no_carry, no_obs, roots, step, step, hyper)
+
+    def play(functions, learned: PyTree, roots: Key, step: Array, hyper: Any) -> evaluation.Progress:
+        reset_keys, act = functions
+        obs, carry = envs.reset(reset_keys(roots, step)), no_carry
+        progress = evaluation.begin(members.size, episodes)
         for t in range(limit):
-            command, carry = act(learned, carry, obs, roots, t, step, hyper)
+            command, carry = act(learned, carry, obs, roots, np.int32(t), step, hyper)
             _, reward, terminated, truncated, _ = envs.step(obs, command)
             progress = evaluation.count_step(progress, reward, terminated | truncated, np.where)
             if not progress.alive.any():
@@ -262,7 +283,8 @@ def episodes_loop(
             obs = envs.restart(terminated | truncated)
         return progress
 
-    return play
+    functions = mapped(members, reset_key, 0, None), mapped(members, act_one, 0, 0, 0, 0, None, None, axes)
+    return HostLoop(play, functions, shapes_of)
 
 
 def _cleared(ended: np.ndarray, carry: PyTree) -> PyTree:

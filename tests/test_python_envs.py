@@ -9,8 +9,11 @@ from tiny import assert_close, tiny
 
 import purerl
 from purerl import python_envs
+from purerl.config import ConfigError
 from purerl.envs.adapters import from_gymnasium as adapter
 from purerl.envs.adapters.from_gymnasium import from_gymnasium
+from purerl.experiment import runner
+from purerl.experiment.display import Display
 from purerl.members import Members
 from purerl.programs import make_pieces, make_programs
 from purerl.python_envs import Vector
@@ -34,6 +37,12 @@ MUTANTS = {
         "(state.head - 1 - jnp.arange(num_envs, dtype=jnp.int32))",
         "(state.head - num_envs + 0 * jnp.arange(num_envs, dtype=jnp.int32))",
         "test_no_return_reaches_into_the_new_episodes_of_a_resumed_run[td3]",
+    ),
+    "the memory of acting is taken for that of a loop": (
+        "programs.py",
+        "return max(known, key=working_bytes, default=None)",
+        "return min(known, key=working_bytes, default=None)",
+        "test_programs_that_do_not_fit_are_refused_before_a_step",
     ),
     "evaluations without end are silent": (
         "python_envs.py",
@@ -109,6 +118,18 @@ def test_a_run_begins_without_a_copy_of_its_replay_buffer():
     place = lambda leaf: leaf.unsafe_buffer_pointer()
     same = {name for name in before if name != "extras" and place(before[name]) == place(after[name])}
     assert same == {"obs", "action", "reward", "next_obs", "terminated"}
+
+
+def test_programs_that_do_not_fit_are_refused_before_a_step(monkeypatch):
+    """They are compiled ahead, and the largest is that of an update: here some 2 MB of gradients."""
+    env, shown = from_gymnasium(Ladder, name="ladder"), []
+    Ladder.made.clear()
+    answers = iter([10**10, 10**6])
+    monkeypatch.setattr(runner, "available_bytes", lambda devices: next(answers))
+    monkeypatch.setattr(Display, "compiled", lambda self, seconds, needed: shown.append(needed))
+    with pytest.raises(ConfigError, match="programs need"):
+        run("ppo", ON_POLICY | {"hidden_sizes": (256, 256)}, env=env)
+    assert shown[0] > 10**6 and not any(env.steps for env in Ladder.made)
 
 
 class Broken(Ladder):

@@ -20,6 +20,9 @@ from purerl.types import Array, Key, MaskedMetrics, Metrics, PyTree, Transition
 
 MAX_ROWS = 2**25
 """Most transitions of a rollout: totals are rounded up by at most this and stay int32."""
+IMAGE_ROWS = 256
+"""Most images of a rollout that go through a network at once: what its kernels cover takes many times the
+memory of the images."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,10 +113,10 @@ def estimate(
         transition: `[T, N]`.
     """
     shape = transition.reward.shape
-    obs, next_obs = (
-        normalize_obs(cfg, normalizer, flatten_time(o)) for o in (transition.obs, transition.next_obs)
+    values, next_values = (
+        in_passes(value, normalize_obs(cfg, normalizer, flatten_time(obs))).reshape(shape)
+        for obs in (transition.obs, transition.next_obs)
     )
-    values, next_values = value(obs).reshape(shape), value(next_obs).reshape(shape)
     return estimate_from_values(cfg, values, next_values, observed, transition)
 
 
@@ -157,6 +160,15 @@ def adam(cfg: Clipped, learning_rate: float | Array) -> optax.GradientTransforma
     """Return Adam on clipped gradients, with the epsilon of OpenAI's baselines."""
     chain = optax.chain(clip_gradient(cfg), optax.adam(learning_rate, eps=1e-5))
     return chain._replace(update=lenient(chain.update))
+
+
+def in_passes(function: Callable[[PyTree], Array], obs: PyTree) -> Array:
+    """Return `function(obs)` of rows `[B, ...]`, each mapped by itself: of images IMAGE_ROWS at a time."""
+    leaves = jax.tree.leaves(obs)
+    if leaves[0].shape[0] <= IMAGE_ROWS or all(leaf.ndim < 4 for leaf in leaves):
+        return function(obs)
+    one = lambda row: function(jax.tree.map(lambda leaf: leaf[None], row))[0]
+    return jax.lax.map(one, obs, batch_size=IMAGE_ROWS)
 
 
 def flatten_time(tree: PyTree) -> PyTree:

@@ -10,6 +10,7 @@ Choices: the values in the returns are those of the network before the passes; a
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -122,7 +123,8 @@ def make(cfg: PQNConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
 
     def update(state: State, transition: Transition, key, step):
         reward, terminated, truncated = transition.reward, transition.terminated, transition.truncated
-        next_value = q.apply(state.params, on_policy.flatten_time(transition.next_obs)).max(-1)
+        next_obs = on_policy.flatten_time(transition.next_obs)
+        next_value = on_policy.in_passes(partial(q.apply, state.params), next_obs).max(-1)
         target = returns.lambda_returns(
             reward, next_value.reshape(reward.shape), terminated, truncated, cfg.gamma, cfg.td_lambda
         )

@@ -27,6 +27,7 @@ from purerl.experiment.view import (
     spread,
     to_ascii,
 )
+from purerl.machine import format_bytes
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line at least this often."""
@@ -124,10 +125,13 @@ class Display(AbstractContextManager):
         if self._prints:
             self.say(f"{self._title}: {text}")
 
-    def compiled(self, seconds: float) -> None:
-        """Show the duration of the compilation, which is over."""
+    def compiled(self, seconds: float, needed: int = 0) -> None:
+        """Show the duration of the compilation, which is over, and the bytes `needed` beside the plan."""
         self._stage, self._compiled = "starting", seconds
+        self._outlook = self._outlook._replace(memory=self._outlook.memory + needed)
         self.say(f"compiled in {seconds:.1f} s")
+        if needed:
+            self.say(f"memory: {format_bytes(needed)} more while its programs run")
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:

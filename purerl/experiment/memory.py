@@ -1,6 +1,6 @@
 """Memory of a run: what is exact before anything is traced, and what XLA reports once it has compiled.
 
-Python, JAX and the compiler take some 0.7 GB beside.
+Python, JAX and the compiler take 0.7 to 1.1 GB beside.
 """
 
 from __future__ import annotations

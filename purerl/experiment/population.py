@@ -15,7 +15,7 @@ from purerl.experiment.signals import answering
 from purerl.health import split_replay
 from purerl.members import Members
 from purerl.pbt import HYPER, PARENT, PBT, STREAM, exploit_and_explore
-from purerl.programs import Pieces, Programs, Snapshot
+from purerl.programs import Pieces, Programs, Snapshot, working_bytes
 from purerl.train import Driver
 from purerl.types import Array
 
@@ -70,13 +70,10 @@ class Population:
 
         def compiled(function: Any, *args: Any) -> Callable[..., Any]:
             poll()
-            if not hasattr(function, "lower"):  # the loop over environments that step in Python
-                return function
             lowered = function.lower(*args)
             program = answering(lowered.compile)
             if usage := program.memory_analysis():
-                out = usage.output_size_in_bytes - usage.alias_size_in_bytes
-                self.bytes = max(self.bytes, usage.temp_size_in_bytes + out)
+                self.bytes = max(self.bytes, working_bytes(usage))
             return program
 
         if self.schedule.warmup_steps:

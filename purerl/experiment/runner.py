@@ -205,14 +205,15 @@ def run(
         display.phase("compiling")
         snapshot = saved or population.start()  # fills a replay buffer of gigabytes while the rest compiles
         population.compile(interrupts.check)
-        display.compiled(population.seconds)
+        working = population.bytes * devices
+        display.compiled(population.seconds, working)
         if saved:
             display.say(f"resumed at step {saved.step:,}")
             if isinstance(env, HostEnv):
                 display.say(f"{env.name} cannot be saved: its episodes begin again")
         snapshot = population.enter(snapshot)
         answering(lambda: jax.block_until_ready(snapshot.state))
-        refuse_if_too_large(plan, available_bytes(devices=devices), population.bytes * devices)
+        refuse_if_too_large(plan, available_bytes(devices=devices), working)
         facts: Any = {"path": path, "cfg": cfg, "members": members, "exp_name": record["exp_name"]}
         outlets = Sinks(sinks, display.say, step=snapshot.step, **facts)
         stack.callback(outlets.close)
