@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from purerl.algos.q_networks import QNetwork, q_network
-from purerl.layers import MLP, NoisyDense
+from purerl.layers import FEW_ROWS, MLP, NoisyDense
 from purerl.types import EnvSpec
 
 SPEC = EnvSpec("invented", spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(4))
@@ -93,6 +93,21 @@ def test_noise_of_a_layer():
     assert np.square(noises).mean() == pytest.approx(np.sqrt(2 / np.pi), rel=0.1)
     assert np.abs(np.corrcoef(noises.T) - np.eye(6)).max() < 0.25
     assert np.abs(noises.mean(0)).max() < 0.2
+
+
+def test_few_rows_have_the_noise_of_many():
+    """Of few rows the weights are not formed; values and gradients are the same."""
+    layer, x = NoisyDense(4), np.random.default_rng(2).normal(size=(40, 5)).astype(np.float32)
+    assert len(x) > FEW_ROWS * 2
+    variables, noise = layer.init(jax.random.key(0), x), {"noise": jax.random.key(1)}
+
+    def outputs(variables, rows):
+        return jnp.concatenate([layer.apply(variables, part, rngs=noise) for part in np.split(x, rows)])
+
+    loss = lambda variables, rows: jnp.square(outputs(variables, rows)).sum()
+    np.testing.assert_allclose(outputs(variables, 20), outputs(variables, 1), 1e-5, 1e-6)
+    few, many = (jax.grad(loss)(variables, rows) for rows in (20, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), few, many)
 
 
 def test_every_layer_has_noise_of_its_own():
@@ -196,6 +211,12 @@ MUTANTS = {
         "layers.py",
         "jnp.outer(e[:inputs], e[inputs:])",
         "jnp.outer(e[:inputs], e[: self.size])",
+        "test_few_rows_have_the_noise_of_many",
+    ),
+    "noise of the inputs is left out for few rows": (
+        "layers.py",
+        "noise = (x * to_rank(e[:inputs], x.ndim)) @ weight_noise",
+        "noise = x @ weight_noise",
         "test_noise_of_a_layer",
     ),
     "a small first deviation": (
