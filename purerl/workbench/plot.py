@@ -22,6 +22,7 @@ from purerl.user_paths import user_path
 from purerl.workbench.curves import Line
 from purerl.workbench.stats import (
     Scores,
+    Statistic,
     bootstrap_interval,
     iqm,
     mean,
@@ -130,17 +131,37 @@ def aggregate_figure(scores: Mapping[str, Scores], target: float = 1.0, title: s
         figure, axes = _figure(len(statistics), title, (1.6 * WIDTH, 1.2 + 0.35 * len(scores)), columns=4)
         for ax, (name, statistic) in zip(axes, statistics.items(), strict=True):
             for i, one in enumerate(scores.values()):
-                low, high = bootstrap_interval(one, statistic)
-                ax.barh(i, high - low, left=low, height=0.6, color=_colour(i), alpha=0.35)
-                ax.plot(statistic(one), i, MARKERS[i % len(MARKERS)], color=_colour(i))
+                _bar(ax, i, one, statistic, MARKERS[i % len(MARKERS)], _colour(i))
             ax.set_title(name, fontsize=9)
-            ax.use_sticky_edges = False  # bars would end at the panel's edge
-            ax.autoscale_view()
-            ax.set_ylim(len(scores) - 0.5, -0.5)
-            ax.set_yticks(range(len(scores)), [""] * len(scores))
+            _rows(ax, len(scores))
             ax.locator_params(axis="x", nbins=4)
         texts = [textwrap.shorten(label, 40, placeholder="...") for label in scores]
         axes[0].set_yticks(range(len(scores)), texts, parse_math=False)
+        return figure
+
+
+def intervals_figure(
+    panels: Mapping[str, Mapping[str, Scores]], x_label: str, title: str = "", reference: str = ""
+) -> Any:
+    """Return a figure of means with 95% intervals, one panel for each name of `panels`.
+
+    One row for each label of their scores, which are those of `purerl.workbench.stats`. A row that one panel
+    lacks is empty there. A line is drawn at the mean of the label `reference`.
+    """
+    labels = [*dict.fromkeys(label for scores in panels.values() for label in scores)]
+    size = (1.6 * WIDTH, 1.0 + 0.27 * len(labels))
+    with _matplotlib().rc_context(RC):
+        figure, axes = _figure(len(panels), title, size, columns=len(panels))
+        for ax, (name, scores) in zip(axes, panels.items(), strict=True):
+            for i, label in enumerate(labels):
+                if label in scores:
+                    _bar(ax, i, scores[label], mean, MARKERS[0], _colour(0))
+            if reference in scores:
+                ax.axvline(mean(scores[reference]), color="0.4", linestyle=":", linewidth=1.2)
+            ax.set_title(name, fontsize=9, parse_math=False)
+            ax.set_xlabel(x_label, parse_math=False)
+            _rows(ax, len(labels))
+        axes[0].set_yticks(range(len(labels)), labels, parse_math=False)
         return figure
 
 
@@ -168,6 +189,21 @@ def _figure(
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
+
+
+def _bar(ax: Any, row: int, scores: Scores, statistic: Statistic, marker: str, colour: str) -> None:
+    """Draw a statistic and its 95% interval in a row."""
+    low, high = bootstrap_interval(scores, statistic)
+    ax.barh(row, high - low, left=low, height=0.6, color=colour, alpha=0.35)
+    ax.plot(statistic(scores), row, marker, color=colour)
+
+
+def _rows(ax: Any, count: int) -> None:
+    """Give every row its place, from the top, and no label."""
+    ax.use_sticky_edges = False  # bars would end at the panel's edge
+    ax.autoscale_view()
+    ax.set_ylim(count - 0.5, -0.5)
+    ax.set_yticks(range(count), [""] * count)
 
 
 def _colour(i: int) -> str:

@@ -14,7 +14,15 @@ from purerl.cli.plot import plot
 from purerl.config import ConfigError
 from purerl.experiment.logs import MemberLog
 from purerl.workbench.curves import Line
-from purerl.workbench.plot import COLOURS, aggregate_figure, curves_figure, outputs, profile_figure, save
+from purerl.workbench.plot import (
+    COLOURS,
+    aggregate_figure,
+    curves_figure,
+    intervals_figure,
+    outputs,
+    profile_figure,
+    save,
+)
 from purerl.workbench.sweep_plot import draw_sweep
 
 command = importlib.import_module("purerl.cli.plot")
@@ -275,6 +283,19 @@ def test_figures_over_tasks(tmp_path):
         save(figure, outputs(tmp_path / "x"))
 
 
+def test_figure_of_intervals(tmp_path):
+    """A panel for each task; a row that a panel lacks is empty; a line at the mean of the reference."""
+    panels = {"ant": {"sac": [[1.0], [3.0]], "td3": [[4.0]]}, "hopper": {"td3": [[5.0], [6.0]]}}
+    ant, hopper = (figure := intervals_figure(panels, "return", "means", "td3")).axes
+    assert [text.get_text() for text in ant.get_yticklabels()] == ["sac", "td3"]
+    assert [line.get_xdata()[0] for line in ant.lines] == [2, 4, 4] and ant.lines[1].get_ydata()[0] == 1
+    assert [line.get_xdata()[0] for line in hopper.lines] == [5.5, 5.5] and hopper.lines[0].get_ydata()[
+        0
+    ] == 1
+    assert (ant.patches[0].get_x(), ant.patches[0].get_width()) == (1, 2)
+    save(figure, outputs(tmp_path / "x"))
+
+
 def test_pyplot_and_its_settings_stay_as_they_are(runs):
     """Nor is a display opened; without Matplotlib one sentence says what to install."""
     code = """
@@ -305,6 +326,18 @@ MUTANTS = {
         'f"{line.y[-1]:,.4g}{ends}"',
         'f"{line.y[0]:,.4g}{ends}"',
         "test_the_command_writes_both_files_and_a_table",
+    ),
+    "rows are those of each panel": (
+        "workbench/plot.py",
+        "labels = [*dict.fromkeys(label for scores in panels.values() for label in scores)]",
+        "labels = [*next(iter(reversed(panels.values())))]",
+        "test_figure_of_intervals",
+    ),
+    "the line is at the first row": (
+        "workbench/plot.py",
+        "ax.axvline(mean(scores[reference])",
+        "ax.axvline(mean(next(iter(scores.values())))",
+        "test_figure_of_intervals",
     ),
     "the interval is that of another line": (
         "workbench/plot.py",
