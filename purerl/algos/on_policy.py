@@ -113,10 +113,10 @@ def estimate(
         transition: `[T, N]`.
     """
     shape = transition.reward.shape
-    values, next_values = (
-        in_passes(value, normalize_obs(cfg, normalizer, flatten_time(obs))).reshape(shape)
-        for obs in (transition.obs, transition.next_obs)
+    obs, next_obs = (
+        normalize_obs(cfg, normalizer, flatten_time(o)) for o in (transition.obs, transition.next_obs)
     )
+    values, next_values = (in_passes(value, o).reshape(shape) for o in (obs, next_obs))
     return estimate_from_values(cfg, values, next_values, observed, transition)
 
 

@@ -163,8 +163,8 @@ MUTANTS = {
     ),
     "the mean over actions": (
         "algos/pqn.py",
-        "transition.next_obs)).max(-1)",
-        "transition.next_obs)).mean(-1)",
+        "next_obs).max(-1)",
+        "next_obs).mean(-1)",
         "test_an_update_is_the_plain_one[plain]",
     ),
     "a time limit is a death": (
