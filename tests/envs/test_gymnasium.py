@@ -66,6 +66,26 @@ def test_returned_arrays_are_not_overwritten():
     vector.close()
 
 
+def test_flags_may_be_numbers():
+    """Programs are compiled for truth values before the first step."""
+
+    class Numbers(SyncVectorEnv):
+        def step(self, actions):
+            obs, reward, terminated, truncated, info = super().step(actions)
+            return obs, reward, terminated.astype(np.uint8), truncated.astype(np.int64), info
+
+    vector = HostVector(Numbers([Clock] * 2, autoreset_mode=AutoresetMode.DISABLED), Clock.observation_space)
+    vector.reset([7, 8])
+    ends = 0
+    for _ in range(6):
+        _, _, terminated, truncated = vector.step(np.zeros(2, int))
+        assert terminated.dtype == truncated.dtype == bool
+        vector.restart(terminated | truncated)
+        ends += terminated.sum()
+    assert ends >= 2
+    vector.close()
+
+
 def test_a_trial_resets_as_a_vector_does():
     """At the start, and where episodes end."""
     calls = []
@@ -346,6 +366,12 @@ def test_an_untrusted_id_imports_nothing(tmp_path, monkeypatch):
 
 
 MUTANTS = {
+    "flags as they come": (
+        "envs/adapters/from_gymnasium.py",
+        "(np.asarray(flag, bool) for flag in flags)",
+        "(np.asarray(flag) for flag in flags)",
+        "test_flags_may_be_numbers",
+    ),
     "a trial resets with a seed only": (
         "envs/adapters/gymnasium_trial.py",
         "_try_reset(env, name, seed=0, options=None)",

@@ -171,7 +171,8 @@ class HostVector:
     def step(self, action: np.ndarray) -> tuple[PyTree, np.ndarray, np.ndarray, np.ndarray]:
         """Take `action [M, *A]`; return `(next_obs, reward, terminated, truncated)`, before any reset."""
         command = (action + self._first_action).astype(self._action_dtype)
-        obs, reward, terminated, truncated, info = self._vector.step(command)
+        obs, reward, *flags, info = self._vector.step(command)
+        terminated, truncated = (np.asarray(flag, bool) for flag in flags)
         self._obs = next_obs = as_ours(self._space, obs)
         if self._resets and (ended := terminated | truncated).any():
             final = as_ours(self._space, info["final_obs"])
