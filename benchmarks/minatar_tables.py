@@ -6,8 +6,9 @@
 The first prints the tables; the second puts them, and the figure, where docs/algos/dqn.md has them.
 
 A return is that of the greedy policy: the mean of the last five evaluations, of 10 episodes each, over 5
-seeds, with a 95% bootstrap interval of that mean. Published ones are of training, at more steps, and read off
-figures.
+seeds, with a 95% bootstrap interval of that mean. In training is the mean return of the episodes that ended
+in the last row of the log, with the random actions of that time. Published ones are of training too, at more
+steps, and read off figures.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ LABELS = {
 """The parts in words, of which some are added to DQN, and some taken from Rainbow."""
 
 
-def returns_of(name: str, results: Path = RESULTS) -> np.ndarray | None:
+def returns_of(name: str, results: Path = RESULTS, key: str = "final_returns") -> np.ndarray | None:
     """Return the last evaluations of each seed of a protocol, `[seeds]`; None if it is not recorded whole."""
     path = results / f"{name}.json"
-    return np.array(json.loads(path.read_text())["final_returns"]) if path.exists() else None
+    return np.array(json.loads(path.read_text())[key], float) if path.exists() else None
 
 
 def interval_text(returns: np.ndarray) -> str:
@@ -60,17 +61,18 @@ def interval_text(returns: np.ndarray) -> str:
 def games_table(results: Path = RESULTS) -> str:
     """Return a row for each game and algorithm, with published returns beside them."""
     lines = [
-        "| game | algorithm | steps | return | each seed | published | command |",
-        "|---|---|---|---|---|---|---|",
+        "| game | algorithm | steps | return | each seed | in training | published | command |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, protocol in MINATAR.items():
-        returns = returns_of(name, results)
-        if returns is None:
+        returns, training = (returns_of(name, results, k) for k in ("final_returns", "last_episode_return"))
+        if returns is None or training is None:
             continue
         label, steps = ALGORITHMS[name.split("-")[0]], protocol.fields["total_timesteps"]
         published = (f"{value:g} after {at // 1_000_000}M" for at, value, _ in protocol.published)
         each = ", ".join(f"{value:.1f}" for value in returns)
         facts = protocol.env, label, f"{steps // 1_000_000}M", interval_text(returns), each
+        facts = (*facts, f"{np.nanmean(training):.1f}")
         command = f"`python benchmarks/learning.py {name}`"
         lines.append(f"| {' | '.join((*facts, ', '.join(published) or '-', command))} |")
     return "\n".join(lines)
