@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from protocols import GAMES, MINATAR, PARTS, WITHOUT
+from protocols import GAMES, MINATAR, WITHOUT
 from records import RESULTS
 
 from purerl.workbench import stats
@@ -32,7 +32,6 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "algos" / "dqn.md", DOCS / "pictures" / "minatar.svg"
 ALGORITHMS = {"dqn": "DQN", "rainbow": "Rainbow", "pqn": "PQN"}
 LABELS = {
-    "dqn": "DQN",
     "double": "double",
     "dueling": "dueling",
     "prioritised": "prioritised replay",
@@ -46,10 +45,13 @@ LABELS = {
 """The parts in words, of which some are added to DQN, and some taken from Rainbow."""
 
 
-def returns_of(name: str, results: Path = RESULTS, key: str = "final_returns") -> np.ndarray | None:
-    """Return the last evaluations of each seed of a protocol, `[seeds]`; None if it is not recorded whole."""
+def record_of(name: str, results: Path) -> dict[str, np.ndarray] | None:
+    """Return the returns of each seed of a protocol, `[seeds]` each; None if it is not recorded whole."""
     path = results / f"{name}.json"
-    return np.array(json.loads(path.read_text())[key], float) if path.exists() else None
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text())
+    return {key: np.array(record[key], float) for key in ("final_returns", "last_episode_return")}
 
 
 def interval_text(returns: np.ndarray) -> str:
@@ -65,29 +67,32 @@ def games_table(results: Path = RESULTS) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, protocol in MINATAR.items():
-        returns, training = (returns_of(name, results, k) for k in ("final_returns", "last_episode_return"))
-        if returns is None or training is None:
+        if (record := record_of(name, results)) is None:
             continue
-        label, steps = ALGORITHMS[name.split("-")[0]], protocol.fields["total_timesteps"]
-        published = (f"{value:g} after {at // 1_000_000}M" for at, value, _ in protocol.published)
-        each = ", ".join(f"{value:.1f}" for value in returns)
-        facts = protocol.env, label, f"{steps // 1_000_000}M", interval_text(returns), each
+        returns, training = record["final_returns"], record["last_episode_return"]
         training = training[np.isfinite(training)]
-        facts = (*facts, f"{training.mean():.1f}" if training.size else "-")
-        command = f"`python benchmarks/learning.py {name}`"
-        lines.append(f"| {' | '.join((*facts, ', '.join(published) or '-', command))} |")
+        cells = (
+            protocol.env,
+            ALGORITHMS[name.split("-")[0]],
+            f"{protocol.fields['total_timesteps'] // 1_000_000}M",
+            interval_text(returns),
+            ", ".join(f"{value:.1f}" for value in returns),
+            f"{training.mean():.1f}" if training.size else "-",
+            ", ".join(f"{value:g} after {at // 1_000_000}M" for at, value, _ in protocol.published) or "-",
+            f"`python benchmarks/learning.py {name}`",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def ablations(results: Path = RESULTS) -> Iterator[tuple[str, str, str, np.ndarray]]:
     """Yield game, protocol, label and returns of every recorded part, added to DQN or taken from Rainbow."""
-    parts = {name: name if name == "dqn" else f"DQN, {LABELS[name]}" for name in PARTS} | {"dqn": "DQN"}
+    parts = {"dqn": "DQN"} | {name: f"DQN, {label}" for name, label in LABELS.items()}
     without = {f"rainbow-without-{name}": f"Rainbow without {LABELS[name]}" for name in WITHOUT}
     for name, label in (parts | {"rainbow": "Rainbow"} | without).items():
         for game in GAMES[:2]:
-            returns = returns_of(f"{name}-{game}-2m", results)
-            if returns is not None:
-                yield game, name, label, returns
+            if record := record_of(f"{name}-{game}-2m", results):
+                yield game, name, label, record["final_returns"]
 
 
 def parts_table(results: Path = RESULTS) -> str:

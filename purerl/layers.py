@@ -22,8 +22,9 @@ MOMENTUM, EPSILON = 0.99, 1e-3
 """Weight of the running statistics at each pass in training, and what is added to variances."""
 NOISE = 0.5
 """Initial deviation of noisy weights, times the square root of a layer's inputs."""
-FEW_ROWS = 8
-"""Rows up to which two products take less time than one with weights that must be formed first."""
+FEW_ROWS = 16
+"""Rows up to which two products take less time than one with weights that must be formed first: for 16 rows
+of 1,024 inputs and 128 outputs 0.54 times as long on a CPU, for one row 0.22 times."""
 
 
 def joined(inputs: tuple[Array, ...], encoder: nn.Module | None) -> Array:

@@ -162,12 +162,18 @@ def adam(cfg: Clipped, learning_rate: float | Array) -> optax.GradientTransforma
     return chain._replace(update=lenient(chain.update))
 
 
-def in_passes(function: Callable[[PyTree], Array], obs: PyTree) -> Array:
+Outputs = TypeVar("Outputs")
+
+
+def in_passes(function: Callable[[PyTree], Outputs], obs: PyTree) -> Outputs:
     """Return `function(obs)` of rows `[B, ...]`, each mapped by itself: of images IMAGE_ROWS at a time."""
     leaves = jax.tree.leaves(obs)
     if leaves[0].shape[0] <= IMAGE_ROWS or all(leaf.ndim < 4 for leaf in leaves):
         return function(obs)
-    one = lambda row: function(jax.tree.map(lambda leaf: leaf[None], row))[0]
+
+    def one(row: PyTree) -> Outputs:
+        return jax.tree.map(lambda leaf: leaf[0], function(jax.tree.map(lambda leaf: leaf[None], row)))
+
     return jax.lax.map(one, obs, batch_size=IMAGE_ROWS)
 
 

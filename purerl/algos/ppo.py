@@ -149,7 +149,8 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
     def update(state: State, transition, key, step):
         observed, steps = observe(state, transition), on_policy.flatten_time(transition)
         obs = normalize.normalize_obs(cfg, state.normalizer, steps.obs)
-        outputs = () if cfg.kl_penalty_target is None else model.outputs(state.learner.params, obs)
+        outputs_of = lambda params: on_policy.in_passes(partial(model.outputs, params), obs)
+        outputs = () if cfg.kl_penalty_target is None else outputs_of(state.learner.params)
         left = on_policy.remaining(cfg, step)
         adam = on_policy.adam(cfg, cfg.learning_rate * left if cfg.anneal_lr else cfg.learning_rate)
         clip_eps = cfg.clip_eps * left if cfg.clip_eps is not None and cfg.anneal_clip else cfg.clip_eps
@@ -183,7 +184,7 @@ def make(cfg: PPOConfig, spec: EnvSpec, networks: dict[str, Any] | None = None) 
         state = observed._replace(learner=learner)
         if cfg.kl_penalty_target is not None:
             metrics["pi/kl_coef"] = state.kl_coef
-            new = model.policy(learner.params, obs)
+            new = model.distribution(outputs_of(learner.params))
             kl = model.distribution(outputs).kl_divergence(new).mean()
             state = state._replace(
                 kl_coef=losses.adapted_coefficient(state.kl_coef, kl, cfg.kl_penalty_target)

@@ -29,6 +29,12 @@ MUTANTS = {
         "q.apply(state.params, next_obs)",
         "test_a_rollout_of_images_takes_little_memory[pqn]",
     ),
+    "PPO's penalty takes all images at once": (
+        "algos/ppo.py",
+        "on_policy.in_passes(partial(model.outputs, params), obs)",
+        "model.outputs(params, obs)",
+        "test_a_rollout_of_images_takes_little_memory[penalty]",
+    ),
     "PPO values all images at once": (
         "algos/on_policy.py",
         "(in_passes(value, o).reshape(shape) for o in (obs, next_obs))",
@@ -88,10 +94,17 @@ def test_images_go_through_a_network_some_at_a_time():
     assert on_policy.in_passes(lambda rows: jnp.full(len(rows), len(rows)), parts["speed"])[0] == len(obs)
 
 
-@pytest.mark.parametrize("algo", ["ppo", "pqn"])
-def test_a_rollout_of_images_takes_little_memory(algo):
+@pytest.mark.parametrize(
+    ("algo", "penalty"),
+    [
+        pytest.param("ppo", {}, id="ppo"),
+        pytest.param("ppo", {"clip_eps": None, "kl_penalty_target": 0.01}, id="penalty"),
+        pytest.param("pqn", {}, id="pqn"),
+    ],
+)
+def test_a_rollout_of_images_takes_little_memory(algo, penalty):
     """An iteration on 4,096 images of breakout: it takes 10 MB, and 117 MB where all are valued at once."""
-    fields = {"num_envs": 128, "num_steps": 32, "num_minibatches": 32, "eval_interval": 0}
+    fields = {"num_envs": 128, "num_steps": 32, "num_minibatches": 32, "eval_interval": 0} | penalty
     driver = make_driver(purerl.make_config(algo, env="breakout", **fields))
     state = jax.eval_shape(driver.init, KEY, {})
     needed = working_bytes_of(lambda state, step: driver.chunk(state, step, {}, 1), state, jnp.int32(0))

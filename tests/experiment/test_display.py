@@ -55,6 +55,16 @@ def test_no_bar_stays(monkeypatch, capsys):
     assert on_screen(capsys.readouterr().err) == ["compiled in 1.0 s", "the summary"]
 
 
+@pytest.mark.parametrize("needed", [0, 264_000_000])
+def test_memory_of_programs_is_said_and_added_to_the_plan(needed, capsys):
+    outlook = Outlook(memory=100_000_000)
+    with Display("ppo on cartpole", 100, 8, outlook=outlook) as display:
+        display.compiled(1.0, needed)
+        assert display.view().outlook.memory == 100_000_000 + needed
+    said = ["compiled in 1.0 s"] + ["memory: 264 MB more while its programs run"] * bool(needed)
+    assert capsys.readouterr().err.splitlines() == said
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_brackets_in_names_are_no_markup(live, monkeypatch, capsys):
     if live:
@@ -508,6 +518,12 @@ def test_a_closed_page_ends_no_run(kernel):
 
 
 MUTANTS = {
+    "the view shows the plan alone": (
+        "experiment/display.py",
+        "self._outlook._replace(memory=self._outlook.memory + needed)",
+        "self._outlook._replace(memory=self._outlook.memory)",
+        "test_memory_of_programs_is_said_and_added_to_the_plan[264000000]",
+    ),
     "old values of diverged members count": (
         "experiment/display.py",
         "np.where(sick, np.nan, values)",
