@@ -26,7 +26,9 @@ busy machine disturbs less.
 
 Tracing and compiling are timed apart. All starts after the warm-up and two calls of the whole. Other
 libraries' training takes turns beside ours, where an interpreter that has them is given and they can do as
-many seeds; see peers.py. The two comparisons of PPO:
+many seeds; see peers.py. A peer that is one program of a whole run is set against `make_train`, which is one
+too, both from fresh keys and with their warm-up; any other against the whole above. The two comparisons of
+PPO:
 
     python benchmarks/throughput.py --cases ppo-half_cheetah-2048x1 --seeds 1 --sbx-python PY --sb3-python PY
     python benchmarks/throughput.py --cases ppo-cartpole-purejaxrl --seeds 1 8 --purejaxrl-python PY
@@ -41,6 +43,7 @@ Those of DQN and PQN:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -54,7 +57,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import machine
-from peers import LIBRARIES, Peer, matching_fields
+from peers import LIBRARIES, WHOLE_RUNS, Peer, matching_fields
 
 from purerl import registry, rollout
 from purerl.config import Config, ConfigError, replace, to_dict
@@ -63,7 +66,7 @@ from purerl.health import split_replay
 from purerl.make import env_of, make_config, spec_of, validate
 from purerl.members import make_members
 from purerl.programs import over_members
-from purerl.train import make_driver, streams
+from purerl.train import make_driver, make_train, streams
 from purerl.types import Algorithm, Key, PyTree
 
 ENVIRONMENTS = ("cartpole", "half_cheetah")
@@ -288,6 +291,31 @@ class Bench:
         return seconds
 
 
+class WholeRuns:
+    """One case as a user of `make_train` runs it, without evaluations: measured as a `Peer` is."""
+
+    def __init__(self, cfg: Config, seeds: int, devices: int | str = 1):
+        """Compile it, and run it once."""
+        cfg = dataclasses.replace(cfg, eval_interval=0)
+        train, devices = make_train(cfg), choose_devices(devices, seeds)
+        self.train = jax.jit(over_devices(over_members(train, (0,), seeds // devices), (0,), devices))
+        self.seeds, self.done = seeds, 0
+        self.steps = seeds * make_driver(cfg).schedule.total_steps
+        self.run()
+
+    def run(self) -> None:
+        """A run from fresh keys."""
+        jax.block_until_ready(self.train(jax.random.split(jax.random.key(self.done), self.seeds)))
+        self.done += 1
+
+    def measure(self, steps: int) -> float:
+        """Environment steps per second, summed over seeds, of as many runs as have at least `steps`."""
+        runs, began = -(-steps // self.steps), time.perf_counter()
+        for _ in range(runs):
+            self.run()
+        return runs * self.steps / (time.perf_counter() - began)
+
+
 class Turn(NamedTuple):
     """One turn of everything that is compared."""
 
@@ -295,6 +323,8 @@ class Turn(NamedTuple):
     foreign_load: float | None
     peers: dict[str, float]
     """Environment steps per second."""
+    whole_runs: float | None
+    """Those of our whole runs; None where no peer is one."""
 
 
 def measure(
@@ -306,17 +336,22 @@ def measure(
     bench.split()
     calls = max(1, round(seconds / bench.iterations / bench.turn(1)["whole"][0].wall))
     peers = start_peers(cfg, seeds, pythons)
+    programs = [library for library in peers if (library, cfg.algo) in WHOLE_RUNS]
+    runs = WholeRuns(cfg, seeds, devices) if programs else None
 
     def turn() -> Turn:
         parts, foreign_load = with_foreign_load(partial(bench.turn, calls))
-        return Turn(parts, foreign_load, {library: peer.measure(n) for library, (peer, n) in peers.items()})
+        own = runs and runs.measure(1)
+        rates = {library: peer.measure(n) for library, (peer, n) in peers.items()}
+        return Turn(parts, foreign_load, rates, own)
 
     taken = [turn() for _ in range(turns)]
     for peer, _ in peers.values():
         peer.close()
     steps = seeds * bench.schedule.iteration_steps
     turns_of = {part: [turn.parts[part] for turn in taken] for part in PARTS}
-    whole_rates = [steps / mean(row) for row in turns_of["whole"]]
+    rates = [steps / mean(row) for row in turns_of["whole"]]
+    whole_runs = [turn.whole_runs for turn in taken if turn.whole_runs]
     return {
         "case": name,
         "seeds": seeds,
@@ -325,7 +360,9 @@ def measure(
         "foreign_load_of_turns": [turn.foreign_load for turn in taken],
         "parts": {part: of_part(turns_of[part], steps, bench.programs[part]) for part in PARTS},
         "peers": {
-            library: of_peer([turn.peers[library] for turn in taken], whole_rates, peer)
+            library: of_peer(
+                [turn.peers[library] for turn in taken], whole_runs if library in programs else rates, peer
+            )
             for library, (peer, _) in peers.items()
         },
         "environment_steps_per_iteration": steps,
@@ -384,12 +421,14 @@ def cpu_median(turns: Turns) -> float:
 
 
 def of_peer(rates: list[float], ours: list[float], peer: Peer) -> dict[str, Any]:
-    """Return the record of a peer: `rates` are its steps per second, `ours` those of the whole."""
+    """Return the record of a peer: `rates` are its steps per second, `ours` those that it is set against."""
     ratios = [mine / theirs for mine, theirs in zip(ours, rates, strict=True)]
     return {
         "steps_per_second": significant(statistics.median(rates)),
-        "whole_over_it": round(statistics.median(ratios), 3),
+        "ours_over_it": round(statistics.median(ratios), 3),
+        "our_steps_per_second": significant(statistics.median(ours)),
         "steps_per_second_of_turns": [significant(rate) for rate in rates],
+        "our_steps_per_second_of_turns": [significant(rate) for rate in ours],
         "fields": peer.fields,
         "versions": peer.versions,
     }
@@ -469,8 +508,9 @@ def table(entries: list[dict[str, Any]]) -> str:
             f"{entry['case']:<24}{entry['seeds']:>6}{rates}{entry['overhead']:>10.3f}{seconds:>11.1f}"
         )
         for library, peer in entry["peers"].items():
+            ours, times = peer["our_steps_per_second"], peer["ours_over_it"]
             lines.append(
-                f"{library:>30}{peer['steps_per_second']:>13,.0f}  ({peer['whole_over_it']:.2f} times)"
+                f"{library:>30}{peer['steps_per_second']:>13,.0f}  (ours {ours:,.0f}: {times:.2f} times)"
             )
     return "\n".join(lines)
 

@@ -88,4 +88,6 @@ def all_finite(tree: PyTree) -> Array:
     if jax.config.jax_debug_nans:  # type: ignore[attr-defined]
         return jnp.bool_(True)
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))
+    vectors = [leaf.ravel() for leaf in floats if leaf.ndim <= 1]
+    parts = [leaf for leaf in floats if leaf.ndim > 1] + ([jnp.concatenate(vectors)] if vectors else [])
+    return jnp.all(jnp.array([jnp.isfinite(part).all() for part in parts]))

@@ -7,12 +7,20 @@ import statistics
 from pathlib import Path
 
 import chex
+import jax
 import pytest
 
 import purerl
 
 TINY = purerl.make_config(
-    "ppo", env="cartpole", num_steps=16, num_epochs=2, num_minibatches=4, log_interval=128, hidden_sizes=(8,)
+    "ppo",
+    env="cartpole",
+    total_timesteps=1280,
+    num_steps=16,
+    num_epochs=2,
+    num_minibatches=4,
+    log_interval=128,
+    hidden_sizes=(8,),
 )
 
 
@@ -24,16 +32,31 @@ def throughput():
         yield importlib.import_module("throughput")
 
 
+def stand_in(folder: Path) -> Path:
+    """Return an interpreter whose rate is the number of steps that it gets, with lines of its own."""
+    path = folder / "python"
+    path.write_text(
+        '#!/bin/sh\necho hello\necho \'answer {"it": "1.0"}\'\n'
+        "while read -r steps; do echo training; echo answer $steps; done\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
 @pytest.fixture(scope="module")
 def measured(throughput, tmp_path_factory):
     """The JSON of a short run on two seeds, and what it ran: compiled once for all tests."""
-    out, benches = tmp_path_factory.mktemp("throughput") / "out.json", []
+    folder, benches = tmp_path_factory.mktemp("throughput"), []
+    words = "--cases ppo-cartpole --seeds 2 --turns 2 --seconds 0.01"
+    words += f" --purejaxrl-python {stand_in(folder)} --out {folder / 'out.json'}"
     with pytest.MonkeyPatch.context() as patch:
-        bench = throughput.Bench
+        bench, fields = throughput.Bench, lambda library, cfg, seeds: {}
         patch.setattr(throughput, "Bench", lambda *args: benches.append(bench(*args)) or benches[-1])
         patch.setattr(throughput, "config_of", lambda case: TINY)
-        throughput.main(f"--cases ppo-cartpole --seeds 2 --turns 2 --seconds 0.01 --out {out}".split())
-    return json.loads(out.read_text()), benches[0]
+        for module in (throughput, importlib.import_module("peers")):
+            patch.setattr(module, "matching_fields", fields)
+        throughput.main(words.split())
+    return json.loads((folder / "out.json").read_text()), benches[0]
 
 
 def test_the_overhead_is_the_whole_over_its_parts(measured):
@@ -62,6 +85,37 @@ def test_the_parts_do_the_work_of_the_whole(measured):
     bench.whole()
     parts, whole = (bench.learned, *bench.sims["rollout"]), (bench.state.algo, *bench.state[1:3])
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_program_of_a_whole_run_is_set_against_one(throughput, measured, monkeypatch):
+    """Not against calls of one row each; with a rate of every turn."""
+    (entry,) = measured[0]["entries"]
+    peer, seen = entry["peers"]["purejaxrl"], []
+    rates = zip(peer["our_steps_per_second_of_turns"], peer["steps_per_second_of_turns"], strict=True)
+    ratios = [ours / theirs for ours, theirs in rates]
+    assert len(ratios) == 2 and peer["ours_over_it"] == pytest.approx(statistics.median(ratios), rel=1e-2)
+    rows = [2 * 8 * 16 / each for each in entry["parts"]["whole"]["seconds_of_turns"]]
+    assert peer["our_steps_per_second_of_turns"] != pytest.approx(rows, rel=1e-4)
+    clock = iter([0.0, 2.0])
+    runs = throughput.WholeRuns(TINY, seeds=2)
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(runs, "train", seen.append)
+    assert runs.measure(2 * 1280 + 1) == 2 * 2 * 1280 / 2.0
+    first, second = seen
+    assert first.shape == (2,) and not (first == second).any()  # fresh keys
+
+
+def test_a_whole_run_is_that_of_make_train(throughput, monkeypatch):
+    """From the same key; without its evaluations, which the peers do not make."""
+    out, runs = [], throughput.WholeRuns(TINY, seeds=1)
+    train = runs.train
+    monkeypatch.setattr(runs, "train", lambda keys: out.append((keys, train(keys))))
+    runs.run()
+    ((keys, got),) = out
+    want = jax.jit(purerl.make_train(dataclasses.replace(TINY, eval_interval=0)))(keys[0])
+    got = jax.tree.map(lambda leaf: leaf[0], got.metrics)
+    chex.assert_trees_all_close(got, want.metrics, rtol=1e-3, atol=1e-6)
+    assert not [name for name in got if name.startswith("eval")]
 
 
 @pytest.mark.parametrize(("seconds", "iterations"), [(0.0, 1), (60.0, 8)])
@@ -151,18 +205,13 @@ def test_only_peers_that_can_do_the_work_take_part(throughput):
 
 def test_a_peer_gets_its_steps_and_answers_with_its_rate(throughput, tmp_path):
     """A stand-in whose rate is the number of steps that it gets, and which prints lines of its own."""
-    stand_in = tmp_path / "python"
-    stand_in.write_text(
-        '#!/bin/sh\necho hello\necho \'answer {"it": "1.0"}\'\n'
-        "while read -r steps; do echo training; echo answer $steps; done\n"
-    )
-    stand_in.chmod(0o755)
     cfg = throughput.config_of("ppo-cartpole-purejaxrl")
-    pythons = {"sbx": "/not/there", "purejaxrl": str(stand_in)}
+    pythons = {"sbx": "/not/there", "purejaxrl": str(stand_in(tmp_path))}
     started = throughput.start_peers(cfg, 8, pythons)
     assert list(started) == ["purejaxrl"]
     peer, steps = started["purejaxrl"]
     assert steps == 200 and peer.measure(700) == 700.0 and peer.versions == {"it": "1.0"}
     peer.close()
     entry = throughput.of_peer([100.0, 200.0, 50.0], [150.0, 200.0, 200.0], peer)
-    assert entry["whole_over_it"] == 1.5 and entry["steps_per_second"] == 100.0
+    assert entry["ours_over_it"] == 1.5 and entry["steps_per_second"] == 100.0
+    assert entry["our_steps_per_second"] == 200.0
