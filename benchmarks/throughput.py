@@ -27,8 +27,7 @@ busy machine disturbs less.
 Tracing and compiling are timed apart. All starts after the warm-up and two calls of the whole. Other
 libraries' training takes turns beside ours, where an interpreter that has them is given and they can do as
 many seeds; see peers.py. A peer that is one program of a whole run is set against `make_train`, which is one
-too, both from fresh keys and with their warm-up; any other against the whole above. The two comparisons of
-PPO:
+too, both from fresh keys and with their warm-up; any other against the whole above. The comparisons of PPO:
 
     python benchmarks/throughput.py --cases ppo-half_cheetah-2048x1 --seeds 1 --sbx-python PY --sb3-python PY
     python benchmarks/throughput.py --cases ppo-cartpole-purejaxrl --seeds 1 8 --purejaxrl-python PY

@@ -83,6 +83,7 @@ def with_learned(state: TrainState, algo: PyTree) -> TrainState:
 def all_finite(tree: PyTree) -> Array:
     """Return a scalar bool: every number in the float leaves of `tree` is finite.
 
+    Vectors are looked at as one: `with_learned` looks after every update, at three operations a look.
     True with `jax_debug_nans`, so that nothing is put in the place of a number that the switch should find.
     """
     if jax.config.jax_debug_nans:  # type: ignore[attr-defined]
